@@ -1,0 +1,158 @@
+"""Multi-head attention with relative bias (paper, Eq. 3 and appendix A.1)."""
+
+import tensorflow as tf
+
+from official_coatnet.modeling import layers, relative_bias
+
+RELATIVE_ATTENTION = ('pre_softmax', 'post_softmax', 'none')
+
+
+@tf.keras.utils.register_keras_serializable('official_coatnet')
+class RelativeAttention(tf.keras.layers.Layer):
+  """Self-attention over all positions of a grid, with a bias by offset.
+
+  Each head owns a table of [2H-1, 2W-1] scalars; tables are shared neither
+  between heads nor between layers. Query, key and value are projected to the
+  output width, and the scale is head_size**-0.5. Logits, bias and softmax are
+  in float32 whatever the policy.
+
+  Input [batch, H, W, channels], output [batch, H, W, width]. H and W must be
+  static: the table depends on them.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    *,
+    head_size: int = 32,
+    relative_attention: str = 'pre_softmax',
+    lookup: str = 'einsum',
+    kernel_stddev: float = 0.02,
+    **kwargs,
+  ):
+    """Creates the layer.
+
+    Args:
+      width: Channels of the output; the number of heads is width / head_size.
+      head_size: Channels of one head (32 in Table 3, 64 in Table 11).
+      relative_attention: Where the bias enters. 'pre_softmax' adds it to the
+        logits (y^pre of Eq. 3, the paper's choice), 'post_softmax' to the
+        weights (y^post), 'none' leaves it out (Table 6).
+      lookup: How the table is read, one of `relative_bias.LOOKUPS`.
+      kernel_stddev: Standard deviation of kernels and table at the start.
+      **kwargs: Of `tf.keras.layers.Layer`.
+
+    Raises:
+      ValueError: If `head_size` does not divide `width`, or an option is
+        unknown.
+    """
+    super().__init__(**kwargs)
+    if width % head_size:
+      raise ValueError(
+        f'`head_size` is {head_size}, which does not divide the width {width}; '
+        'choose a head size that does.'
+      )
+    if relative_attention not in RELATIVE_ATTENTION:
+      raise ValueError(
+        f'`relative_attention` is {relative_attention!r}; it must be one of '
+        f'{RELATIVE_ATTENTION}.'
+      )
+    if lookup not in relative_bias.LOOKUPS:
+      raise ValueError(
+        f'`lookup` is {lookup!r}; it must be one of {relative_bias.LOOKUPS}.'
+      )
+    self.width = width
+    self.head_size = head_size
+    self.num_heads = width // head_size
+    self.relative_attention = relative_attention
+    self.lookup = lookup
+    self.kernel_stddev = kernel_stddev
+
+  def build(self, input_shape):
+    self._grid = tuple(input_shape[1:3])
+    if None in self._grid:
+      raise ValueError(
+        f'Layer {self.name!r} got an input of shape {tuple(input_shape)}; '
+        'height and width must be static, since the relative-bias table '
+        'depends on them. Build the network with a fixed image size.'
+      )
+
+    def project(equation, output_shape, bias_axes, name):
+      return tf.keras.layers.EinsumDense(
+        equation,
+        output_shape=output_shape,
+        bias_axes=bias_axes,
+        kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
+        name=name,
+        dtype=self.dtype_policy,
+      )
+
+    heads = (None, self.num_heads, self.head_size)
+    self.query = project('blc,cnd->blnd', heads, 'nd', 'query')
+    self.key = project('blc,cnd->blnd', heads, 'nd', 'key')
+    self.value = project('blc,cnd->blnd', heads, 'nd', 'value')
+    self.output_projection = project(
+      'blnd,ndc->blc', (None, self.width), 'c', 'output'
+    )
+    if self.relative_attention != 'none':
+      height, width = self._grid
+      self.relative_bias = self.add_weight(
+        'relative_bias',
+        shape=relative_bias.table_shape(
+          self.num_heads, height=height, width=width
+        ),
+        initializer=layers.kernel_initializer(self.kernel_stddev),
+        dtype=tf.float32,
+        # Stays in float32 under a bfloat16 policy, as the logits do.
+        experimental_autocast=False,
+      )
+    super().build(input_shape)
+
+  def bias(self) -> tf.Tensor:
+    """Returns the bias of this layer, float32 [heads, H*W, H*W]."""
+    height, width = self._grid
+    # The scope lets the counter of multiply-adds tell the look-up, which the
+    # paper caches at inference, from the attention proper.
+    with tf.name_scope('relative_bias_lookup'):
+      return relative_bias.lookup(
+        self.relative_bias, height=height, width=width, method=self.lookup
+      )
+
+  def attention_weights(self, x: tf.Tensor) -> tf.Tensor:
+    """Returns float32 [batch, heads, query, key], after any relative bias.
+
+    Args:
+      x: [batch, H*W, channels].
+    """
+    scale = tf.cast(self.head_size**-0.5, x.dtype)
+    # [batch, length, heads, head_size], twice -> [batch, heads, query, key]
+    logits = tf.einsum('bqnd,bknd->bnqk', self.query(x) * scale, self.key(x))
+    logits = tf.cast(logits, tf.float32)
+    if self.relative_attention == 'pre_softmax':
+      return tf.nn.softmax(logits + self.bias())
+    if self.relative_attention == 'post_softmax':
+      return tf.nn.softmax(logits) + self.bias()
+    return tf.nn.softmax(logits)
+
+  def call(self, x):
+    height, width = self._grid
+    # [batch, H, W, channels] -> [batch, H*W, channels]
+    x = tf.reshape(x, [-1, height * width, x.shape[-1]])
+    weights = tf.cast(self.attention_weights(x), x.dtype)
+    # [batch, heads, query, key], [batch, key, heads, head_size]
+    #   -> [batch, query, heads, head_size]
+    mixed = tf.einsum('bnqk,bknd->bqnd', weights, self.value(x))
+    # [batch, H*W, width] -> [batch, H, W, width]
+    return tf.reshape(
+      self.output_projection(mixed), [-1, height, width, self.width]
+    )
+
+  def get_config(self):
+    return {
+      **super().get_config(),
+      'width': self.width,
+      'head_size': self.head_size,
+      'relative_attention': self.relative_attention,
+      'lookup': self.lookup,
+      'kernel_stddev': self.kernel_stddev,
+    }

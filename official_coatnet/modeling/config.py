@@ -1,0 +1,158 @@
+"""What a network is made of: one dataclass, validated when it is made."""
+
+import dataclasses
+
+from official_coatnet.modeling import (
+  attention,
+  blocks,
+  layers,
+  relative_bias,
+  sizes,
+)
+
+LAYOUTS = ('C-C-C-C', 'C-C-C-T', 'C-C-T-T', 'C-T-T-T')
+DTYPES = ('float32', 'mixed_bfloat16')
+# Below this the last stage is made of padding alone.
+MIN_IMAGE_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Every choice that defines a CoAtNet. The defaults are the paper's network.
+
+  Attributes:
+    name: Row of the size table (`sizes.SIZES`).
+    image_size: Height and width in pixels, or a (height, width) pair.
+    num_classes: Number of logits.
+    layout: Block type of S1 to S4: C for MBConv, T for transformer (Sec. 2.2).
+    blocks: Blocks of S0 to S4, in place of the size table's (Table 7).
+    widths: Channels of S0 to S4, in place of the size table's.
+    head_size: Channels of an attention head, in place of the size table's
+      (Table 8).
+    downsample: Where a MBConv block has its stride: 'expand_conv' (Eq. 5) or
+      'depthwise' (Table 9, and the dagger rows of Table 5).
+    expansion: Expansion rate of the inverted bottlenecks (Table 3).
+    se_ratio: Shrink rate of the squeeze-and-excitation (Table 3), relative to
+      the block's output channels.
+    shortcut_pool: 'max' (paper) or 'avg'.
+    relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
+      Eq. 3) or 'none' (Table 6).
+    lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
+    norm: Of the stem and of MBConv: 'batch_norm' or 'layer_norm' (Table 8).
+    batch_norm_momentum: Of the moving statistics.
+    batch_norm_epsilon: Added to the variance.
+    sync_batch_norm: Whether statistics are taken over all replicas.
+    stochastic_depth: Rate of the last block; block i of N has rate x i / N.
+    representation_size: Width of the tanh layer of the head. 'width' means the
+      width of S4, None leaves the layer out. Not in the paper's text; with it
+      the parameter counts are the paper's.
+    kernel_stddev: Standard deviation of kernels and bias tables at the start.
+    head_bias: Bias of the logits at the start: -10 for a sigmoid loss over
+      thousands of classes.
+    dtype: 'float32' or 'mixed_bfloat16' (activations in bfloat16, variables,
+      statistics, softmax and logits in float32).
+  """
+
+  name: str
+  image_size: int | tuple[int, int] = 224
+  num_classes: int = 1000
+  layout: str = 'C-C-T-T'
+  blocks: tuple[int, ...] | None = None
+  widths: tuple[int, ...] | None = None
+  head_size: int | None = None
+  downsample: str = 'expand_conv'
+  expansion: int = 4
+  se_ratio: float = 0.25
+  shortcut_pool: str = 'max'
+  relative_attention: str = 'pre_softmax'
+  lookup: str = 'einsum'
+  norm: str = 'batch_norm'
+  batch_norm_momentum: float = 0.99
+  batch_norm_epsilon: float = 1e-3
+  sync_batch_norm: bool = False
+  stochastic_depth: float = 0.0
+  representation_size: int | str | None = 'width'
+  kernel_stddev: float = 0.02
+  head_bias: float = 0.0
+  dtype: str = 'float32'
+
+  def __post_init__(self):
+    size = sizes.get_size(self.name)
+    for field in ('blocks', 'widths', 'head_size'):
+      if getattr(self, field) is None:
+        object.__setattr__(self, field, getattr(size, field))
+    for field in ('blocks', 'widths'):
+      value = tuple(getattr(self, field))
+      object.__setattr__(self, field, value)
+      if len(value) != 5 or any(v < 1 for v in value):
+        raise ValueError(
+          f'`{field}` is {value}; it must be five positive integers, one for '
+          'each of the stages S0 to S4.'
+        )
+    self._check_image_size()
+    self._check_choices()
+    if self.num_classes < 1:
+      raise ValueError(f'`num_classes` is {self.num_classes}; it must be >= 1.')
+    if not 0.0 <= self.stochastic_depth < 1.0:
+      raise ValueError(
+        f'`stochastic_depth` is {self.stochastic_depth}; it must be in [0, 1).'
+      )
+    for kind, width in zip(self.stage_kinds, self.widths[1:]):
+      if kind == 'T' and width % self.head_size:
+        raise ValueError(
+          f'`head_size` is {self.head_size}, which does not divide the width '
+          f'{width} of a transformer stage.'
+        )
+
+  def _check_image_size(self):
+    size = self.image_size
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    whole = all(isinstance(v, int) for v in pair)
+    if len(pair) != 2 or not whole or min(pair) < MIN_IMAGE_SIZE:
+      raise ValueError(
+        f'`image_size` is {size}; it must be an integer, or a (height, width) '
+        f'pair of integers, of at least {MIN_IMAGE_SIZE} pixels: the network '
+        'reduces the image 32 times. (IMAGE_SIZE in a gin file.)'
+      )
+    if not isinstance(size, int):
+      object.__setattr__(self, 'image_size', pair)
+
+  def _check_choices(self):
+    for field, choices in (
+      ('layout', LAYOUTS),
+      ('downsample', blocks.DOWNSAMPLES),
+      ('shortcut_pool', layers.POOLS),
+      ('relative_attention', attention.RELATIVE_ATTENTION),
+      ('lookup', relative_bias.LOOKUPS),
+      ('norm', layers.NORMS),
+      ('dtype', DTYPES),
+    ):
+      value = getattr(self, field)
+      if value not in choices:
+        raise ValueError(
+          f'`{field}` is {value!r}; it must be one of {", ".join(choices)}.'
+        )
+
+  @property
+  def height_width(self) -> tuple[int, int]:
+    """Height and width of the image, in pixels."""
+    if isinstance(self.image_size, int):
+      return (self.image_size, self.image_size)
+    return self.image_size
+
+  @property
+  def stage_kinds(self) -> tuple[str, ...]:
+    """Block type of S1 to S4, 'C' or 'T'."""
+    return tuple(self.layout.split('-'))
+
+  @property
+  def norm_settings(self) -> dict:
+    """Settings for `layers.make_norm`."""
+    if self.norm == 'layer_norm':
+      return {'kind': 'layer_norm'}
+    return {
+      'kind': 'batch_norm',
+      'momentum': self.batch_norm_momentum,
+      'epsilon': self.batch_norm_epsilon,
+      'synchronized': self.sync_batch_norm,
+    }

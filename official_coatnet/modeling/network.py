@@ -1,0 +1,161 @@
+"""The network: stages of blocks as a functional `tf.keras.Model`.
+
+    model = network.classifier(ModelConfig('coatnet_0'))
+    logits = model(images)                 # images: [batch, 224, 224, 3]
+
+    backbone = network.backbone(ModelConfig('coatnet_0'))
+    features = backbone(images)            # {'1': S0, '2': S1, ... '5': S4}
+
+Images are normalised float tensors (`official_coatnet.data.device.normalize`).
+"""
+
+import tensorflow as tf
+
+from official_coatnet.modeling import blocks, layers
+from official_coatnet.modeling import config as config_lib
+
+
+def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:
+  """Returns the stochastic depth rate of each block of S1 to S4.
+
+  Block i of N, counted from 0 over all stages but the stem, has
+  `stochastic_depth` x i / N.
+  """
+  counts = config.blocks[1:]
+  total = sum(counts)
+  rates, i = [], 0
+  for count in counts:
+    rates.append(
+      [config.stochastic_depth * (i + j) / total for j in range(count)]
+    )
+    i += count
+  return rates
+
+
+def _make_block(
+  config: config_lib.ModelConfig, *, kind: str, name: str, **kwargs
+) -> tf.keras.layers.Layer:
+  common = dict(
+    expansion=config.expansion,
+    shortcut_pool=config.shortcut_pool,
+    kernel_stddev=config.kernel_stddev,
+    dtype=config.dtype,
+    name=name,
+    **kwargs,
+  )
+  if kind == 'C':
+    return blocks.MBConvBlock(
+      downsample=config.downsample,
+      se_ratio=config.se_ratio,
+      norm=config.norm_settings,
+      **common,
+    )
+  return blocks.TransformerBlock(
+    head_size=config.head_size,
+    relative_attention=config.relative_attention,
+    lookup=config.lookup,
+    **common,
+  )
+
+
+def _stages(
+  config: config_lib.ModelConfig, *, images, draw_keys
+) -> dict[str, tf.Tensor]:
+  """Applies S0 to S4 and returns their outputs by level (stride 2**level)."""
+  x = blocks.Stem(
+    config.widths[0],
+    blocks=config.blocks[0],
+    norm=config.norm_settings,
+    kernel_stddev=config.kernel_stddev,
+    dtype=config.dtype,
+    name='s0',
+  )(images)
+  endpoints = {'1': x}
+  keys = {} if draw_keys is None else {'draw_keys': draw_keys}
+  salt = 0
+  for stage, (kind, rates) in enumerate(
+    zip(config.stage_kinds, block_drop_rates(config)), start=1
+  ):
+    for i, rate in enumerate(rates):
+      x = _make_block(
+        config,
+        kind=kind,
+        name=f's{stage}_block{i}',
+        width=config.widths[stage],
+        stride=1 if i else 2,
+        drop_rate=rate,
+        salt=salt,
+      )(x, **keys)
+      salt += 1
+    endpoints[str(stage + 1)] = x
+  return endpoints
+
+
+def _head(config: config_lib.ModelConfig, x: tf.Tensor) -> tf.Tensor:
+  """Pools, normalises and classifies; returns float32 [batch, classes].
+
+  Pooling and normalisation are in float32: they average hundreds of values.
+  """
+  x = tf.keras.layers.GlobalAveragePooling2D(dtype='float32', name='head_pool')(
+    x
+  )
+  x = layers.layer_norm(name='head_norm', dtype='float32')(x)
+  size = config.representation_size
+  if size is not None:
+    x = tf.keras.layers.Dense(
+      config.widths[-1] if size == 'width' else size,
+      activation='tanh',
+      kernel_initializer=layers.kernel_initializer(config.kernel_stddev),
+      dtype=config.dtype,
+      name='pre_logits',
+    )(x)
+  return tf.keras.layers.Dense(
+    config.num_classes,
+    kernel_initializer=layers.kernel_initializer(config.kernel_stddev),
+    bias_initializer=tf.keras.initializers.Constant(config.head_bias),
+    dtype='float32',
+    name='logits',
+  )(x)
+
+
+def _inputs(config: config_lib.ModelConfig, *, draw_keys: bool):
+  height, width = config.height_width
+  images = tf.keras.Input((height, width, 3), name='image')
+  keys = None
+  if draw_keys:
+    keys = tf.keras.Input((), dtype=tf.int32, name='draw_keys')
+  return images, keys
+
+
+def classifier(
+  config: config_lib.ModelConfig, *, draw_keys: bool = False
+) -> tf.keras.Model:
+  """Builds the classification network.
+
+  Args:
+    config: What to build.
+    draw_keys: Whether the model takes a dict of `image` and `draw_keys`, int32
+      [batch], instead of images alone. Its stochastic depth is then a function
+      of the example and not of its place in the batch; the trainer uses it so.
+
+  Returns:
+    A functional model from images, float [batch, height, width, 3], to logits,
+    float32 [batch, num_classes].
+  """
+  images, keys = _inputs(config, draw_keys=draw_keys)
+  features = _stages(config, images=images, draw_keys=keys)['5']
+  inputs = images if keys is None else {'image': images, 'draw_keys': keys}
+  return tf.keras.Model(inputs, _head(config, features), name=config.name)
+
+
+def backbone(config: config_lib.ModelConfig) -> tf.keras.Model:
+  """Builds the network without its head.
+
+  Returns:
+    A functional model from images, float [batch, height, width, 3], to a dict
+    of the stage outputs by level: '1' is S0, at 1/2 of the image, to '5', S4 at
+    1/32; each [batch, ceil(height / 2**level), ceil(width / 2**level), D].
+  """
+  images, _ = _inputs(config, draw_keys=False)
+  endpoints = _stages(config, images=images, draw_keys=None)
+  return tf.keras.Model(images, endpoints, name=f'{config.name}_backbone')

@@ -1,0 +1,30 @@
+"""Packaging of official_coatnet; requirements.lock has the tested versions."""
+
+from setuptools import find_packages, setup
+
+setup(
+  name='official_coatnet',
+  version='0.1.0',
+  description='CoAtNet (arXiv:2106.04803) for TensorFlow 2',
+  license='Apache-2.0',
+  # By name: gin/ holds data only, and as a package it would hide gin-config.
+  packages=find_packages(include=['official_coatnet*']),
+  python_requires='>=3.9',
+  install_requires=[
+    # A range, so that the TensorFlow 2.15 of a TPU VM stays as it is.
+    'tensorflow>=2.15,<2.16',
+    'tf-models-official',
+    'tensorflow-addons',
+    'tensorflow-datasets',
+    'gin-config',
+    'absl-py',
+    'cloud-tpu-client',
+  ],
+  extras_require={
+    # tools/tfrecords.py demo and the pictures of the demo.
+    'demo': ['scikit-learn', 'matplotlib'],
+    # Record building on a cluster; newer releases want another protobuf.
+    'beam': ['apache-beam>=2.56,<2.60'],
+    'dev': ['ruff'],
+  },
+)

@@ -1,0 +1,104 @@
+# What can be done here, from a fresh clone. `make` alone lists it.
+
+VENV = .venv/.complete
+PYTHON = .venv/bin/python
+DEMO = runs/demo
+LATEST_EXPORT = $$(ls -d $(DEMO)/export/[0-9]* | sort -V | tail -1)
+BAZEL = $$(command -v bazel || command -v bazelisk)
+# The first Python 3.11 that runs: a pyenv shim may exist and yet refuse to.
+PYTHON311 = $$(for python in python3.11 python3; do \
+  $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+    2>/dev/null && command -v $$python && break; done)
+
+.PHONY: help venv demo test bazel lint format build-files clean FORCE
+
+help:
+	@echo 'make venv         create .venv with the versions of requirements.lock'
+	@echo 'make demo         digits: records, training, export, prediction, pictures'
+	@echo 'make test         run all tests with Bazel'
+	@echo 'make lint         check style and layout of the Python files'
+	@echo 'make format       lay out the Python files'
+	@echo 'make build-files  bring the BUILD files up to date with the imports'
+	@echo 'make clean        remove .venv, runs/demo and what Bazel built'
+
+# --- Set-up -------------------------------------------------------------------
+
+venv: $(VENV)
+
+# PIP_CONSTRAINT holds for what pip installs to build a package from source, too.
+$(VENV): requirements.lock setup.py
+	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH as' \
+	  'python3.11 or python3; TensorFlow 2.15 is tested with no other.' \
+	  'Install it (Debian 12: apt install python3.11-venv) or activate it' \
+	  '(pyenv shell 3.11), then try again.' >&2; exit 1; }
+	@$(PYTHON311) -c 'import ensurepip' 2>/dev/null || { echo 'error:' \
+	  "$(PYTHON311) cannot create virtual environments." \
+	  'On Debian and Ubuntu: apt install python3.11-venv' >&2; exit 1; }
+	@echo 'Installing requirements.lock into .venv: 2.6 GB, some minutes.'
+	$(PYTHON311) -m venv .venv
+	PIP_CONSTRAINT=requirements.lock \
+	  .venv/bin/pip install --no-deps -r requirements.lock
+	.venv/bin/pip install --no-deps --no-build-isolation -e .
+	.venv/bin/pip check
+	@touch $@
+
+# --- Demo ---------------------------------------------------------------------
+
+# Each step leaves a file and runs again only when an earlier one changed it.
+demo: $(DEMO)/predictions.png $(DEMO)/model/training.png
+	@echo
+	@echo 'Made by this demo:'
+	@echo '  records      $(DEMO)/data'
+	@echo '  checkpoints  $(DEMO)/model (config.gin, metrics.jsonl, TensorBoard)'
+	@echo "  SavedModel   $(LATEST_EXPORT)"
+	@echo '  pictures     $(DEMO)/model/training.png, $(DEMO)/predictions.png'
+	@echo 'Try next:'
+	@echo '  another model    $(PYTHON) tools/train.py --gin_file=gin/demo.gin' \
+	  "--gin_bindings=\"DATA_DIR='$(DEMO)/data'\" --gin_bindings='EPOCHS=80'" \
+	  '--model_dir=runs/longer'
+	@echo '  a real network   $(PYTHON) tools/train.py' \
+	  '--gin_file=gin/imagenet1k_coatnet0.gin --dry_run'
+
+$(DEMO)/.records: | $(VENV)
+	$(PYTHON) tools/tfrecords.py demo --output_dir=$(DEMO)/data
+	@touch $@
+
+# Always called: it goes on where it stopped, and ends soon if all is done.
+$(DEMO)/model/checkpoint: $(DEMO)/.records FORCE
+	$(PYTHON) tools/train.py --gin_file=gin/demo.gin \
+	  --gin_bindings="DATA_DIR='$(DEMO)/data'" --model_dir=$(DEMO)/model
+
+$(DEMO)/.export: $(DEMO)/model/checkpoint
+	$(PYTHON) tools/export.py --model_dir=$(DEMO)/model \
+	  --export_dir=$(DEMO)/export
+	@touch $@
+
+$(DEMO)/predictions.png: $(DEMO)/.export
+	$(PYTHON) tools/predict.py --saved_model=$(LATEST_EXPORT) \
+	  --picture=$@ $(DEMO)/data/images
+
+$(DEMO)/model/training.png: $(DEMO)/model/checkpoint
+	$(PYTHON) tools/summarize.py --model_dir=$(DEMO)/model --picture=$@
+
+# --- Checks -------------------------------------------------------------------
+
+test: $(VENV) bazel
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(BAZEL) test //...
+
+bazel:
+	@test -n "$(BAZEL)" || tools/install_bazel.sh
+
+lint: $(VENV)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+format: $(VENV)
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+build-files: $(VENV)
+	$(PYTHON) tests/build_files.py
+
+clean:
+	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
+	rm -rf .venv .ruff_cache *.egg-info $(DEMO)

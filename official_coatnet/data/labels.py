@@ -1,0 +1,145 @@
+"""From labels as stored to the padded class ids that the device expects."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def require(
+  condition: tf.Tensor, message: Callable[[], list[tf.Tensor | str]]
+) -> tf.Operation:
+  """Stops the run with a readable sentence where a condition fails.
+
+  Args:
+    condition: scalar bool tensor.
+    message: returns the parts of the sentence: strings, and scalar tensors of
+      strings or numbers. Called while tracing; runs where the condition fails.
+
+  Returns:
+    The operation to depend on (inside tf.data and tf.function this happens by
+    itself).
+  """
+
+  def fail() -> tf.Tensor:
+    parts = [
+      part
+      if isinstance(part, str) or part.dtype == tf.string
+      else tf.strings.as_string(part)
+      for part in message()
+    ]
+    tf.debugging.Assert(False, [tf.strings.join(parts)])
+    return tf.constant(False)
+
+  return tf.cond(condition, lambda: tf.constant(True), fail)
+
+
+def clean_labels(
+  example: dict[str, tf.Tensor],
+  *,
+  file: tf.Tensor,
+  record: tf.Tensor,
+  num_classes: int,
+  label_offset: int,
+  max_labels: int,
+  single_label: bool,
+  confidence_threshold: float | None = None,
+) -> tf.Tensor:
+  """Checks the labels of an example and brings them into the device's form.
+
+  Args:
+    example: what `schema.parse` returns: 'labels', int64 [n], and, where the
+      schema has them, 'confidences', float32 [n] or [0].
+    file: scalar string tensor, where the example comes from.
+    record: scalar int64 tensor, its position in that file.
+    num_classes: number of classes.
+    label_offset: what to add to a stored label.
+    max_labels: length of the result.
+    single_label: whether exactly one label is required.
+    confidence_threshold: labels of lower confidence are left out; None keeps
+      all. A record without confidences keeps all its labels.
+
+  Returns:
+    An int32 [max_labels] tensor of distinct classes in [0, num_classes), padded
+    with -1.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when the graph runs, naming file and record,
+      if there is not one label where one is required, if confidences and labels
+      differ in number, if a label is out of range or if there are too many.
+  """
+  where = [file, ', record ', record, ': ']
+  stored = example['labels']
+  if single_label:
+    require(
+      tf.equal(tf.size(stored), 1),
+      lambda: [
+        *where,
+        tf.size(stored),
+        ' labels where the schema has exactly one; if images have several, '
+        "use schema = 'multilabel'.",
+      ],
+    )
+  else:
+    stored = _keep_confident(
+      stored,
+      example.get('confidences'),
+      threshold=confidence_threshold,
+      where=where,
+    )
+    stored = tf.unique(stored).y
+  lowest, highest = -label_offset, num_classes - 1 - label_offset
+  outside = tf.logical_or(stored < lowest, stored > highest)
+  require(
+    tf.logical_not(tf.reduce_any(outside)),
+    lambda: [
+      *where,
+      'label ',
+      tf.boolean_mask(stored, outside)[0],
+      f' is out of range: with num_classes = {num_classes} and label_offset = '
+      f'{label_offset}, stored labels must lie in {lowest}..{highest}.',
+    ],
+  )
+  require(
+    tf.size(stored) <= max_labels,
+    lambda: [
+      *where,
+      tf.size(stored),
+      f' labels, but max_labels = {max_labels}; raise max_labels, or '
+      'confidence_threshold where there are confidences.',
+    ],
+  )
+  classes = tf.cast(stored + label_offset, tf.int32)
+  padded = tf.pad(
+    classes, [[0, max_labels - tf.size(classes)]], constant_values=-1
+  )
+  return tf.ensure_shape(padded, [max_labels])
+
+
+def _keep_confident(
+  labels: tf.Tensor,
+  confidences: tf.Tensor | None,
+  *,
+  threshold: float | None,
+  where: list[tf.Tensor | str],
+) -> tf.Tensor:
+  """Leaves out the labels whose confidence is below the threshold."""
+  if threshold is None or confidences is None:
+    return labels
+  num_confidences = tf.size(confidences)
+  require(
+    tf.logical_or(
+      tf.equal(num_confidences, tf.size(labels)), tf.equal(num_confidences, 0)
+    ),
+    lambda: [
+      *where,
+      num_confidences,
+      ' confidences for ',
+      tf.size(labels),
+      ' labels; each label needs one, or the record has none.',
+    ],
+  )
+  return tf.cond(
+    tf.equal(num_confidences, 0),
+    lambda: labels,
+    lambda: tf.boolean_mask(labels, confidences >= threshold),
+  )

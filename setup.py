@@ -9,7 +9,7 @@ setup(
   license='Apache-2.0',
   # By name: gin/ holds data only, and as a package it would hide gin-config.
   packages=find_packages(include=['official_coatnet*']),
-  python_requires='>=3.9',
+  python_requires='>=3.10',
   install_requires=[
     # A range, so that the TensorFlow 2.15 of a TPU VM stays as it is.
     'tensorflow>=2.15,<2.16',

@@ -2,7 +2,7 @@
 
 One rule a Python file, with the imports of that file as its deps. Everything
 else in a BUILD file is written by hand and kept as it is: size, shard_count,
-tags, data, env of a rule, comments, other rules.
+tags, data, env of a rule, the comment above it, other rules.
 """
 
 import ast
@@ -100,7 +100,7 @@ def _render(rule: Rule, kept: dict[str, str]) -> str:
   if rule.deps:
     lines += [f'deps = {_render_list(rule.deps)}']
   body = ''.join(f'    {line},\n' for line in lines)
-  return f'\n{rule.kind}(\n{body})\n'
+  return f'{rule.kind}(\n{body})\n'
 
 
 def _render_list(values: list[str]) -> str:
@@ -109,25 +109,26 @@ def _render_list(values: list[str]) -> str:
   return '[\n' + ''.join(f'        "{v}",\n' for v in values) + '    ]'
 
 
-def parse(text: str) -> tuple[str, dict[str, tuple[Rule, dict, str]]]:
+def parse(text: str) -> tuple[str, dict[str, tuple[Rule, dict, str, str]]]:
   """Splits a BUILD file into its Python rules and all the rest.
 
   Args:
     text: The BUILD file, whose syntax is that of Python.
 
   Returns:
-    The rest, and by name: the rule, its other attributes, its source with the
-    comments above it.
+    The rest, and by name: the rule, the source of its other attributes, what
+    stands above it, its source.
   """
   rest, rules, line = '', {}, 0
   lines = text.splitlines(keepends=True)
   for node in ast.parse(text).body:
-    chunk = ''.join(lines[line : node.end_lineno])
+    above = ''.join(lines[line : node.lineno - 1])
+    chunk = ''.join(lines[node.lineno - 1 : node.end_lineno])
     line = node.end_lineno
     call = getattr(node, 'value', None)
     kind = getattr(getattr(call, 'func', None), 'id', '')
     if kind not in ('py_library', 'py_binary', 'py_test'):
-      rest += chunk
+      rest += above + chunk
       continue
     source = {
       k.arg: ast.get_source_segment(text, k.value) for k in call.keywords
@@ -136,7 +137,7 @@ def parse(text: str) -> tuple[str, dict[str, tuple[Rule, dict, str]]]:
       ast.literal_eval(source.pop(key, default))
       for key, default in (('name', '""'), ('srcs', '[]'), ('deps', '[]'))
     ]
-    rules[values[0]] = (Rule(kind, *values), source, chunk)
+    rules[values[0]] = (Rule(kind, *values), source, above, chunk)
   return rest + ''.join(lines[line:]), rules
 
 
@@ -145,8 +146,8 @@ def updated(text: str, wanted: list[Rule]) -> str:
   rest, present = parse(text or NEW_FILE)
   chunks = []
   for rule in sorted(wanted, key=lambda rule: rule.name):
-    old, kept, chunk = present.get(rule.name, (None, {}, ''))
-    chunks.append(chunk if old == rule else _render(rule, kept))
+    old, kept, above, chunk = present.get(rule.name, (None, {}, '\n', ''))
+    chunks.append(above + (chunk if old == rule else _render(rule, kept)))
   kinds = ''.join(f', "{kind}"' for kind in sorted({r.kind for r in wanted}))
   load = f'load("@rules_python//python:defs.bzl"{kinds})'
   rest = re.sub(r'load\("@rules_python//python:defs.bzl"[^)]*\)', load, rest)

@@ -53,27 +53,27 @@ demo: $(DEMO)/predictions.png $(DEMO)/model/training.png
 	@echo "  SavedModel   $(LATEST_EXPORT)"
 	@echo '  pictures     $(DEMO)/model/training.png, $(DEMO)/predictions.png'
 	@echo 'Try next:'
-	@echo '  another model    $(PYTHON) tools/train.py --gin_file=gin/demo.gin' \
+	@echo '  a longer run     $(PYTHON) tools/train.py --gin_file=gin/demo.gin' \
 	  "--gin_bindings=\"DATA_DIR='$(DEMO)/data'\" --gin_bindings='EPOCHS=80'" \
 	  '--model_dir=runs/longer'
 	@echo '  a real network   $(PYTHON) tools/train.py' \
 	  '--gin_file=gin/imagenet1k_coatnet0.gin --dry_run'
 
-$(DEMO)/.records: | $(VENV)
+$(DEMO)/data/.complete: | $(VENV)
 	$(PYTHON) tools/tfrecords.py demo --output_dir=$(DEMO)/data
 	@touch $@
 
 # Always called: it goes on where it stopped, and ends soon if all is done.
-$(DEMO)/model/checkpoint: $(DEMO)/.records FORCE
+$(DEMO)/model/checkpoint: $(DEMO)/data/.complete FORCE
 	$(PYTHON) tools/train.py --gin_file=gin/demo.gin \
 	  --gin_bindings="DATA_DIR='$(DEMO)/data'" --model_dir=$(DEMO)/model
 
-$(DEMO)/.export: $(DEMO)/model/checkpoint
+$(DEMO)/export/.complete: $(DEMO)/model/checkpoint
 	$(PYTHON) tools/export.py --model_dir=$(DEMO)/model \
 	  --export_dir=$(DEMO)/export
 	@touch $@
 
-$(DEMO)/predictions.png: $(DEMO)/.export
+$(DEMO)/predictions.png: $(DEMO)/export/.complete
 	$(PYTHON) tools/predict.py --saved_model=$(LATEST_EXPORT) \
 	  --picture=$@ $(DEMO)/data/images
 

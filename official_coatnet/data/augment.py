@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from official.vision.ops import augment
 import tensorflow as tf
+from official.vision.ops import augment
 
 OPERATIONS = (
   'AutoContrast',

@@ -5,16 +5,15 @@ of Handwritten Digits". They are enlarged to 64 x 64, stored as JPEG in the
 ImageNet schema, and so take the way that ImageNet takes, without a download.
 """
 
-from collections.abc import Iterator
 import io
 import os
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 import tensorflow as tf
+from PIL import Image
 
-from official_coatnet.data import records
-from official_coatnet.data import schema
+from official_coatnet.data import records, schema
 
 CLASS_NAMES = tuple('0123456789')
 NUM_TRAIN = 1347

@@ -11,9 +11,9 @@ Two schemas are written and read, one further one is only read:
     `id`, `image`, `labels`).
 """
 
-from collections.abc import Mapping, Sequence
 import dataclasses
 import types
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 

@@ -1,0 +1,214 @@
+"""What a run reads and how: the configuration of the input pipeline."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from official_coatnet.data import augment, images
+from official_coatnet.data import schema as schema_lib
+
+SOURCES = ('tfrecord', 'tfds', 'synthetic')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """Configuration of an input pipeline; each attribute is a gin key.
+
+  Attributes:
+    num_classes: number of classes, K; labels are 0..K-1 after the offset.
+    image_size: side, or (height, width), of the images in pixels.
+    batch_size: examples a step, over all replicas of all hosts.
+    source: 'tfrecord', 'tfds' or 'synthetic'.
+    data_dir: folder of the records; for 'tfds', its data folder (None for its
+      default).
+    tfds_name: name of the TFDS data set.
+    split: split to read, such as 'train' or 'validation'.
+    file_pattern: pattern of the file names, absolute or within `data_dir`. None
+      for the files of the split's manifest or, where there is none, '<split>*'
+      ('val*' for 'validation').
+    schema: record schema, 'imagenet', 'multilabel' or 'automl'.
+    label_offset: what to add to a stored label to get a class. None for what
+      the source says: -1 in the ImageNet schema, 0 in others and in TFDS.
+    confidence_threshold: labels of lower confidence are left out, if set.
+    max_labels: most labels an image has; the width of a batch of labels.
+    center_crop: Table 10's "center crop". True: crop at random in training, cut
+      out the middle in evaluation. False: squeeze the whole image into shape.
+    crop_area_range: area of a random crop, as a share of the image.
+    crop_aspect_range: width / height of a random crop.
+    eval_crop_fraction: share of the side that evaluation cuts out.
+    random_flip: whether training mirrors images at random.
+    randaugment: (layers, magnitude) of RandAugment, or None.
+    randaugment_exclude: RandAugment operations not to use.
+    mixup_alpha: parameter of mixup's Beta distribution, or None.
+    shuffle_buffer: records shuffled together; twice as many are in memory.
+    num_examples: examples in the split. None for what the manifest says.
+    deterministic: whether the order is kept where that costs time.
+    parallel_calls: images decoded at once; None lets tf.data choose.
+    prefetch: batches made ahead.
+  """
+
+  num_classes: int
+  image_size: int | Sequence[int]
+  batch_size: int
+  source: str = 'tfrecord'
+  data_dir: str | None = None
+  tfds_name: str | None = None
+  split: str = 'train'
+  file_pattern: str | None = None
+  schema: str = 'imagenet'
+  label_offset: int | None = None
+  confidence_threshold: float | None = None
+  max_labels: int = 1
+  center_crop: bool = True
+  crop_area_range: Sequence[float] = (0.08, 1.0)
+  crop_aspect_range: Sequence[float] = (3 / 4, 4 / 3)
+  eval_crop_fraction: float = 0.875
+  random_flip: bool = True
+  randaugment: Sequence[float] | None = None
+  randaugment_exclude: Sequence[str] = ()
+  mixup_alpha: float | None = None
+  shuffle_buffer: int = 8192
+  num_examples: int | None = None
+  deterministic: bool = True
+  parallel_calls: int | None = None
+  prefetch: int = 2
+
+  def __post_init__(self):
+    self._check_source()
+    self._check_sizes()
+    self._check_augmentation()
+
+  def _check_source(self):
+    _require(
+      self.source in SOURCES,
+      'source',
+      self.source,
+      f'must be one of {list(SOURCES)}',
+      "use 'tfrecord' for a folder of TFRecord files",
+    )
+    _require(
+      self.source != 'tfds' or self.tfds_name,
+      'tfds_name',
+      self.tfds_name,
+      "must name a data set where source is 'tfds'",
+      "set it, for instance to 'imagenet2012:5.1.0'",
+    )
+    _require(
+      bool(self.split),
+      'split',
+      self.split,
+      'must not be empty',
+      "set it to 'train' or 'validation'",
+    )
+    schema = schema_lib.get_schema(self.schema)
+    _require(
+      self.confidence_threshold is None or schema.confidences,
+      'confidence_threshold',
+      self.confidence_threshold,
+      f'must be None in schema {self.schema!r}, which has no confidences',
+      "unset it, or set schema to 'multilabel'",
+    )
+
+  def _check_sizes(self):
+    for name, fix in (
+      ('num_classes', 'set it to the classes of the data, 1000 for ImageNet'),
+      ('batch_size', 'give the batch over all replicas'),
+      ('max_labels', 'use 1 where images have one label'),
+      ('shuffle_buffer', 'use 1 not to shuffle beyond the order of files'),
+    ):
+      _check_positive(name, getattr(self, name), fix)
+    for name in ('num_examples', 'parallel_calls'):
+      if getattr(self, name) is not None:
+        _check_positive(name, getattr(self, name), 'unset it for the default')
+    _require(
+      isinstance(self.prefetch, int) and self.prefetch >= 0,
+      'prefetch',
+      self.prefetch,
+      'must be an integer, 0 or more',
+      'use 2',
+    )
+    size = self.image_size
+    sides = [size] if isinstance(size, int) else list(size)
+    _require(
+      len(sides) in (1, 2) and all(_is_int(s) and s > 0 for s in sides),
+      'image_size',
+      size,
+      'must be a positive integer or a (height, width) of such',
+      'use 224',
+    )
+
+  def _check_augmentation(self):
+    for name, highest in (
+      ('crop_area_range', 1.0),
+      ('crop_aspect_range', float('inf')),
+    ):
+      value = getattr(self, name)
+      _require(
+        len(value) == 2 and 0 < value[0] <= value[1] <= highest,
+        name,
+        value,
+        f'must be (lowest, highest) with 0 < lowest <= highest <= {highest}',
+        'the usual values are (0.08, 1) for areas, (3/4, 4/3) for aspects',
+      )
+    _require(
+      0 < self.eval_crop_fraction <= 1,
+      'eval_crop_fraction',
+      self.eval_crop_fraction,
+      'must lie in (0, 1]',
+      'use 0.875, or center_crop = False for the whole image',
+    )
+    if self.randaugment is not None:
+      _require(
+        len(self.randaugment) == 2,
+        'randaugment',
+        self.randaugment,
+        'must be (layers, magnitude)',
+        'use (2, 15) for ImageNet-1K, None to switch it off',
+      )
+      self.make_randaugment()  # Its own checks.
+    if self.mixup_alpha is not None:
+      _require(
+        self.mixup_alpha > 0,
+        'mixup_alpha',
+        self.mixup_alpha,
+        'must be positive',
+        'use None to switch mixup off',
+      )
+      _require(
+        self.batch_size % 2 == 0,
+        'batch_size',
+        self.batch_size,
+        'must be even with mixup, which pairs examples',
+        'use an even number a replica',
+      )
+
+  @property
+  def height_and_width(self) -> tuple[int, int]:
+    """(height, width) of the images in pixels."""
+    return images.height_and_width(self.image_size)
+
+  def make_randaugment(self) -> augment.RandAugment | None:
+    """Returns the augmentation that is configured, or None."""
+    if self.randaugment is None:
+      return None
+    num_layers, magnitude = self.randaugment
+    return augment.RandAugment(
+      int(num_layers), magnitude, exclude_ops=self.randaugment_exclude
+    )
+
+
+def _is_int(value: object) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_positive(name: str, value: object, fix: str) -> None:
+  _require(
+    _is_int(value) and value > 0, name, value, 'must be a positive integer', fix
+  )
+
+
+def _require(
+  condition: object, name: str, value: object, rule: str, fix: str
+) -> None:
+  """Raises a ValueError in the wording of the package."""
+  if not condition:
+    raise ValueError(f'DataConfig.{name} is {value!r}, but {rule}; {fix}.')

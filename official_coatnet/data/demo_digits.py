@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from official_coatnet.data import manifest as manifest_lib
 from official_coatnet.data import records, schema
 
 CLASS_NAMES = tuple('0123456789')
@@ -69,7 +70,7 @@ def write_digits(
   num_train_shards: int = 8,
   num_validation_shards: int = 2,
   progress: records.Progress | None = None,
-) -> dict[str, records.Manifest]:
+) -> dict[str, manifest_lib.Manifest]:
   """Writes both splits as records, and some test images as files.
 
   Args:
@@ -88,11 +89,16 @@ def write_digits(
     ('train', num_train_shards),
     ('validation', num_validation_shards),
   ):
-    if not records.is_complete(output_dir, split):
+    fingerprint = f'digits, {IMAGE_SIZE} pixels, {num_shards} files'
+    if not manifest_lib.is_complete(output_dir, split, fingerprint=fingerprint):
       _write_split(
-        output_dir, split=split, num_shards=num_shards, progress=progress
+        output_dir,
+        split=split,
+        num_shards=num_shards,
+        fingerprint=fingerprint,
+        progress=progress,
       )
-    manifests[split] = records.read_manifest(output_dir, split)
+    manifests[split] = manifest_lib.read_manifest(output_dir, split)
   _write_sample_images(os.path.join(output_dir, 'images'))
   return manifests
 
@@ -102,6 +108,7 @@ def _write_split(
   *,
   split: str,
   num_shards: int,
+  fingerprint: str,
   progress: records.Progress | None,
 ) -> None:
   images, digits = load_split(split)
@@ -133,6 +140,7 @@ def _write_split(
     label_offset=-1,
     class_names=CLASS_NAMES,
     num_examples=len(images),
+    fingerprint=fingerprint,
     progress=progress,
   )
 

@@ -1,17 +1,19 @@
 """Which files a configuration means, and what their manifest says of them."""
 
+import dataclasses
 import os
 
 import tensorflow as tf
 
-from official_coatnet.data import records, sources
+from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import sources
 from official_coatnet.data.config import DataConfig
 
 # Images of a synthetic split where the configuration does not say.
 NUM_SYNTHETIC_EXAMPLES = 64
 
 
-def read_manifest(config: DataConfig) -> records.Manifest | None:
+def read_manifest(config: DataConfig) -> manifest_lib.Manifest | None:
   """Returns the manifest that describes the files, or None.
 
   A manifest describes all files of a split; with a `file_pattern` of the user's
@@ -23,7 +25,7 @@ def read_manifest(config: DataConfig) -> records.Manifest | None:
     or config.file_pattern is not None
   ):
     return None
-  return records.read_manifest(config.data_dir, config.split)
+  return manifest_lib.read_manifest(config.data_dir, config.split)
 
 
 def patterns(config: DataConfig) -> list[str]:
@@ -77,6 +79,8 @@ def open_source(config: DataConfig, *, num_hosts: int = 1) -> sources.Source:
     ValueError: if there is nothing to read, or less than a file a host.
   """
   if config.source == 'synthetic':
+    # Its labels are made to fit the schema, whatever label_offset real data
+    # may need: a dry run leaves that key as it is.
     return sources.synthetic_source(
       schema=config.schema,
       num_classes=config.num_classes,
@@ -92,10 +96,12 @@ def open_source(config: DataConfig, *, num_hosts: int = 1) -> sources.Source:
     source = _open_tfrecords(config)
   if len(source.files) < num_hosts:
     raise ValueError(
-      f'DataConfig.data_dir is {config.data_dir!r}, where split '
-      f'{config.split!r} has {len(source.files)} files, but each of '
-      f'{num_hosts} hosts needs one at least; write the records in more shards.'
+      f'DataConfig.split is {config.split!r}, which has {len(source.files)} '
+      f'files in {os.path.dirname(source.files[0])}, but each of {num_hosts} '
+      'hosts reads files of its own; write the records in more shards.'
     )
+  if config.label_offset is not None:
+    source = dataclasses.replace(source, label_offset=config.label_offset)
   return source
 
 

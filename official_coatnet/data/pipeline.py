@@ -264,13 +264,12 @@ def _parse(
       f': no image under the key of schema {config.schema!r}; check schema.',
     ],
   )
-  offset = config.label_offset
   labels = labels_lib.clean_labels(
     example,
     file=record['file'],
     record=record['position'],
     num_classes=config.num_classes,
-    label_offset=source.label_offset if offset is None else offset,
+    label_offset=source.label_offset,
     max_labels=config.max_labels,
     single_label=source.single_label,
     confidence_threshold=config.confidence_threshold,

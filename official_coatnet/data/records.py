@@ -1,22 +1,27 @@
-"""Sharded TFRecord files and the manifest that describes them.
+"""Writing sharded TFRecord files.
 
 A split is written shard by shard; each shard is written beside its place under
 a temporary name, flushed to disk and renamed, so that a file under its final
-name is always whole. The manifest comes last: where it is, the split is
-complete. Equal examples give equal bytes, so that a run that was killed is
-simply started again.
+name is always whole. The manifest comes last. Equal examples give equal bytes:
+a build that was killed is simply started again.
 """
 
 import collections
 import dataclasses
 import functools
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
+
+from official_coatnet.data.manifest import (
+  Failure,
+  FileEntry,
+  Manifest,
+  manifest_path,
+  read_manifest,
+)
 
 # Progress of a long job: called with examples done and examples in all (None
 # if not known).
@@ -37,142 +42,18 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class FileEntry:
-  """What the manifest says of one file.
+class Shard:
+  """What came of one file.
 
   Attributes:
-    name: file name, without folder.
-    records: number of records.
-    bytes: size of the file.
-    sha256: checksum of the file, in hexadecimal.
+    entry: its entry in the manifest.
+    label_counts: how often each stored label occurs in it.
+    failures: what was left out of it.
   """
 
-  name: str
-  records: int
-  bytes: int
-  sha256: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-  """Contents of one split, kept as `manifest-<split>.json` beside its files.
-
-  Attributes:
-    split: name of the split.
-    schema: name of the record schema.
-    num_classes: number of classes of the corpus.
-    label_offset: what to add to a stored label to get a class in
-      [0, num_classes).
-    files: the files, sorted by name.
-    label_counts: how often each stored label occurs.
-    class_names: names of the classes in order, or None.
-  """
-
-  split: str
-  schema: str
-  num_classes: int
-  label_offset: int
-  files: tuple[FileEntry, ...]
-  label_counts: Mapping[int, int]
-  class_names: tuple[str, ...] | None = None
-
-  @property
-  def num_examples(self) -> int:
-    """Number of records in all files."""
-    return sum(file.records for file in self.files)
-
-  def to_json(self) -> str:
-    """Returns the text of the manifest file; equal manifests, equal text."""
-    fields = dataclasses.asdict(self)
-    fields['version'] = 1
-    fields['num_examples'] = self.num_examples
-    fields['label_counts'] = {
-      str(label): self.label_counts[label]
-      for label in sorted(self.label_counts)
-    }
-    return json.dumps(fields, indent=1) + '\n'
-
-  @classmethod
-  def from_json(cls, text: str, *, origin: str) -> 'Manifest':
-    """Reads the text of a manifest file.
-
-    Args:
-      text: what `to_json` wrote.
-      origin: path of the file, for the error message.
-
-    Returns:
-      The manifest.
-
-    Raises:
-      ValueError: if the text is not a manifest.
-    """
-    try:
-      fields: dict[str, Any] = json.loads(text)
-      names = fields.get('class_names')
-      counts = fields['label_counts']
-      manifest = cls(
-        split=fields['split'],
-        schema=fields['schema'],
-        num_classes=int(fields['num_classes']),
-        label_offset=int(fields['label_offset']),
-        files=tuple(FileEntry(**file) for file in fields['files']),
-        label_counts={int(label): int(n) for label, n in counts.items()},
-        class_names=None if names is None else tuple(names),
-      )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-      raise ValueError(
-        f'{origin} is not a manifest of this package ({error!r}); delete it '
-        'and build the records again, or move it away to read the files '
-        'without it.'
-      ) from error
-    return manifest
-
-
-def manifest_path(data_dir: str, split: str) -> str:
-  """Returns where the manifest of a split lies."""
-  return os.path.join(data_dir, f'manifest-{split}.json')
-
-
-def read_manifest(data_dir: str, split: str) -> Manifest | None:
-  """Returns the manifest of a split, or None where there is none."""
-  path = manifest_path(data_dir, split)
-  if not tf.io.gfile.exists(path):
-    return None
-  with tf.io.gfile.GFile(path) as file:
-    return Manifest.from_json(file.read(), origin=path)
-
-
-def find_damage(manifest: Manifest, data_dir: str) -> list[str]:
-  """Compares the files of a split with what its manifest says.
-
-  Sizes only, one look-up a file: checksums would read the whole corpus.
-
-  Args:
-    manifest: the manifest.
-    data_dir: folder of the files.
-
-  Returns:
-    One sentence for each file that is missing or has another size.
-  """
-  problems = []
-  for entry in manifest.files:
-    path = os.path.join(data_dir, entry.name)
-    if not tf.io.gfile.exists(path):
-      problems.append(f'{path} is missing, but its manifest lists it.')
-      continue
-    size = tf.io.gfile.stat(path).length
-    if size != entry.bytes:
-      problems.append(
-        f'{path} has {size} bytes, but its manifest says {entry.bytes}: it was '
-        'cut off or replaced; copy it again or rebuild the records.'
-      )
-  return problems
-
-
-def is_complete(data_dir: str, split: str) -> bool:
-  """Whether a split has a manifest and all files that it lists."""
-  manifest = read_manifest(data_dir, split)
-  return manifest is not None and not find_damage(manifest, data_dir)
+  entry: FileEntry
+  label_counts: collections.Counter
+  failures: tuple[Failure, ...]
 
 
 def shard_name(split: str, shard: int, *, num_shards: int) -> str:
@@ -188,17 +69,20 @@ def shard_range(shard: int, num_shards: int, *, num_examples: int) -> range:
 
 
 def write_shard(
-  path: str, records: Iterable[Record], *, progress: Callable[[], None]
-) -> tuple[FileEntry, collections.Counter]:
+  path: str,
+  items: Iterable[Record | Failure],
+  *,
+  progress: Callable[[], None],
+) -> Shard:
   """Writes one file, under a temporary name until it is whole.
 
   Args:
     path: where the file ends up; anything there is replaced.
-    records: its records.
-    progress: called after each record.
+    items: its records, and what could not be made one.
+    progress: called after each of them.
 
   Returns:
-    The file's entry in the manifest, and how often each label occurs in it.
+    What is in it.
   """
   folder, name = os.path.split(path)
   # A leading dot keeps it out of patterns such as `train*`. The name is the
@@ -206,11 +90,15 @@ def write_shard(
   temporary = os.path.join(folder, f'.{name}.tmp')
   label_counts = collections.Counter()
   num_records = 0
+  failures = []
   with tf.io.TFRecordWriter(temporary) as writer:
-    for record in records:
-      writer.write(record.serialized)
-      label_counts.update(record.labels)
-      num_records += 1
+    for item in items:
+      if isinstance(item, Failure):
+        failures.append(item)
+      else:
+        writer.write(item.serialized)
+        label_counts.update(item.labels)
+        num_records += 1
       progress()
   entry = FileEntry(
     name=name,
@@ -219,11 +107,11 @@ def write_shard(
     sha256=_sha256(temporary),
   )
   _rename(temporary, path)
-  return entry, label_counts
+  return Shard(entry, label_counts, tuple(failures))
 
 
 def write_split(
-  make_shard: Callable[[int], Iterable[Record]],
+  make_shard: Callable[[int], Iterable[Record | Failure]],
   output_dir: str,
   *,
   split: str,
@@ -233,6 +121,7 @@ def write_split(
   label_offset: int,
   class_names: Sequence[str] | None = None,
   num_examples: int | None = None,
+  fingerprint: str | None = None,
   progress: Progress | None = None,
 ) -> Manifest:
   """Writes all shards of a split, then its manifest.
@@ -241,8 +130,9 @@ def write_split(
   order or by several processes.
 
   Args:
-    make_shard: returns the records of the shard of a given number.
-    output_dir: folder to write to, made if need be.
+    make_shard: returns what is in the shard of a given number.
+    output_dir: folder to write to, made if need be. Files of an earlier build
+      of this split, by its manifest, are replaced or removed.
     split: name of the split.
     num_shards: number of files.
     schema: name of the record schema.
@@ -250,42 +140,66 @@ def write_split(
     label_offset: what to add to a stored label to get a class.
     class_names: names of the classes in order, or None.
     num_examples: number of examples, if known, for `progress`.
+    fingerprint: stands for all that the records are made from.
     progress: called after each example.
 
   Returns:
     The manifest, as written.
   """
   tf.io.gfile.makedirs(output_dir)
-  manifest_file = manifest_path(output_dir, split)
-  if tf.io.gfile.exists(manifest_file):
-    # An old manifest beside half of the new files would say a falsehood.
-    tf.io.gfile.remove(manifest_file)
+  old_files = _withdraw_manifest(output_dir, split)
   step = functools.partial(
     _count_up, collections.Counter(), num_examples, progress
   )
-  files = []
-  label_counts = collections.Counter()
+  shards = []
   for shard in range(num_shards):
     name = shard_name(split, shard, num_shards=num_shards)
-    entry, counts = write_shard(
-      os.path.join(output_dir, name), make_shard(shard), progress=step
-    )
-    files.append(entry)
-    label_counts.update(counts)
+    path = os.path.join(output_dir, name)
+    shards.append(write_shard(path, make_shard(shard), progress=step))
   manifest = Manifest(
     split=split,
     schema=schema,
     num_classes=num_classes,
     label_offset=label_offset,
-    files=tuple(files),
-    label_counts=dict(label_counts),
+    files=tuple(shard.entry for shard in shards),
+    label_counts=dict(
+      sum((shard.label_counts for shard in shards), collections.Counter())
+    ),
     class_names=None if class_names is None else tuple(class_names),
+    fingerprint=fingerprint,
+    failures=tuple(each for shard in shards for each in shard.failures),
   )
-  temporary = os.path.join(output_dir, f'.manifest-{split}.json.tmp')
+  for name in old_files - {file.name for file in manifest.files}:
+    tf.io.gfile.remove(os.path.join(output_dir, name))
+  write_manifest(manifest, output_dir)
+  return manifest
+
+
+def write_manifest(manifest: Manifest, data_dir: str) -> None:
+  """Writes the manifest of a split beside its files."""
+  path = manifest_path(data_dir, manifest.split)
+  temporary = os.path.join(data_dir, f'.{os.path.basename(path)}.tmp')
   with tf.io.gfile.GFile(temporary, 'w') as file:
     file.write(manifest.to_json())
-  _rename(temporary, manifest_file)
-  return manifest
+  _rename(temporary, path)
+
+
+def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
+  """Removes a manifest and returns the names of those files that are there.
+
+  Beside half of the new files it would say a falsehood.
+  """
+  path = manifest_path(data_dir, split)
+  if not tf.io.gfile.exists(path):
+    return set()
+  try:
+    manifest = read_manifest(data_dir, split)
+    names = {file.name for file in manifest.files}
+  except ValueError:
+    names = set()
+  tf.io.gfile.remove(path)
+  there = {os.path.basename(name) for name in tf.io.gfile.listdir(data_dir)}
+  return names & there
 
 
 def _count_up(

@@ -1,0 +1,233 @@
+"""What stands in the way of reading a data set, found before a run begins."""
+
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from official_coatnet.data import files, sources
+from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import schema as schema_lib
+from official_coatnet.data.config import DataConfig
+
+# Where no manifest counts the labels, so many files are looked into, so deep.
+_FILES_TO_SAMPLE = 16
+_RECORDS_TO_SAMPLE = 8
+# Problems of one kind that are spelt out; the rest is counted.
+_MAX_LISTED = 5
+
+
+def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
+  """Looks for everything that would stop a run at its data.
+
+  Args:
+    config: what is to be read.
+    num_hosts: number of hosts that will share it.
+
+  Returns:
+    A sentence for each problem, each with its likely fix; empty if there is
+    none.
+  """
+  if config.source == 'synthetic':
+    return []
+  if config.source == 'tfrecord':
+    problems = _file_problems(config)
+    if problems:
+      return problems
+  try:
+    source = files.open_source(config, num_hosts=num_hosts)
+    problems = _class_problems(config, source)
+  except (ValueError, ImportError, tf.errors.OpError) as error:
+    return [str(error)]
+  manifest = files.read_manifest(config)
+  if manifest is None:
+    problems += _sample_problems(config, source)
+  if config.num_examples is None and source.num_examples is None:
+    problems.append(
+      f'DataConfig.num_examples is None and {config.data_dir} has no '
+      f'{manifest_lib.manifest_path("", config.split)}, so that the '
+      'length of an epoch is not known; set num_examples (ImageNet-1K: '
+      '1281167 for training, 50000 for validation).'
+    )
+  known = source.num_examples
+  if None not in (config.num_examples, known) and config.num_examples != known:
+    problems.append(
+      f'DataConfig.num_examples is {config.num_examples}, but split '
+      f'{config.split!r} has {known} examples; leave it None.'
+    )
+  return problems
+
+
+def count_examples(config: DataConfig) -> int | None:
+  """Returns the number of examples of the split, or None if nobody knows.
+
+  What the configuration says, or else what the manifest, TFDS or the synthetic
+  source says. Data that are not there, or cannot be read, count as unknown:
+  `find_problems` tells why.
+  """
+  if config.num_examples is not None:
+    return config.num_examples
+  try:
+    return files.open_source(config).num_examples
+  except (ValueError, ImportError, tf.errors.OpError):
+    return None
+
+
+def class_names(config: DataConfig) -> tuple[str, ...] | None:
+  """Returns the names of the classes in order, or None if nobody knows."""
+  try:
+    if config.source == 'tfds':
+      builder = sources.tfds_builder(config.tfds_name, data_dir=config.data_dir)
+      return sources.tfds_class_names(builder)[1]
+    manifest = files.read_manifest(config)
+  except (ValueError, ImportError, tf.errors.OpError):
+    return None
+  return None if manifest is None else manifest.class_names
+
+
+def _file_problems(config: DataConfig) -> list[str]:
+  """Looks whether the files are there, and whole as far as is known."""
+  if config.data_dir is None and config.file_pattern is None:
+    return [
+      'DataConfig.data_dir is None, but must be the folder of the TFRecord '
+      'files; set DATA_DIR to it.'
+    ]
+  if config.data_dir is not None and not tf.io.gfile.isdir(config.data_dir):
+    return [
+      f'DataConfig.data_dir is {config.data_dir!r}, but there is no such '
+      'folder; check DATA_DIR.'
+    ]
+  try:
+    manifest = files.read_manifest(config)
+  except ValueError as error:
+    return [str(error)]
+  if manifest is not None:
+    damage = manifest_lib.find_damage(manifest, config.data_dir)
+    return _shorten(damage, 'more files are missing or damaged.')
+  if not files.find_files(config):
+    there = sorted(tf.io.gfile.listdir(config.data_dir or '.'))
+    listing = ', '.join(there[:8]) + (', ...' if len(there) > 8 else '')
+    tried = ' nor '.join(files.patterns(config))
+    return [
+      f'DataConfig.data_dir is {config.data_dir!r}, but no file matches '
+      f'{tried}; in the folder: {listing or "nothing"}. Check DATA_DIR, split '
+      'and file_pattern.'
+    ]
+  return []
+
+
+def _class_problems(config: DataConfig, source: sources.Source) -> list[str]:
+  """Compares the classes with what the manifest or TFDS says of them."""
+  manifest = files.read_manifest(config)
+  if manifest is None:
+    if config.source != 'tfds':
+      return []
+    builder = sources.tfds_builder(config.tfds_name, data_dir=config.data_dir)
+    num_classes = sources.tfds_class_names(builder)[0]
+    origin = config.tfds_name
+    problems = []
+  else:
+    num_classes = manifest.num_classes
+    origin = manifest_lib.manifest_path(config.data_dir, config.split)
+    problems = _manifest_problems(config, manifest, source)
+  if num_classes is not None and num_classes != config.num_classes:
+    problems.insert(
+      0,
+      f'DataConfig.num_classes is {config.num_classes}, but {origin} has '
+      f'{num_classes} classes; set NUM_CLASSES to {num_classes}.',
+    )
+  return problems
+
+
+def _manifest_problems(
+  config: DataConfig, manifest: manifest_lib.Manifest, source: sources.Source
+) -> list[str]:
+  """Compares schema and labels with what the manifest says of them."""
+  origin = manifest_lib.manifest_path(config.data_dir, config.split)
+  problems = []
+  if manifest.schema != config.schema:
+    problems.append(
+      f'DataConfig.schema is {config.schema!r}, but {origin} says '
+      f'{manifest.schema!r}; set it to that.'
+    )
+  if not manifest.num_examples:
+    problems.append(f'{origin} has no examples; build the records again.')
+  lowest, highest = _label_range(config, source)
+  outside = sorted(
+    label for label in manifest.label_counts if not lowest <= label <= highest
+  )
+  # With another number of classes, labels out of range say nothing new.
+  if outside and manifest.num_classes == config.num_classes:
+    problems.append(
+      f'{origin} counts labels out of range, {outside[:_MAX_LISTED]} among '
+      f'them: with num_classes = {config.num_classes} and label_offset = '
+      f'{source.label_offset}, stored labels must lie in {lowest}..{highest}; '
+      'check both.'
+    )
+  return problems
+
+
+def _sample_problems(config: DataConfig, source: sources.Source) -> list[str]:
+  """Looks into the first records of some files, spread over all."""
+  step = -(-len(source.files) // _FILES_TO_SAMPLE)
+  problems = []
+  for file, first in list(zip(source.files, source.first))[::step]:
+    records_of_file = (
+      source.open_file(tf.constant(file)).skip(first).take(_RECORDS_TO_SAMPLE)
+    )
+    try:
+      problem = next(_record_problems(config, source, records_of_file), None)
+    except tf.errors.OpError as error:
+      problem = f'cannot be read ({error.message}); copy or build it again.'
+    if problem is not None:
+      problems.append(f'{file}{problem}')
+  return _shorten(problems, 'more files have such problems.')
+
+
+def _record_problems(
+  config: DataConfig, source: sources.Source, dataset: tf.data.Dataset
+) -> Iterable[str]:
+  """Yields what is wrong with the records of a file, each after its name."""
+  lowest, highest = _label_range(config, source)
+  for position, record in enumerate(dataset):
+    where = f', record {position}: '
+    keys = schema_lib.get_schema(config.schema)
+    try:
+      example = source.parse(record)
+    except tf.errors.InvalidArgumentError:
+      yield f'{where}is not an example of schema {config.schema!r}.'
+      return
+    labels = example['labels'].numpy().tolist()
+    if not example['encoded'].numpy():
+      yield (
+        f'{where}has no feature {keys.encoded!r}; it holds '
+        f'{_feature_names(record)}. Check schema.'
+      )
+    elif source.single_label and len(labels) != 1:
+      yield (
+        f'{where}has {len(labels)} labels in {keys.labels!r}, but one is '
+        f'needed; it holds {_feature_names(record)}. Check schema.'
+      )
+    for label in labels:
+      if not lowest <= label <= highest:
+        yield (
+          f'{where}label {label} is out of range; with num_classes = '
+          f'{config.num_classes} and label_offset = {source.label_offset}, '
+          f'stored labels must lie in {lowest}..{highest}. Check both.'
+        )
+
+
+def _label_range(config: DataConfig, source: sources.Source) -> tuple[int, int]:
+  """Returns the lowest and the highest stored label that are allowed."""
+  return -source.label_offset, config.num_classes - 1 - source.label_offset
+
+
+def _feature_names(record: tf.Tensor) -> list[str]:
+  example = tf.train.Example.FromString(record.numpy())
+  return sorted(example.features.feature)
+
+
+def _shorten(problems: list[str], what: str) -> list[str]:
+  """Keeps the first few problems and counts the others."""
+  if len(problems) <= _MAX_LISTED:
+    return problems
+  return problems[:_MAX_LISTED] + [f'{len(problems) - _MAX_LISTED} {what}']

@@ -1,0 +1,186 @@
+"""The manifest of a split: what its files hold, written beside them.
+
+It is written last, so that where it is, the split is complete. Readers learn
+from it how many records each file has, checks find missing and shortened files,
+and labels out of range, without reading a record.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """An image that was left out.
+
+  Attributes:
+    name: what it is called where it comes from.
+    reason: why it was left out.
+  """
+
+  name: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FileEntry:
+  """What the manifest says of one file.
+
+  Attributes:
+    name: file name, without folder.
+    records: number of records.
+    bytes: size of the file.
+    sha256: checksum of the file, in hexadecimal.
+  """
+
+  name: str
+  records: int
+  bytes: int
+  sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """Contents of one split, kept as `manifest-<split>.json` beside its files.
+
+  Attributes:
+    split: name of the split.
+    schema: name of the record schema.
+    num_classes: number of classes of the corpus.
+    label_offset: what to add to a stored label to get a class in
+      [0, num_classes).
+    files: the files, sorted by name.
+    label_counts: how often each stored label occurs.
+    class_names: names of the classes in order, or None.
+    fingerprint: stands for all that the records were made from and with, so
+      that a builder can tell whether they would come out the same; or None.
+    failures: images that were left out.
+  """
+
+  split: str
+  schema: str
+  num_classes: int
+  label_offset: int
+  files: tuple[FileEntry, ...]
+  label_counts: Mapping[int, int]
+  class_names: tuple[str, ...] | None = None
+  fingerprint: str | None = None
+  failures: tuple[Failure, ...] = ()
+
+  @property
+  def num_examples(self) -> int:
+    """Number of records in all files."""
+    return sum(file.records for file in self.files)
+
+  def to_json(self) -> str:
+    """Returns the text of the manifest file; equal manifests, equal text."""
+    fields = dataclasses.asdict(self)
+    fields['version'] = 1
+    fields['num_examples'] = self.num_examples
+    fields['label_counts'] = {
+      str(label): self.label_counts[label]
+      for label in sorted(self.label_counts)
+    }
+    return json.dumps(fields, indent=1) + '\n'
+
+  @classmethod
+  def from_json(cls, text: str, *, origin: str) -> 'Manifest':
+    """Reads the text of a manifest file.
+
+    Args:
+      text: what `to_json` wrote.
+      origin: path of the file, for the error message.
+
+    Returns:
+      The manifest.
+
+    Raises:
+      ValueError: if the text is not a manifest.
+    """
+    try:
+      fields: dict[str, Any] = json.loads(text)
+      names = fields.get('class_names')
+      counts = fields['label_counts']
+      manifest = cls(
+        split=fields['split'],
+        schema=fields['schema'],
+        num_classes=int(fields['num_classes']),
+        label_offset=int(fields['label_offset']),
+        files=tuple(FileEntry(**file) for file in fields['files']),
+        label_counts={int(label): int(n) for label, n in counts.items()},
+        class_names=None if names is None else tuple(names),
+        fingerprint=fields.get('fingerprint'),
+        failures=tuple(Failure(**each) for each in fields.get('failures', ())),
+      )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+      raise ValueError(
+        f'{origin} is not a manifest of this package ({error!r}); delete it '
+        'and build the records again, or move it away to read the files '
+        'without it.'
+      ) from error
+    return manifest
+
+
+def manifest_path(data_dir: str, split: str) -> str:
+  """Returns where the manifest of a split lies."""
+  return os.path.join(data_dir, f'manifest-{split}.json')
+
+
+def read_manifest(data_dir: str, split: str) -> Manifest | None:
+  """Returns the manifest of a split, or None where there is none."""
+  path = manifest_path(data_dir, split)
+  if not tf.io.gfile.exists(path):
+    return None
+  with tf.io.gfile.GFile(path) as file:
+    return Manifest.from_json(file.read(), origin=path)
+
+
+def find_damage(manifest: Manifest, data_dir: str) -> list[str]:
+  """Compares the files of a split with what its manifest says.
+
+  Sizes only, one look-up a file: checksums would read the whole corpus.
+
+  Args:
+    manifest: the manifest.
+    data_dir: folder of the files.
+
+  Returns:
+    One sentence for each file that is missing or has another size.
+  """
+  problems = []
+  for entry in manifest.files:
+    path = os.path.join(data_dir, entry.name)
+    if not tf.io.gfile.exists(path):
+      problems.append(f'{path} is missing, but its manifest lists it.')
+      continue
+    size = tf.io.gfile.stat(path).length
+    if size != entry.bytes:
+      problems.append(
+        f'{path} has {size} bytes, but its manifest says {entry.bytes}: it was '
+        'cut off or replaced; copy it again or rebuild the records.'
+      )
+  return problems
+
+
+def is_complete(
+  data_dir: str, split: str, *, fingerprint: str | None = None
+) -> bool:
+  """Whether a split has a manifest and all files that it lists.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of the split.
+    fingerprint: if given, the one that the manifest must have.
+  """
+  try:
+    manifest = read_manifest(data_dir, split)
+  except ValueError:
+    return False
+  if manifest is None or find_damage(manifest, data_dir):
+    return False
+  return fingerprint is None or manifest.fingerprint == fingerprint

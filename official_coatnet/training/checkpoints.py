@@ -1,0 +1,195 @@
+"""Checkpoints: what is in them, and how weights come out of them.
+
+A checkpoint is an ordinary TensorFlow one in which each weight stands under its
+own name, `weights/<layer>/<variable>`, and each average under `ema/`. Whoever
+reads it (resume, evaluation, export, fine-tuning) asks for names, and never
+depends on the order in which a program built its objects.
+"""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.training import experiment as experiment_lib
+
+_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
+_GROUPS = {'raw': 'weights', 'ema': 'ema'}
+CHECKPOINT_NAME = 'ckpt'
+
+
+def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
+  """Returns the weights of a model by name, BatchNorm statistics included.
+
+  Raises:
+    ValueError: If two weights have one name.
+  """
+  weights = {}
+  for variable in model.weights:
+    name = variable.name.removesuffix(':0')
+    if name in weights:
+      raise ValueError(f'Two weights of {model.name!r} are called {name!r}.')
+    weights[name] = variable
+  return weights
+
+
+def find_checkpoint(path: str) -> str:
+  """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
+
+  Raises:
+    ValueError: If there is no checkpoint there.
+  """
+  latest = tf.train.latest_checkpoint(path)
+  if latest:
+    return latest
+  if tf.io.gfile.exists(f'{path}.index'):
+    return path
+  if not tf.io.gfile.exists(path):
+    raise ValueError(
+      f'No checkpoint at {path!r}: neither a folder nor {path}.index exists. '
+      'Give a model_dir, or the path of a checkpoint without its ending, such '
+      'as model_dir/ckpt-1000.'
+    )
+  raise ValueError(
+    f'No checkpoint in {path!r}: the folder has no finished checkpoint. Train '
+    'first, or give another model_dir.'
+  )
+
+
+def _unescape(name: str) -> str:
+  # A checkpoint writes '/' of a name as '.S' and '.' as '..'.
+  return name.replace('.S', '/').replace('..', '.')
+
+
+class StoredWeights:
+  """The weights in a checkpoint, raw or averaged, read one at a time.
+
+  Attributes:
+    prefix: Path of the checkpoint, without ending.
+    group: 'ema' or 'raw'.
+    shapes: Name to shape.
+  """
+
+  def __init__(self, path: str, *, weights: str | None = None):
+    """Opens a checkpoint.
+
+    Args:
+      path: A model_dir or a checkpoint.
+      weights: 'ema', 'raw', or None for EMA where there is one.
+
+    Raises:
+      ValueError: If there is no checkpoint, or no such weights in it.
+    """
+    experiment_lib.check_weights(weights)
+    self.prefix = find_checkpoint(path)
+    try:
+      self._reader = tf.train.load_checkpoint(self.prefix)
+    except tf.errors.OpError as e:
+      raise ValueError(
+        f'The checkpoint {self.prefix!r} cannot be read ({e.message}). It is '
+        'damaged or incomplete; use an older one of the same folder.'
+      ) from e
+    groups = {group: self._names(top) for group, top in _GROUPS.items()}
+    self.group = weights or ('ema' if groups['ema'] else 'raw')
+    if self.group == 'ema' and not groups['ema']:
+      raise ValueError(
+        f'`weights` is "ema", but the checkpoint {self.prefix!r} holds no '
+        'average: its run had no `ema_decay`. Use weights="raw".'
+      )
+    if not groups[self.group]:
+      raise ValueError(
+        f'The checkpoint {self.prefix!r} holds no weights of a network of this '
+        'package.'
+      )
+    self._keys = groups[self.group]
+    shapes = self._reader.get_variable_to_shape_map()
+    self.shapes = {n: tuple(shapes[key]) for n, key in self._keys.items()}
+
+  def _names(self, top: str) -> dict[str, str]:
+    """Returns name to key of the variables under one top-level name."""
+    return {
+      _unescape(key[len(top) + 1 : -len(_SUFFIX)]): key
+      for key in self._reader.get_variable_to_shape_map()
+      if key.startswith(f'{top}/')
+      and key.endswith(_SUFFIX)
+      and '.OPTIMIZER_SLOT' not in key
+    }
+
+  def read(self, name: str) -> np.ndarray:
+    """Returns the value of one weight."""
+    return self._reader.get_tensor(self._keys[name])
+
+
+def load_weights(
+  model: tf.keras.Model, path: str, *, weights: str | None = None
+) -> str:
+  """Sets all weights of a model from a checkpoint of the same network.
+
+  Args:
+    model: The network. Under a strategy, call within its scope.
+    path: A model_dir or a checkpoint.
+    weights: 'ema', 'raw', or None for EMA where there is one.
+
+  Returns:
+    The prefix of the checkpoint.
+
+  Raises:
+    ValueError: If the checkpoint does not fit; the message names the weights.
+  """
+  stored = StoredWeights(path, weights=weights)
+  variables = named_weights(model)
+  problems = _mismatches(variables, stored.shapes)
+  if problems:
+    shown = '\n  '.join(problems[:10])
+    more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
+    raise ValueError(
+      f'The checkpoint {stored.prefix!r} does not fit the network '
+      f'{model.name!r}:\n  {shown}{more}\nUse the configuration it was trained '
+      'with (config.gin beside it).'
+    )
+  for name, variable in variables.items():
+    variable.assign(stored.read(name))
+  return stored.prefix
+
+
+def _mismatches(
+  variables: Mapping[str, tf.Variable],
+  stored: Mapping[str, tuple[int, ...]],
+) -> list[str]:
+  problems = []
+  for name, variable in variables.items():
+    if name not in stored:
+      problems.append(f'{name}: not in the checkpoint')
+    elif stored[name] != tuple(variable.shape):
+      problems.append(
+        f'{name}: {list(stored[name])} in the checkpoint, '
+        f'{variable.shape.as_list()} in the network'
+      )
+  problems += [
+    f'{name}: only in the checkpoint'
+    for name in stored
+    if name not in variables
+  ]
+  return problems
+
+
+def make_checkpoint(
+  model: tf.keras.Model, *, averages: Mapping[str, tf.Variable], **objects
+) -> tf.train.Checkpoint:
+  """Returns a checkpoint with weights and averages under their names.
+
+  Args:
+    model: The network.
+    averages: Name to average; empty for a run without EMA.
+    **objects: What else a resumed run needs: optimizer, clock.
+  """
+  groups = {'weights': named_weights(model)}
+  if averages:
+    groups['ema'] = dict(averages)
+  return tf.train.Checkpoint(**groups, **objects)
+
+
+def checkpoint_step(prefix: str) -> int:
+  """Returns the step in a checkpoint's name, `ckpt-<step>`."""
+  return int(os.path.basename(prefix).rpartition('-')[2])

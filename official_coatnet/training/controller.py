@@ -1,0 +1,327 @@
+"""Runs an experiment: `run` puts the parts together and hands them to orbit."""
+
+import os
+from collections.abc import Callable
+
+import orbit
+import tensorflow as tf
+from absl import logging
+
+from official_coatnet.data import checks, pipeline
+from official_coatnet.modeling import complexity, network
+from official_coatnet.training import (
+  checkpoints,
+  distribution,
+  preflight,
+  reporting,
+)
+from official_coatnet.training import clock as clock_lib
+from official_coatnet.training import (
+  evaluator as evaluator_lib,
+)
+from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import plan as plan_lib
+from official_coatnet.training import (
+  trainer as trainer_lib,
+)
+
+MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')
+# How long continuous evaluation waits for the next checkpoint, in seconds.
+CONTINUOUS_EVAL_TIMEOUT = 4 * 3600
+LABELS_FILE = 'labels.txt'
+
+
+class Controller(orbit.Controller):
+  """orbit's controller, evaluating at the end of a resumed run as well.
+
+  orbit's `train_and_evaluate` evaluates only after training something. A run
+  that was killed in its last evaluation and is started again would end without
+  one.
+  """
+
+  def train_and_evaluate(self, train_steps, eval_steps=-1, eval_interval=None):
+    output = super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+    return self.evaluate(eval_steps) if output is None else output
+
+
+def run(
+  experiment: experiment_lib.Experiment,
+  *,
+  mode: str,
+  model_dir: str,
+  strategy: tf.distribute.Strategy,
+  on_start: Callable[[], None] = lambda: None,
+  on_first_loop: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+  """Trains, evaluates or both, resuming from the latest checkpoint.
+
+  Where the weights start: from the latest checkpoint of `model_dir`; else from
+  `init_checkpoint`; else at random.
+
+  Args:
+    experiment: What to run.
+    mode: 'train', 'eval' (the latest checkpoint, once), 'train_and_eval', or
+      'continuous_eval' (each new checkpoint, until the last step).
+    model_dir: Folder of the run; created.
+    strategy: Where it runs.
+    on_start: Called when nothing stands in the way, before the first step.
+    on_first_loop: Called after the first training loop.
+
+  Returns:
+    The metrics of the last evaluation; empty in mode 'train'.
+
+  Raises:
+    ValueError: If something stands in the way of the run.
+  """
+  if mode not in MODES:
+    raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
+  hosts = distribution.num_hosts(strategy)
+  problems = preflight.find_problems(
+    experiment,
+    mode=mode,
+    model_dir=model_dir,
+    num_replicas=strategy.num_replicas_in_sync,
+    num_hosts=hosts,
+  )
+  if problems:
+    raise ValueError(join_problems(problems))
+  tf.io.gfile.makedirs(model_dir)
+  if mode in ('train', 'train_and_eval'):
+    preflight.write_experiment(experiment, model_dir)
+    _write_labels(experiment, model_dir)
+  on_start()
+  tf.keras.utils.set_random_seed(experiment.run.seed)
+  plan = plan_lib.make_plan(
+    experiment,
+    num_replicas=strategy.num_replicas_in_sync,
+    num_train_examples=checks.count_examples(experiment.train_data),
+    num_eval_examples=checks.count_examples(experiment.eval_data),
+  )
+  with strategy.scope():
+    model = network.classifier(experiment.model, draw_keys=True)
+  _log_plan(experiment, plan, model=model, strategy=strategy)
+  if mode in ('train', 'train_and_eval'):
+    return _train(
+      experiment,
+      model,
+      plan=plan,
+      mode=mode,
+      model_dir=model_dir,
+      strategy=strategy,
+      on_first_loop=on_first_loop,
+    )
+  return _evaluate(
+    experiment,
+    model,
+    plan=plan,
+    mode=mode,
+    model_dir=model_dir,
+    strategy=strategy,
+  )
+
+
+def join_problems(problems: list[str]) -> str:
+  """Makes one message of all that stands in the way of a run."""
+  lines = '\n'.join(f'  - {problem}' for problem in problems)
+  return f'The run cannot start:\n{lines}'
+
+
+def _train(
+  experiment, model, *, plan, mode, model_dir, strategy, on_first_loop
+):
+  """Trains, and evaluates in between if the mode says so."""
+  with strategy.scope():
+    clock = clock_lib.Clock(
+      num_cores=strategy.num_replicas_in_sync, batch_size=plan.batch_size
+    )
+    trainer = trainer_lib.Trainer(
+      experiment, model, plan=plan, strategy=strategy, clock=clock
+    )
+    evaluator = None
+    if mode == 'train_and_eval':
+      evaluator = _make_evaluator(
+        experiment, model, plan=plan, strategy=strategy, average=trainer.average
+      )
+  manager = _checkpoint_manager(experiment, trainer, plan, model_dir)
+  reporter, metrics_file = _make_reporter(plan, trainer, model_dir)
+  controller = Controller(
+    global_step=trainer.optimizer.iterations,
+    trainer=trainer,
+    evaluator=evaluator,
+    strategy=strategy,
+    steps_per_loop=plan.steps_per_loop,
+    checkpoint_manager=manager,
+    summary_dir=os.path.join(model_dir, 'train'),
+    eval_summary_dir=os.path.join(model_dir, 'eval'),
+    train_actions=[reporter.after_training_loop, _once(on_first_loop)],
+    eval_actions=[reporter.after_evaluation],
+  )
+  step = int(trainer.optimizer.iterations.numpy())
+  metrics_file.rewind(step)
+  if step:
+    logging.info('Resumed at step %d of %d.', step, plan.total_steps)
+  if step < plan.total_steps:
+    trainer.set_dataset(
+      _distribute(experiment, strategy, is_training=True, start_step=step)
+    )
+  if mode == 'train':
+    controller.train(plan.total_steps)
+    return {}
+  return controller.train_and_evaluate(
+    plan.total_steps, eval_interval=plan.eval_interval
+  )
+
+
+def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
+  """Evaluates the latest checkpoint, or each new one."""
+  with strategy.scope():
+    evaluator = _make_evaluator(
+      experiment, model, plan=plan, strategy=strategy, average=None
+    )
+    global_step = orbit.utils.create_global_step()
+  reporter = reporting.Reporter(
+    plan=plan,
+    clock=clock_lib.Clock(num_cores=1, batch_size=plan.batch_size),
+    global_step=global_step,
+    metrics_file=reporting.MetricsFile(model_dir),
+  )
+  controller = Controller(
+    global_step=global_step,
+    evaluator=evaluator,
+    strategy=strategy,
+    eval_summary_dir=os.path.join(model_dir, 'eval'),
+    eval_actions=[reporter.after_evaluation],
+  )
+  paths = [model_dir]
+  if mode == 'continuous_eval':
+    paths = tf.train.checkpoints_iterator(
+      model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
+    )
+  results = {}
+  for path in paths:
+    with strategy.scope():
+      prefix = checkpoints.load_weights(
+        model, path, weights=experiment.run.weights
+      )
+    global_step.assign(checkpoints.checkpoint_step(prefix))
+    results = controller.evaluate()
+    if checkpoints.checkpoint_step(prefix) >= plan.total_steps:
+      break
+  return results
+
+
+def _make_evaluator(experiment, model, *, plan, strategy, average):
+  weights = {}
+  if average is not None and experiment.uses_ema:
+    weights['weights'] = lambda: average.swapped(strategy)
+  return evaluator_lib.Evaluator(
+    experiment,
+    model,
+    strategy=strategy,
+    dataset=_distribute(experiment, strategy, is_training=False),
+    expected_steps=plan.eval_steps,
+    **weights,
+  )
+
+
+def _distribute(experiment, strategy, *, is_training, start_step=0):
+  """Returns the batches of each host, distributed to its cores."""
+  config = experiment.train_data if is_training else experiment.eval_data
+
+  def make(context):
+    return pipeline.make_dataset(
+      config,
+      seed=experiment.run.seed,
+      is_training=is_training,
+      input_context=context,
+      start_step=start_step,
+    )
+
+  return strategy.distribute_datasets_from_function(make)
+
+
+def _checkpoint_manager(experiment, trainer, plan, model_dir):
+  averages = trainer.average.averages if trainer.average else {}
+  checkpoint = checkpoints.make_checkpoint(
+    trainer.model,
+    averages=averages,
+    optimizer=trainer.optimizer,
+    clock=trainer.clock,
+  )
+
+  def initialize():
+    """Called by the manager where there is no checkpoint to resume from."""
+    if experiment.run.init_checkpoint:
+      checkpoints.load_weights(
+        trainer.model,
+        experiment.run.init_checkpoint,
+        weights=experiment.run.weights,
+      )
+    if trainer.average:
+      trainer.average.reset()
+
+  return tf.train.CheckpointManager(
+    checkpoint,
+    directory=model_dir,
+    max_to_keep=experiment.run.max_to_keep,
+    checkpoint_interval=plan.checkpoint_interval,
+    step_counter=trainer.optimizer.iterations,
+    checkpoint_name=checkpoints.CHECKPOINT_NAME,
+    init_fn=initialize,
+  )
+
+
+def _make_reporter(plan, trainer, model_dir):
+  metrics_file = reporting.MetricsFile(model_dir)
+  reporter = reporting.Reporter(
+    plan=plan,
+    clock=trainer.clock,
+    global_step=trainer.optimizer.iterations,
+    metrics_file=metrics_file,
+  )
+  return reporter, metrics_file
+
+
+def _once(function: Callable[[], None]) -> Callable[[dict], None]:
+  """Makes an orbit action that calls `function` the first time only."""
+  pending = [function]
+
+  def action(output):
+    del output
+    while pending:
+      pending.pop()()
+
+  return action
+
+
+def _write_labels(experiment, model_dir):
+  """Writes the class names of the data, if known, for the export."""
+  names = checks.class_names(experiment.train_data)
+  if names:
+    with tf.io.gfile.GFile(os.path.join(model_dir, LABELS_FILE), 'w') as f:
+      f.write(''.join(f'{name}\n' for name in names))
+
+
+def _log_plan(experiment, plan, *, model, strategy):
+  """Logs what a run is before it starts."""
+  distribution.log_devices(strategy)
+  count = complexity.count_stages(model)[-1]
+  logging.info(
+    'Model: %s at %s, %.2f M parameters, %.2f G multiply-adds an image.',
+    model.name,
+    'x'.join(map(str, experiment.model.height_width)),
+    count.params / 1e6,
+    count.multiply_adds / 1e9,
+  )
+  logging.info(
+    'Training: %d steps (%.2f epochs, %d images), batch %d, %d a core; '
+    'warm-up %d steps; evaluation every %d steps, checkpoint every %d.',
+    plan.total_steps,
+    plan.epoch(plan.total_steps),
+    plan.total_steps * plan.batch_size,
+    plan.batch_size,
+    plan.per_replica_batch_size,
+    plan.warmup_steps,
+    plan.eval_interval,
+    plan.checkpoint_interval,
+  )

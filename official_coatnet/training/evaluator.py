@@ -1,0 +1,114 @@
+"""Exact evaluation: every image once, none dropped, none counted twice."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import orbit
+import tensorflow as tf
+
+from official_coatnet.data import device
+from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import losses, metrics
+
+# Steps of a loop when the number of images is not known beforehand.
+_BLIND_STEPS = 10
+
+
+class Evaluator(orbit.AbstractEvaluator):
+  """Runs a network over an evaluation set.
+
+  The input ends in endless batches of weight zero, so that hosts with unequal
+  shares of the images can all run the same number of steps. The evaluation ends
+  with the first step that adds no weight.
+  """
+
+  def __init__(
+    self,
+    experiment: experiment_lib.Experiment,
+    model: tf.keras.Model,
+    *,
+    strategy: tf.distribute.Strategy,
+    dataset: tf.distribute.DistributedDataset,
+    expected_steps: int | None = None,
+    weights: Callable[[], AbstractContextManager] = nullcontext,
+  ):
+    """Creates the evaluator. Call within the strategy's scope.
+
+    Args:
+      experiment: What is evaluated.
+      model: From `network.classifier(..., draw_keys=True)`.
+      strategy: Where it runs.
+      dataset: Distributed batches of `pipeline.make_dataset` for evaluation.
+      expected_steps: Steps that hold all images, if known.
+      weights: Makes a context in which the model holds the weights to
+        evaluate.
+    """
+    self._experiment = experiment
+    self._model = model
+    self._strategy = strategy
+    self._dataset = dataset
+    self._expected_steps = expected_steps
+    self._weights = weights
+    self._top_k = metrics.metric_names(experiment.eval_data.schema)
+    self._means = {
+      name: tf.keras.metrics.Mean(f'eval_{name}')
+      for name in ('loss', *self._top_k)
+    }
+    self._examples = tf.keras.metrics.Sum('eval_examples')
+
+  def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
+    """Evaluates the whole set.
+
+    Args:
+      num_steps: orbit's number of steps. Only -1, the whole set, has a meaning.
+
+    Returns:
+      The loss (without label smoothing), the metrics of `metrics.metric_names`
+      and the number of examples.
+    """
+    del num_steps
+    for metric in (*self._means.values(), self._examples):
+      metric.reset_state()
+    iterator = iter(self._dataset)
+    seen = -1.0
+    steps = self._expected_steps or _BLIND_STEPS
+    with self._weights():
+      while (examples := float(self._examples.result())) != seen:
+        seen = examples
+        self._loop(iterator, tf.constant(steps, tf.int32))
+        steps = 1 if self._expected_steps else _BLIND_STEPS
+    results = {name: float(m.result()) for name, m in self._means.items()}
+    return {**results, 'examples': seen}
+
+  @tf.function
+  def _loop(self, iterator, num_steps):
+    for _ in tf.range(num_steps):
+      # Without it the loop's variables would get a name scope of their own.
+      with tf.name_scope(''):
+        self._strategy.run(self.eval_step, args=(next(iterator),))
+
+  def eval_step(self, batch: dict[str, tf.Tensor]):
+    """Adds one batch of a replica to the metrics."""
+    config = self._experiment
+    images = device.normalize(
+      batch['image'], _compute_dtype(config.model.dtype)
+    )
+    keys = tf.zeros([tf.shape(images)[0]], tf.int32)
+    logits = self._model({'image': images, 'draw_keys': keys}, training=False)
+    targets = device.multi_hot(batch['label'], config.model.num_classes)
+    if config.loss.name == 'softmax':
+      values = losses.softmax_cross_entropy(targets, logits)
+    else:
+      values = losses.sigmoid_cross_entropy(
+        targets, logits, reduction=config.loss.reduction
+      )
+    weight = batch['weight']
+    self._means['loss'].update_state(values, sample_weight=weight)
+    for name, k in self._top_k.items():
+      values, weights = metrics.precision_at_k(batch['label'], logits, k=k)
+      self._means[name].update_state(values, sample_weight=weights * weight)
+    self._examples.update_state(weight)
+
+
+def _compute_dtype(policy: str) -> tf.DType:
+  return tf.as_dtype(tf.keras.mixed_precision.Policy(policy).compute_dtype)

@@ -1,0 +1,168 @@
+"""An experiment: the model, the data, the loss, the optimizer and the run."""
+
+import dataclasses
+import json
+from typing import Any
+
+from official_coatnet.data import config as data_config
+from official_coatnet.modeling import config as model_config
+from official_coatnet.training import losses, optimizer
+
+WEIGHTS = ('ema', 'raw')
+SMOOTHINGS = ('tf', 'full')
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """The loss and its targets (Table 10).
+
+  Attributes:
+    name: 'softmax' or 'sigmoid'.
+    label_smoothing: e. Softmax: t(1-e) + e/classes. Sigmoid: see `smoothing`.
+    smoothing: Of the sigmoid loss: 'tf', t(1-e) + e/2 as TensorFlow's losses
+      have it, or 'full', t(1-e) + e(1-t). The paper does not say.
+    reduction: Of the sigmoid loss over classes: 'sum' or 'mean'.
+  """
+
+  name: str = 'softmax'
+  label_smoothing: float = 0.0
+  smoothing: str = 'tf'
+  reduction: str = 'sum'
+
+  def __post_init__(self):
+    for field, choices in (
+      ('name', losses.LOSSES),
+      ('smoothing', SMOOTHINGS),
+      ('reduction', losses.REDUCTIONS),
+    ):
+      if getattr(self, field) not in choices:
+        raise ValueError(
+          f'`loss.{field}` is {getattr(self, field)!r}; it must be one of '
+          f'{", ".join(choices)}.'
+        )
+    if not 0.0 <= self.label_smoothing < 1.0:
+      raise ValueError(
+        f'`label_smoothing` is {self.label_smoothing}; it must be in [0, 1).'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """How long a run is and what it leaves behind.
+
+  Attributes:
+    epochs: Passes over the training data.
+    train_steps: Steps; wins over `epochs`. None means `epochs`.
+    steps_per_loop: Steps that the accelerator runs without the host.
+    eval_interval_epochs: Epochs between evaluations; None: only at the end.
+    eval_interval_steps: The same in steps; wins.
+    checkpoint_interval_steps: Steps between checkpoints; None: at each
+      evaluation and at the end.
+    max_to_keep: Checkpoints kept.
+    init_checkpoint: A model_dir or checkpoint to start the weights from.
+    weights: Which weights evaluation, export and `init_checkpoint` use: 'ema',
+      'raw', or None for EMA where there is one and raw weights elsewhere.
+    seed: Of initial values, order of data, augmentation, stochastic depth.
+    jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
+  """
+
+  epochs: float | None = None
+  train_steps: int | None = None
+  steps_per_loop: int = 100
+  eval_interval_epochs: float | None = None
+  eval_interval_steps: int | None = None
+  checkpoint_interval_steps: int | None = None
+  max_to_keep: int = 3
+  init_checkpoint: str | None = None
+  weights: str | None = None
+  seed: int = 0
+  jit_compile: bool = False
+
+  def __post_init__(self):
+    if self.epochs is None and self.train_steps is None:
+      raise ValueError(
+        'Neither `epochs` nor `train_steps` is set; give one of them (EPOCHS '
+        'or TRAIN_STEPS in a gin file).'
+      )
+    for field in ('steps_per_loop', 'max_to_keep'):
+      if getattr(self, field) < 1:
+        raise ValueError(
+          f'`{field}` is {getattr(self, field)}; it must be >= 1.'
+        )
+    check_weights(self.weights)
+
+
+def check_weights(weights: str | None):
+  """Raises ValueError unless `weights` is None, 'ema' or 'raw'."""
+  if weights is not None and weights not in WEIGHTS:
+    raise ValueError(
+      f'`weights` is {weights!r}; it must be {" or ".join(WEIGHTS)}, or None '
+      'for EMA where there is one.'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """Everything that a run is, but for the machine and the folder.
+
+  Attributes:
+    model: The network.
+    train_data: What it is trained on.
+    eval_data: What it is evaluated on.
+    loss: Its loss.
+    optimizer: Its optimizer.
+    run: Its length and what it leaves behind.
+  """
+
+  model: model_config.ModelConfig
+  train_data: data_config.DataConfig
+  eval_data: data_config.DataConfig
+  loss: LossConfig
+  optimizer: optimizer.OptimizerConfig
+  run: RunConfig
+
+  def __post_init__(self):
+    for split in ('train_data', 'eval_data'):
+      data = getattr(self, split)
+      for field, macro, equal in (
+        (
+          'num_classes',
+          'NUM_CLASSES',
+          data.num_classes == self.model.num_classes,
+        ),
+        (
+          'image_size',
+          'IMAGE_SIZE',
+          data.height_and_width == self.model.height_width,
+        ),
+      ):
+        if not equal:
+          raise ValueError(
+            f'`{split}.{field}` is {getattr(data, field)}, `model.{field}` is '
+            f'{getattr(self.model, field)}; they must be equal. Set both by '
+            f'the macro {macro}.'
+          )
+
+  @property
+  def uses_ema(self) -> bool:
+    """Whether evaluation and export use the average of the weights."""
+    return self.optimizer.ema_decay is not None and self.run.weights != 'raw'
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns nested dicts of what JSON can hold."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  @classmethod
+  def from_dict(cls, values: dict[str, Any]) -> 'Experiment':
+    """Inverse of `to_dict`."""
+    types = {f.name: f.type for f in dataclasses.fields(cls)}
+    return cls(
+      **{
+        name: types[name](**{k: _tuple(v) for k, v in part.items()})
+        for name, part in values.items()
+      }
+    )
+
+
+def _tuple(value):
+  return tuple(_tuple(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,148 @@
+"""From gin files and bindings to an `Experiment`, with errors that help.
+
+gin itself refuses unknown names, undefined macros and unset %gin.REQUIRED. It
+accepts a binding to a macro that nobody reads, which is what a misspelt macro
+is: that is refused here.
+"""
+
+import difflib
+import glob
+import inspect
+import os
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+import gin
+from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import registration
+
+_MACRO = re.compile(r'^(\w+) = ', re.MULTILINE)
+_REFERENCE = re.compile(r'%(\w+)')
+
+
+class ConfigError(ValueError):
+  """A gin file or binding that does not make an experiment."""
+
+
+def load(
+  gin_files: Sequence[str], bindings: Sequence[str] = (), *, root: str
+) -> experiment_lib.Experiment:
+  """Makes the experiment that gin files and bindings describe.
+
+  Args:
+    gin_files: Paths, relative to the working directory or to `root`.
+    bindings: Such as "BATCH_SIZE = 128"; later than the files.
+    root: Folder that holds gin/, for includes and for `gin_files`.
+
+  Returns:
+    The experiment.
+
+  Raises:
+    ConfigError: If a file, name, macro or value is wrong; with the nearest
+      match.
+  """
+  registration.register()
+  gin.clear_config()
+  gin.add_config_file_search_path(root)
+  paths = [_find_file(path, root=root) for path in gin_files]
+  try:
+    gin.parse_config_files_and_bindings(paths, list(bindings))
+  except (ValueError, SyntaxError, OSError) as e:
+    raise ConfigError(_explain(e)) from e
+  _check_macros()
+  try:
+    return gin.get_configurable('coatnet.Experiment')()
+  except (ValueError, TypeError) as e:
+    # gin adds where a configurable was called; the first line is the reason.
+    reason = str(e).split('\n  In call to configurable')[0]
+    raise ConfigError(f'{reason} (from {", ".join(gin_files)})') from e
+
+
+def _find_file(path: str, *, root: str) -> str:
+  for candidate in (path, os.path.join(root, path)):
+    if tf.io.gfile.exists(candidate):
+      return candidate
+  known = [
+    os.path.relpath(p, root)
+    for p in glob.glob(os.path.join(root, 'gin', '**', '*.gin'), recursive=True)
+  ]
+  raise ConfigError(
+    f'No gin file {path!r}, neither here nor in the repository.'
+    f'{_did_you_mean(path, known)}'
+  )
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+  near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+  return f' Did you mean {near[0]!r}?' if near else ''
+
+
+def _configurables() -> dict[str, list[str]]:
+  """Returns the names that gin files may use, each with its parameters."""
+  classes = registration.CONFIGURABLES
+  return {c.__name__: list(inspect.signature(c).parameters) for c in classes}
+
+
+def _explain(error: Exception) -> str:
+  """Adds the nearest match to an error of gin's parser."""
+  message = str(error)
+  known = _configurables()
+  if match := re.search(r"No configurable matching '([\w./]+)'", message):
+    name = match.group(1).split('/')[-1].split('.')[0]
+    return f'{message}{_did_you_mean(name, list(known))}'
+  pattern = r"'([\w.]+)' doesn't have a parameter named '(\w+)'"
+  if match := re.search(pattern, message):
+    parameters = known.get(match.group(1).split('.')[-1], [])
+    return f'{message}{_did_you_mean(match.group(2), parameters)}'
+  if match := re.search(
+    r"No bindings specified for '(\w+)/gin.macro'", message
+  ):
+    name = match.group(1)
+    return (
+      f'The macro %{name} is read, but never set.'
+      f'{_did_you_mean(name, _defined_macros())}'
+    )
+  return message
+
+
+def _defined_macros() -> list[str]:
+  return _MACRO.findall(_joined(gin.config_str()))
+
+
+def _joined(text: str) -> str:
+  """Joins the lines that gin's printer has wrapped, and drops comments."""
+  text = re.sub(r'\\\n\s*', ' ', text)
+  return re.sub(r'^#.*$', '', text, flags=re.MULTILINE)
+
+
+def _check_macros():
+  """Refuses macros that nothing reads: misspelt ones."""
+  text = _joined(gin.config_str())
+  defined, read = _MACRO.findall(text), set(_REFERENCE.findall(text))
+  unread = [name for name in defined if name not in read]
+  if unread:
+    name = unread[0]
+    raise ConfigError(
+      f'The macro {name!r} is set, but nothing reads it.'
+      f'{_did_you_mean(name, sorted(read))} Macros of this file: '
+      f'{", ".join(sorted(read))}.'
+    )
+
+
+def write_config(model_dir: str):
+  """Writes config.gin: all that was set, readable by gin again."""
+  _write(os.path.join(model_dir, 'config.gin'), gin.config_str())
+
+
+def write_operative_config(model_dir: str):
+  """Writes operative_config.gin: what was used, Python's defaults included."""
+  _write(
+    os.path.join(model_dir, 'operative_config.gin'), gin.operative_config_str()
+  )
+
+
+def _write(path: str, text: str):
+  with tf.io.gfile.GFile(path, 'w') as f:
+    f.write(text)

@@ -1,0 +1,125 @@
+"""What stands in the way of a run, said at once and before it starts."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from official_coatnet.data import checks
+from official_coatnet.training import checkpoints, plan
+from official_coatnet.training import experiment as experiment_lib
+
+EXPERIMENT_FILE = 'experiment.json'
+
+
+def find_problems(
+  experiment: experiment_lib.Experiment,
+  *,
+  mode: str,
+  model_dir: str | None,
+  num_replicas: int = 1,
+  num_hosts: int = 1,
+) -> list[str]:
+  """Looks for everything that would stop a run later.
+
+  Args:
+    experiment: What is to run.
+    mode: One of `controller.MODES`.
+    model_dir: Where it leaves its files, or None if not given.
+    num_replicas: Cores that share a batch.
+    num_hosts: Hosts that read files.
+
+  Returns:
+    One sentence or more a problem; empty if there is none.
+  """
+  problems = plan.batch_problems(experiment, num_replicas=num_replicas)
+  problems += _model_dir_problems(experiment, model_dir, mode=mode)
+  splits = {'eval_data': experiment.eval_data}
+  if mode in ('train', 'train_and_eval'):
+    splits['train_data'] = experiment.train_data
+  if mode == 'train':
+    del splits['eval_data']
+  for data in splits.values():
+    for problem in checks.find_problems(data, num_hosts=num_hosts):
+      if problem not in problems:
+        problems.append(problem)
+  if experiment.run.init_checkpoint:
+    problems += _init_checkpoint_problems(experiment)
+  return problems
+
+
+def _init_checkpoint_problems(experiment) -> list[str]:
+  try:
+    checkpoints.StoredWeights(
+      experiment.run.init_checkpoint, weights=experiment.run.weights
+    )
+  except ValueError as e:
+    return [f'`init_checkpoint`: {e}']
+  return []
+
+
+def _model_dir_problems(
+  experiment: experiment_lib.Experiment, model_dir: str | None, *, mode: str
+) -> list[str]:
+  if model_dir is None:
+    return [
+      '--model_dir is missing: give the folder for checkpoints, events and '
+      'metrics (it is created), such as --model_dir=runs/my_run.'
+    ]
+  if mode == 'eval':
+    try:
+      checkpoints.find_checkpoint(model_dir)
+    except ValueError as e:
+      return [str(e)]
+  try:
+    stored = read_experiment(model_dir)
+  except FileNotFoundError:
+    return []
+  except (ValueError, TypeError, KeyError) as e:
+    return [
+      f'{os.path.join(model_dir, EXPERIMENT_FILE)} cannot be read ({e}): the '
+      'folder was written by another version of this package, or damaged. '
+      'Give another --model_dir.'
+    ]
+  return _model_differences(experiment, stored, model_dir=model_dir)
+
+
+def _model_differences(experiment, stored, *, model_dir) -> list[str]:
+  new, old = experiment.to_dict()['model'], stored.to_dict()['model']
+  # What the same weights may be run with.
+  free = ('stochastic_depth', 'lookup', 'dtype', 'sync_batch_norm')
+  differences = [
+    f'{field} was {old[field]!r} and is now {new[field]!r}'
+    for field in new
+    if field not in free and new[field] != old[field]
+  ]
+  if not differences:
+    return []
+  return [
+    f'The folder {model_dir!r} belongs to another model: '
+    f'{"; ".join(differences)}. Give another --model_dir, or the gin file and '
+    'bindings of that run.'
+  ]
+
+
+def write_experiment(experiment: experiment_lib.Experiment, model_dir: str):
+  """Writes experiment.json, from which evaluation and export rebuild a run."""
+  path = os.path.join(model_dir, EXPERIMENT_FILE)
+  with tf.io.gfile.GFile(f'{path}.tmp', 'w') as f:
+    f.write(json.dumps(experiment.to_dict(), indent=2) + '\n')
+  tf.io.gfile.rename(f'{path}.tmp', path, overwrite=True)
+
+
+def read_experiment(model_dir: str) -> experiment_lib.Experiment:
+  """Reads the experiment of a model_dir.
+
+  Raises:
+    FileNotFoundError: If the folder is not one of a run.
+  """
+  path = os.path.join(model_dir, EXPERIMENT_FILE)
+  if not tf.io.gfile.exists(path):
+    raise FileNotFoundError(
+      f'{path} does not exist: {model_dir!r} is not the model_dir of a run.'
+    )
+  with tf.io.gfile.GFile(path) as f:
+    return experiment_lib.Experiment.from_dict(json.loads(f.read()))

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from official_coatnet.data import manifest as manifest_lib
 from official_coatnet.data import records, schema
@@ -269,6 +269,8 @@ def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
         return contents, width, height
       buffer = io.BytesIO()
       _to_rgb(image).save(buffer, 'JPEG', quality=_JPEG_QUALITY)
+  except UnidentifiedImageError as error:
+    raise ValueError('no image of a known format') from error
   except (OSError, SyntaxError, ValueError) as error:
     raise ValueError(f'{type(error).__name__}: {error}') from error
   except Image.DecompressionBombError as error:

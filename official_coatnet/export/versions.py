@@ -1,0 +1,136 @@
+"""How exports lie on disk: the numbered folders that TF Serving looks into.
+
+    export_dir/3/saved_model.pb, variables/, assets/labels.txt
+
+Nothing here knows the network, so that whoever uses an export need not load it.
+"""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+
+# Within the folder of an export: the names of the classes, one a line.
+LABELS_ASSET = os.path.join('assets', 'labels.txt')
+
+
+def list_versions(export_dir: str) -> list[int]:
+  """Returns the versions in a folder, lowest first; [] if it does not exist."""
+  if not tf.io.gfile.isdir(export_dir):
+    return []
+  # Folders of object stores come with a slash at their end.
+  names = (name.rstrip('/') for name in tf.io.gfile.listdir(export_dir))
+  return sorted(int(name) for name in names if re.fullmatch(r'[0-9]+', name))
+
+
+def find_latest(export_dir: str) -> str:
+  """Returns the path of the export with the highest version.
+
+  Raises:
+    ValueError: If there is none.
+  """
+  versions = list_versions(export_dir)
+  if not versions:
+    raise ValueError(
+      f'No export in {export_dir!r}: it has no folder with a number for a '
+      'name. Run tools/export.py first, or give the folder it wrote to.'
+    )
+  return os.path.join(export_dir, str(versions[-1]))
+
+
+def choose_version(export_dir: str, *, version: int | None = None) -> int:
+  """Returns `version` if it is free, or the next free one if it is None.
+
+  Raises:
+    ValueError: If the version is taken or not a number from 0.
+  """
+  versions = list_versions(export_dir)
+  if version is None:
+    return versions[-1] + 1 if versions else 1
+  if version < 0:
+    raise ValueError(
+      f'`version` is {version}; it must be 0 or more: TF Serving reads the '
+      'name of the folder as a number. Leave it out for the next free one.'
+    )
+  if version in versions:
+    raise ValueError(
+      f'`version` is {version}, which {export_dir!r} has already (it has '
+      f'{versions}). Leave it out for the next free one.'
+    )
+  return version
+
+
+@contextlib.contextmanager
+def new_version(export_dir: str, *, version: int) -> Iterator[str]:
+  """Makes a version appear complete or not at all.
+
+  What is in the context writes into a hidden folder beside it, which gets its
+  number by one rename at the end, and is removed if anything fails. (On an
+  object store such as gs:// a rename is a copy, file by file.)
+
+  Args:
+    export_dir: Folder of the versions; created.
+    version: Its number, free.
+
+  Yields:
+    The folder to write to.
+
+  Raises:
+    ValueError: If `export_dir` cannot be written.
+  """
+  # The leading dot keeps servers from taking it for a version.
+  temporary = os.path.join(export_dir, f'.{version}.tmp-{uuid.uuid4().hex[:8]}')
+  try:
+    tf.io.gfile.makedirs(temporary)
+  except (OSError, tf.errors.OpError) as e:
+    raise ValueError(
+      f'`export_dir` is {export_dir!r}, which cannot be written ({e}). Give a '
+      'folder that exists or can be created, and where you may write.'
+    ) from e
+  try:
+    yield temporary
+    tf.io.gfile.rename(temporary, os.path.join(export_dir, str(version)))
+  except BaseException:  # An interrupt by the user leaves nothing either.
+    with contextlib.suppress(tf.errors.OpError):
+      tf.io.gfile.rmtree(temporary)
+    raise
+
+
+def read_labels(path: str, *, num_classes: int) -> list[str]:
+  """Reads the names of the classes, one a line, in the order of their ids.
+
+  Raises:
+    ValueError: If they are not as many as the classes, or one is empty.
+  """
+  try:
+    with tf.io.gfile.GFile(path) as f:
+      # Not splitlines(): it splits at characters that a name may hold.
+      labels = [line.strip() for line in f.read().split('\n')]
+  except (tf.errors.OpError, UnicodeDecodeError) as e:
+    raise ValueError(
+      f'The labels {path!r} cannot be read ({e}). Give a text file in UTF-8 '
+      'with one class name a line.'
+    ) from e
+  if not labels[-1]:
+    labels.pop()  # What follows the last line's end.
+  if len(labels) != num_classes:
+    raise ValueError(
+      f'{path!r} has {len(labels)} labels, and the network {num_classes} '
+      'classes; they must be as many, one a line in the order of the class '
+      'ids. Give the file that belongs to the data of this run.'
+    )
+  if '' in labels:
+    raise ValueError(
+      f'{path!r} has no name in line {labels.index("") + 1}; each class needs '
+      'one.'
+    )
+  return labels
+
+
+def write_labels(labels: Sequence[str], path: str):
+  """Writes names of classes, one a line."""
+  with tf.io.gfile.GFile(path, 'w') as f:
+    f.write(''.join(f'{label}\n' for label in labels))

@@ -1,0 +1,73 @@
+"""Exports the network of a run as a SavedModel.
+
+    python tools/export.py --model_dir=runs/my_run --export_dir=runs/exports
+
+It writes runs/exports/<version>/, complete or not at all, and prints that path.
+TensorFlow Serving takes runs/exports as the base path of a model, and
+tools/predict.py takes either.
+"""
+
+import os
+import sys
+
+# Without it TensorFlow's import prints warnings about CUDA that concern nobody
+# here. Errors come as Python exceptions all the same.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# So that the tool runs from a clone, from any folder, without installation.
+sys.path.insert(0, _ROOT)
+
+import tensorflow as tf  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
+
+from official_coatnet.export import saved_model  # noqa: E402
+from official_coatnet.training import experiment as experiment_lib  # noqa: E402
+
+_MODEL_DIR = flags.DEFINE_string(
+  'model_dir', None, 'Folder of the run.', required=True
+)
+_EXPORT_DIR = flags.DEFINE_string(
+  'export_dir', None, 'Folder of the versions; created.', required=True
+)
+_WEIGHTS = flags.DEFINE_enum(
+  'weights',
+  None,
+  experiment_lib.WEIGHTS,
+  'Which weights to export. By default what the run says: the average of the '
+  'weights where it has one.',
+)
+_LABELS = flags.DEFINE_string(
+  'labels',
+  None,
+  "Text file with one class name a line. By default the run's own labels.txt, "
+  'if its data had names, or else the class ids.',
+)
+_VERSION = flags.DEFINE_integer(
+  'version', None, 'Number of the export. By default the next free one.'
+)
+
+
+def main(argv):
+  """Exports, and prints where the export is."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown argument {argv[1]!r}.')
+  # What TensorFlow says of a save is about the temporary folder.
+  logging.set_verbosity(logging.WARNING)
+  tf.get_logger().setLevel('WARNING')
+  try:
+    path = saved_model.export(
+      _MODEL_DIR.value,
+      _EXPORT_DIR.value,
+      weights=_WEIGHTS.value,
+      labels=_LABELS.value,
+      version=_VERSION.value,
+    )
+  except (ValueError, FileNotFoundError) as e:
+    # What the user can mend, in one message and without a traceback.
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  print(path)
+
+
+if __name__ == '__main__':
+  app.run(main)

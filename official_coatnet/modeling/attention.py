@@ -14,7 +14,7 @@ class RelativeAttention(tf.keras.layers.Layer):
   Each head owns a table of [2H-1, 2W-1] scalars; tables are shared neither
   between heads nor between layers. Query, key and value are projected to the
   output width, and the scale is head_size**-0.5. Logits, bias and softmax are
-  in float32 whatever the policy.
+  in float32 at least, whatever the policy.
 
   Input [batch, H, W, channels], output [batch, H, W, width]. H and W must be
   static: the table depends on them.
@@ -102,14 +102,14 @@ class RelativeAttention(tf.keras.layers.Layer):
           self.num_heads, height=height, width=width
         ),
         initializer=layers.kernel_initializer(self.kernel_stddev),
-        dtype=tf.float32,
+        dtype=layers.wide_dtype(self.compute_dtype),
         # Stays in float32 under a bfloat16 policy, as the logits do.
         experimental_autocast=False,
       )
     super().build(input_shape)
 
   def bias(self) -> tf.Tensor:
-    """Returns the bias of this layer, float32 [heads, H*W, H*W]."""
+    """Returns the bias, [heads, H*W, H*W], in float32 at least."""
     height, width = self._grid
     # The scope lets the counter of multiply-adds tell the look-up, which the
     # paper caches at inference, from the attention proper.
@@ -119,15 +119,17 @@ class RelativeAttention(tf.keras.layers.Layer):
       )
 
   def attention_weights(self, x: tf.Tensor) -> tf.Tensor:
-    """Returns float32 [batch, heads, query, key], after any relative bias.
+    """Returns [batch, heads, query, key], after any relative bias.
+
+    In float32, or in float64 if `x` is.
 
     Args:
       x: [batch, H*W, channels].
     """
-    scale = tf.cast(self.head_size**-0.5, x.dtype)
+    scale = self.head_size**-0.5
     # [batch, length, heads, head_size], twice -> [batch, heads, query, key]
     logits = tf.einsum('bqnd,bknd->bnqk', self.query(x) * scale, self.key(x))
-    logits = tf.cast(logits, tf.float32)
+    logits = tf.cast(logits, layers.wide_dtype(x.dtype))
     if self.relative_attention == 'pre_softmax':
       return tf.nn.softmax(logits + self.bias())
     if self.relative_attention == 'post_softmax':

@@ -11,7 +11,7 @@ from official_coatnet.modeling import (
 )
 
 LAYOUTS = ('C-C-C-C', 'C-C-C-T', 'C-C-T-T', 'C-T-T-T')
-DTYPES = ('float32', 'mixed_bfloat16')
+DTYPES = ('float32', 'mixed_bfloat16', 'float64')
 # Below this the last stage is made of padding alone.
 MIN_IMAGE_SIZE = 32
 
@@ -49,8 +49,9 @@ class ModelConfig:
     kernel_stddev: Standard deviation of kernels and bias tables at the start.
     head_bias: Bias of the logits at the start: -10 for a sigmoid loss over
       thousands of classes.
-    dtype: 'float32' or 'mixed_bfloat16' (activations in bfloat16, variables,
-      statistics, softmax and logits in float32).
+    dtype: 'float32', 'mixed_bfloat16' (activations in bfloat16, variables,
+      statistics, softmax and logits in float32), or 'float64', which is for
+      checking numbers: it tells an error from rounding.
   """
 
   name: str

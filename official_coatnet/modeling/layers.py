@@ -28,6 +28,11 @@ def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
   return tf.keras.initializers.RandomNormal(stddev=stddev)
 
 
+def wide_dtype(dtype: Any) -> str:
+  """Returns the dtype to accumulate `dtype` in: 'float32' at least."""
+  return 'float64' if dtype == 'float64' else 'float32'
+
+
 def gelu(x: tf.Tensor) -> tf.Tensor:
   """The tanh approximation of GELU, as in Google's own CoAtNet blocks."""
   return tf.nn.gelu(x, approximate=True)
@@ -211,9 +216,9 @@ class SqueezeExcitation(tf.keras.layers.Layer):
 
   def call(self, x):
     # [batch, height, width, channels] -> [batch, 1, 1, channels]. The mean is
-    # taken in float32: thousands of bfloat16 terms lose their low bits.
+    # in float32 at least: thousands of bfloat16 terms lose their low bits.
     squeezed = tf.reduce_mean(
-      tf.cast(x, tf.float32), axis=[1, 2], keepdims=True
+      tf.cast(x, wide_dtype(x.dtype)), axis=[1, 2], keepdims=True
     )
     return x * self.expand(self.reduce(tf.cast(squeezed, x.dtype)))
 

@@ -95,11 +95,11 @@ def _head(config: config_lib.ModelConfig, x: tf.Tensor) -> tf.Tensor:
   """Pools, normalises and classifies; returns float32 [batch, classes].
 
   Pooling and normalisation are in float32: they average hundreds of values.
+  (All of it is in float64 where the network is.)
   """
-  x = tf.keras.layers.GlobalAveragePooling2D(dtype='float32', name='head_pool')(
-    x
-  )
-  x = layers.layer_norm(name='head_norm', dtype='float32')(x)
+  dtype = layers.wide_dtype(config.dtype)
+  x = tf.keras.layers.GlobalAveragePooling2D(dtype=dtype, name='head_pool')(x)
+  x = layers.layer_norm(name='head_norm', dtype=dtype)(x)
   size = config.representation_size
   if size is not None:
     x = tf.keras.layers.Dense(
@@ -113,7 +113,7 @@ def _head(config: config_lib.ModelConfig, x: tf.Tensor) -> tf.Tensor:
     config.num_classes,
     kernel_initializer=layers.kernel_initializer(config.kernel_stddev),
     bias_initializer=tf.keras.initializers.Constant(config.head_bias),
-    dtype='float32',
+    dtype=dtype,
     name='logits',
   )(x)
 

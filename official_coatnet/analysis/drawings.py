@@ -1,0 +1,236 @@
+"""Drawings of a run: training curves, and images with their predictions.
+
+Both return the matplotlib figure that they have written. matplotlib is imported
+when something is drawn, and not through pyplot, which would look for a screen.
+"""
+
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Two colours that people with any colour vision tell apart (Okabe and Ito).
+_COLOURS = {'train': '#0072B2', 'eval': '#D55E00'}
+_GREY = '#666666'
+_LEGEND = {'train': 'training', 'eval': 'evaluation'}
+# Title of a metric's panel, and what its values are multiplied by.
+_METRICS = {
+  'loss': ('loss (nats)', 1),
+  'top1': ('top-1 accuracy (%)', 100),
+  'top5': ('top-5 accuracy (%)', 100),
+  'precision_at_1': ('precision at 1 (%)', 100),
+  'precision_at_5': ('precision at 5 (%)', 100),
+  'learning_rate': ('learning rate', 1),
+}
+_NOTE = (
+  'Training: means between two reports, over augmented images and smoothed '
+  'labels, as the weights change. Evaluation: images and labels as they are.'
+)
+# A contact sheet of more images is of no use on a screen.
+MAX_IMAGES = 48
+_CLASSES_SHOWN = 3
+_COLUMNS = 8
+
+
+def _figure(**kwargs):
+  """Makes a matplotlib figure.
+
+  Raises:
+    ImportError: If matplotlib is not installed; says how to install it.
+  """
+  try:
+    from matplotlib import figure
+  except ImportError as e:
+    raise ImportError(
+      'Drawing needs matplotlib, which is not installed. Install the extra '
+      '`demo`: pip install "official_coatnet[demo]".'
+    ) from e
+  return figure.Figure(layout='constrained', **kwargs)
+
+
+def _write(figure, path: str):
+  """Writes a figure, in the format of its file's ending, anywhere gfile can."""
+  buffer = io.BytesIO()
+  ending = os.path.splitext(path)[1].removeprefix('.') or 'png'
+  figure.savefig(buffer, format=ending, dpi=120)
+  if folder := os.path.dirname(path):
+    tf.io.gfile.makedirs(folder)
+  with tf.io.gfile.GFile(path, 'wb') as f:
+    f.write(buffer.getvalue())
+
+
+def training_curves(
+  metrics: Sequence[Mapping[str, Any]], path: str, *, title: str | None = None
+):
+  """Draws how a run went: loss, accuracies and learning rate over time.
+
+  Args:
+    metrics: Lines of `reporting.read_metrics`.
+    path: Picture to write, such as run.png (or .pdf, .svg).
+    title: Above the picture.
+
+  Returns:
+    The figure.
+
+  Raises:
+    ValueError: If there is nothing to draw.
+    ImportError: If matplotlib is not installed.
+  """
+  keys = {key for line in metrics for key in line if line[key] is not None}
+  panels = [n for n in _METRICS if {f'train/{n}', f'eval/{n}'} & keys]
+  if not panels:
+    raise ValueError(
+      'There is nothing to draw: `metrics` has no loss and no accuracy. Give '
+      'the metrics.jsonl of a run that has finished its first loop.'
+    )
+  # Who trains for less than an epoch thinks in steps.
+  longest = max(line.get('epoch', 0) for line in metrics)
+  x_key = 'epoch' if longest >= 1 else 'step'
+  rows = math.ceil(len(panels) / 2)
+  figure = _figure(figsize=(10, 3.2 * rows + 0.8))
+  axes = figure.subplots(rows, 2, squeeze=False, sharex=True).flatten()
+  for ax, name in zip(axes, panels):
+    _draw_metric(ax, metrics, name, x_key=x_key)
+  for ax in axes[len(panels) :]:
+    ax.remove()
+  # Under the last panel of each column.
+  for ax in axes[: len(panels)][-2:]:
+    ax.set_xlabel(x_key)
+    ax.tick_params(labelbottom=True)
+  if title:
+    figure.suptitle(title)
+  figure.supxlabel(_NOTE, fontsize=8, color=_GREY)
+  _write(figure, path)
+  return figure
+
+
+def _draw_metric(
+  ax, metrics: Sequence[Mapping[str, Any]], name: str, *, x_key: str
+):
+  """Draws one metric of training and evaluation into a panel."""
+  label, scale = _METRICS[name]
+  ax.set_title(label, loc='left', fontsize=10)
+  for split, colour in _COLOURS.items():
+    # A line may lack a metric, or have null for a value that is not finite.
+    points = [
+      (line[x_key], line[f'{split}/{name}'] * scale)
+      for line in metrics
+      if line.get(f'{split}/{name}') is not None
+    ]
+    if not points:
+      continue
+    x, y = zip(*points)
+    # Evaluations are few: each is marked. So is a line of one point, which
+    # could not be seen otherwise.
+    marker = 'o' if split == 'eval' or len(x) == 1 else None
+    ax.plot(
+      x, y, color=colour, marker=marker, markersize=4, label=_LEGEND[split]
+    )
+    if split == 'eval':
+      _mark_best(ax, x, y, lowest=name == 'loss', colour=colour)
+  if name == 'learning_rate':
+    ax.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
+  else:
+    ax.legend(frameon=False, fontsize=9)
+  if name == 'loss' or name == 'learning_rate':
+    ax.set_ylim(bottom=0)
+  ax.grid(color='#dddddd', linewidth=0.6)
+  ax.spines[['top', 'right']].set_visible(False)
+
+
+def _mark_best(ax, x, y, *, lowest: bool, colour: str):
+  """Rings the best value and writes it beside it."""
+  best = (min if lowest else max)(range(len(y)), key=y.__getitem__)
+  ax.plot(x[best], y[best], 'o', markersize=10, fillstyle='none', color=colour)
+  ax.annotate(
+    f'best {y[best]:.4g}',
+    (x[best], y[best]),
+    xytext=(0, 10 if lowest else -16),
+    textcoords='offset points',
+    ha='center',
+    fontsize=9,
+    color=colour,
+  )
+
+
+def predictions(
+  images: Sequence[np.ndarray | None],
+  results: Sequence[Sequence[tuple[str, float]]],
+  path: str,
+  *,
+  names: Sequence[str] | None = None,
+  title: str | None = None,
+):
+  """Draws images, each above its likeliest classes and their scores.
+
+  Args:
+    images: uint8 [height, width, 3] each, of any sizes; None leaves a place
+      empty. The first `MAX_IMAGES` are drawn.
+    results: For each image its classes with scores in [0, 1], best first.
+    path: Picture to write.
+    names: For each image what to write above it.
+    title: Above the picture.
+
+  Returns:
+    The figure.
+
+  Raises:
+    ValueError: If there is no image, or their number is not that of `results`.
+    ImportError: If matplotlib is not installed.
+  """
+  if not images or len(images) != len(results):
+    raise ValueError(
+      f'There are {len(images)} `images` and {len(results)} `results`; there '
+      'must be as many, and one at least.'
+    )
+  shown = min(len(images), MAX_IMAGES)
+  columns = min(shown, _COLUMNS)
+  rows = math.ceil(shown / columns)
+  figure = _figure(figsize=(max(1.75 * columns, 4), 2.5 * rows + 0.5))
+  # Two axes an image: the image, and its classes below.
+  axes = figure.subplots(
+    2 * rows, columns, squeeze=False, height_ratios=[2.6, 1] * rows
+  )
+  for ax in axes.flat:
+    ax.axis('off')
+  for i in range(shown):
+    row, column = divmod(i, columns)
+    top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
+    if names:
+      top.set_title(_shorten(names[i]), fontsize=7.5, color=_GREY)
+    if images[i] is not None:
+      # Small images as the pixels that they are.
+      small = max(images[i].shape) < 200
+      top.imshow(images[i], interpolation='nearest' if small else 'antialiased')
+    _draw_scores(bottom, results[i][:_CLASSES_SHOWN])
+  if shown < len(images):
+    title = f'{title or ""} (the first {shown} of {len(images)} images)'.strip()
+  if title:
+    figure.suptitle(title)
+  _write(figure, path)
+  return figure
+
+
+def _draw_scores(ax, result: Sequence[tuple[str, float]]):
+  """Draws a bar a class, with name and score written over it."""
+  ax.set_xlim(0, 1)
+  ax.set_ylim(_CLASSES_SHOWN - 0.5, -0.5)  # The best on top.
+  for place, (name, score) in enumerate(result):
+    colour = '#9ecae1' if place == 0 else '#dddddd'
+    ax.barh(place, 1, height=0.8, color='#f5f5f5')
+    ax.barh(place, score, height=0.8, color=colour)
+    text = {'va': 'center_baseline', 'fontsize': 7.5}
+    ax.text(0.03, place, _shorten(name, length=16), **text)
+    ax.text(0.97, place, f'{100 * score:.1f} %', ha='right', **text)
+
+
+def _shorten(text: str, *, length: int = 24) -> str:
+  """Cuts out the middle of a long text: file names differ at their ends."""
+  if len(text) <= length:
+    return text
+  head = (length - 1) // 2
+  return f'{text[:head]}…{text[len(text) - (length - 1 - head) :]}'

@@ -1,0 +1,125 @@
+"""Summarises a network or a run.
+
+    python tools/summarize.py --model=coatnet_0 --image_size=224
+    python tools/summarize.py --gin_file=gin/imagenet1k_coatnet0.gin
+    python tools/summarize.py --model_dir=runs/my_run --picture=curves.png
+
+Of a network: parameters and multiply-adds, stage by stage. Of a run: length,
+best and last evaluation, speed, core-hours, and the training curves.
+"""
+
+import json
+import os
+import sys
+
+# Without it TensorFlow's import prints warnings about CUDA that concern nobody
+# here. Errors come as Python exceptions all the same.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# So that the tool runs from a clone, from any folder, without installation.
+sys.path.insert(0, _ROOT)
+
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+from official_coatnet.analysis import drawings, summary  # noqa: E402
+from official_coatnet.modeling import config as model_config  # noqa: E402
+from official_coatnet.training import gin_config  # noqa: E402
+
+_MODEL = flags.DEFINE_string(
+  'model', None, 'Network to summarise, such as coatnet_0.'
+)
+_IMAGE_SIZE = flags.DEFINE_list(
+  'image_size', ['224'], 'With --model: side, or height,width, in pixels.'
+)
+_NUM_CLASSES = flags.DEFINE_integer('num_classes', 1000, 'With --model.')
+_GIN_FILE = flags.DEFINE_multi_string(
+  'gin_file', [], 'Instead of --model: gin file of a run with the network.'
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+  'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
+)
+_MODEL_DIR = flags.DEFINE_string(
+  'model_dir', None, 'Instead of --model: folder of a run to summarise.'
+)
+_PICTURE = flags.DEFINE_string(
+  'picture', None, 'With --model_dir: picture to draw, of the training curves.'
+)
+_FORMAT = flags.DEFINE_enum(
+  'format', 'text', ('text', 'json'), 'Of the output.'
+)
+
+
+def _summarize_network() -> str:
+  if _GIN_FILE.value:
+    config = gin_config.load(
+      _GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT
+    ).model
+  else:
+    config = model_config.ModelConfig(
+      _MODEL.value,
+      image_size=_parse_image_size(_IMAGE_SIZE.value),
+      num_classes=_NUM_CLASSES.value,
+    )
+  result = summary.summarize_model(config)
+  return _format(result, summary.format_model)
+
+
+def _summarize_run() -> str:
+  result = summary.summarize_run(_MODEL_DIR.value)
+  if _PICTURE.value:
+    drawings.training_curves(
+      summary.read_metrics(_MODEL_DIR.value),
+      _PICTURE.value,
+      title=f'{result["model"]}: {_MODEL_DIR.value}',
+    )
+  return _format(result, summary.format_run)
+
+
+def _format(result, format_text) -> str:
+  if _FORMAT.value == 'json':
+    return json.dumps(result, indent=2)
+  return format_text(result)
+
+
+def _parse_image_size(sides: list[str]) -> int | tuple[int, ...]:
+  try:
+    numbers = tuple(int(side) for side in sides)
+  except ValueError as e:
+    raise ValueError(
+      f'--image_size={",".join(sides)} is no number of pixels; give one, or '
+      'height,width, such as 224 or 224,320.'
+    ) from e
+  return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _check_flags():
+  """Raises UsageError unless the flags say what to summarise, once."""
+  what = (_MODEL.value, _GIN_FILE.value, _MODEL_DIR.value)
+  if sum(bool(value) for value in what) != 1:
+    raise app.UsageError(
+      'Give one of --model, --gin_file and --model_dir, which say what to '
+      'summarise.'
+    )
+  if _PICTURE.value and not _MODEL_DIR.value:
+    raise app.UsageError('--picture draws a run: it needs --model_dir.')
+  if _GIN_BINDINGS.value and not _GIN_FILE.value:
+    raise app.UsageError('--gin_bindings needs --gin_file.')
+
+
+def main(argv):
+  """Prints a summary."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown argument {argv[1]!r}.')
+  _check_flags()
+  tf.get_logger().setLevel('ERROR')
+  try:
+    print(_summarize_run() if _MODEL_DIR.value else _summarize_network())
+  except (ValueError, FileNotFoundError, ImportError) as e:
+    # What the user can mend, in one message and without a traceback.
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,6 +1,7 @@
 """What a network is made of: one dataclass, validated when it is made."""
 
 import dataclasses
+from typing import Any
 
 from official_coatnet.modeling import (
   attention,
@@ -83,21 +84,16 @@ class ModelConfig:
       if getattr(self, field) is None:
         object.__setattr__(self, field, getattr(size, field))
     for field in ('blocks', 'widths'):
-      value = tuple(getattr(self, field))
+      value = _as_tuple(getattr(self, field))
       object.__setattr__(self, field, value)
-      if len(value) != 5 or any(v < 1 for v in value):
+      if len(value) != 5 or not all(_is_count(v) for v in value):
         raise ValueError(
           f'`{field}` is {value}; it must be five positive integers, one for '
           'each of the stages S0 to S4.'
         )
     self._check_image_size()
     self._check_choices()
-    if self.num_classes < 1:
-      raise ValueError(f'`num_classes` is {self.num_classes}; it must be >= 1.')
-    if not 0.0 <= self.stochastic_depth < 1.0:
-      raise ValueError(
-        f'`stochastic_depth` is {self.stochastic_depth}; it must be in [0, 1).'
-      )
+    self._check_numbers()
     for kind, width in zip(self.stage_kinds, self.widths[1:]):
       if kind == 'T' and width % self.head_size:
         raise ValueError(
@@ -107,8 +103,8 @@ class ModelConfig:
 
   def _check_image_size(self):
     size = self.image_size
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    whole = all(isinstance(v, int) for v in pair)
+    pair = (size, size) if isinstance(size, int) else _as_tuple(size)
+    whole = all(_is_count(v) for v in pair)
     if len(pair) != 2 or not whole or min(pair) < MIN_IMAGE_SIZE:
       raise ValueError(
         f'`image_size` is {size}; it must be an integer, or a (height, width) '
@@ -134,6 +130,24 @@ class ModelConfig:
           f'`{field}` is {value!r}; it must be one of {", ".join(choices)}.'
         )
 
+  def _check_numbers(self):
+    for field in ('num_classes', 'head_size', 'expansion'):
+      value = getattr(self, field)
+      if not _is_count(value):
+        raise ValueError(
+          f'`{field}` is {value!r}; it must be an integer of at least 1.'
+        )
+    size = self.representation_size
+    if size not in (None, 'width') and not _is_count(size):
+      raise ValueError(
+        f'`representation_size` is {size!r}; it must be an integer of at least '
+        "1, 'width' for the width of S4, or None for no tanh layer."
+      )
+    for field in ('stochastic_depth', 'batch_norm_momentum'):
+      value = getattr(self, field)
+      if not 0.0 <= value < 1.0:
+        raise ValueError(f'`{field}` is {value}; it must be in [0, 1).')
+
   @property
   def height_width(self) -> tuple[int, int]:
     """Height and width of the image, in pixels."""
@@ -157,3 +171,11 @@ class ModelConfig:
       'epsilon': self.batch_norm_epsilon,
       'synchronized': self.sync_batch_norm,
     }
+
+
+def _is_count(value: Any) -> bool:
+  return isinstance(value, int) and value >= 1
+
+
+def _as_tuple(value: Any) -> tuple:
+  return tuple(value) if isinstance(value, (tuple, list)) else (value,)

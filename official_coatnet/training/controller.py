@@ -1,7 +1,8 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import orbit
 import tensorflow as tf
@@ -100,24 +101,36 @@ def run(
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
   _log_plan(experiment, plan, model=model, strategy=strategy)
-  if mode in ('train', 'train_and_eval'):
-    return _train(
-      experiment,
-      model,
-      plan=plan,
-      mode=mode,
-      model_dir=model_dir,
-      strategy=strategy,
-      on_first_loop=on_first_loop,
-    )
-  return _evaluate(
-    experiment,
-    model,
-    plan=plan,
-    mode=mode,
-    model_dir=model_dir,
-    strategy=strategy,
-  )
+  settings = {
+    'plan': plan,
+    'mode': mode,
+    'model_dir': model_dir,
+    'strategy': strategy,
+  }
+  with _orbit_speaks_once():
+    if mode in ('train', 'train_and_eval'):
+      return _train(experiment, model, on_first_loop=on_first_loop, **settings)
+    return _evaluate(experiment, model, **settings)
+
+
+@contextlib.contextmanager
+def _orbit_speaks_once() -> Iterator[None]:
+  """Within this context orbit's messages go to the log alone.
+
+  orbit 2.15 logs each of its messages and prints it as well, and its reports of
+  loops and evaluations say what `reporting.Reporter` says shorter.
+  """
+
+  def log(message: str):
+    if 'output:' not in message:
+      logging.info('%s', message.strip())
+
+  original = orbit.controller._log
+  orbit.controller._log = log
+  try:
+    yield
+  finally:
+    orbit.controller._log = original
 
 
 def join_problems(problems: list[str]) -> str:

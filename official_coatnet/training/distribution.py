@@ -102,10 +102,6 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 def num_hosts(strategy: tf.distribute.Strategy) -> int:
   """Returns the number of hosts that run input pipelines."""
-  # pylint: disable-next=protected-access
-  workers = getattr(strategy.extended, '_input_workers', None)
-  if workers is not None:
-    return workers.num_workers
   hosts = {
     (spec.job, spec.replica, spec.task)
     for spec in map(tf.DeviceSpec.from_string, strategy.extended.worker_devices)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 
 import tensorflow as tf
+from absl import logging
 
 import gin
 from official_coatnet.training import experiment as experiment_lib
@@ -47,10 +48,15 @@ def load(
   gin.clear_config()
   gin.add_config_file_search_path(root)
   paths = [_find_file(path, root=root) for path in gin_files]
+  # gin logs an error for each search path in which it does not find a file.
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.FATAL)
   try:
     gin.parse_config_files_and_bindings(paths, list(bindings))
   except (ValueError, SyntaxError, OSError) as e:
     raise ConfigError(_explain(e)) from e
+  finally:
+    logging.set_verbosity(verbosity)
   _check_macros()
   try:
     return gin.get_configurable('coatnet.Experiment')()

@@ -34,7 +34,8 @@ class OptimizerConfig:
     weight_decay: Rate; each step a kernel w loses learning_rate x rate x w.
     beta_1: Decay of the first moment.
     beta_2: Decay of the second moment.
-    epsilon: Added to the root of the second moment.
+    epsilon: Added to the root of the second moment before its bias is
+      corrected, as TensorFlow's Adam does.
     clip_norm: Largest global norm of the (all-reduced) gradient, or None.
     ema_decay: Decay of the moving average of the weights, or None for none.
     ema_dynamic_decay: Whether a young average decays faster.

@@ -1,0 +1,111 @@
+"""Tests of training.checkpoints."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.modeling import config, network
+from official_coatnet.training import checkpoints
+
+
+def _model(**kwargs):
+  settings = dict(name='coatnet_test', image_size=32, num_classes=5)
+  return network.classifier(config.ModelConfig(**{**settings, **kwargs}))
+
+
+class CheckpointsTest(tf.test.TestCase):
+  def _save(self, model, *, averages=None, step=7):
+    folder = self.create_tempdir().full_path
+    checkpoint = checkpoints.make_checkpoint(model, averages=averages or {})
+    tf.train.CheckpointManager(
+      checkpoint, folder, max_to_keep=2, checkpoint_name='ckpt'
+    ).save(checkpoint_number=step)
+    return folder
+
+  def _averages(self, model, value):
+    return {
+      name: tf.Variable(tf.fill(v.shape, value))
+      for name, v in checkpoints.named_weights(model).items()
+    }
+
+  def test_weights_come_back_by_name(self):
+    model = _model()
+    for i, v in enumerate(model.weights):
+      v.assign(tf.fill(v.shape, float(i)))
+    folder = self._save(model)
+    # Another builder: with draw keys, so that the layers are numbered anew.
+    other = network.classifier(
+      config.ModelConfig('coatnet_test', image_size=32, num_classes=5),
+      draw_keys=True,
+    )
+    prefix = checkpoints.load_weights(other, folder)
+    self.assertEqual(prefix, os.path.join(folder, 'ckpt-7'))
+    self.assertEqual(checkpoints.checkpoint_step(prefix), 7)
+    named = checkpoints.named_weights(other)
+    for name, v in checkpoints.named_weights(model).items():
+      self.assertAllEqual(named[name], v)
+
+  def test_ema_is_taken_where_there_is_one(self):
+    model = _model()
+    raw = model.get_weights()
+    folder = self._save(model, averages=self._averages(model, 3.0))
+    for weights, expected in (
+      (None, [np.full_like(w, 3.0) for w in raw]),
+      ('ema', [np.full_like(w, 3.0) for w in raw]),
+      ('raw', raw),
+    ):
+      other = _model()
+      checkpoints.load_weights(other, folder, weights=weights)
+      for actual, value in zip(other.get_weights(), expected):
+        self.assertAllEqual(actual, value)
+
+  def test_ema_that_is_not_there(self):
+    folder = self._save(_model())
+    self.assertEqual(checkpoints.StoredWeights(folder).group, 'raw')
+    with self.assertRaisesRegex(ValueError, 'no average.*weights="raw"'):
+      checkpoints.load_weights(_model(), folder, weights='ema')
+
+  def test_checkpoint_of_another_network(self):
+    folder = self._save(_model())
+    with self.assertRaisesRegex(
+      ValueError, r'logits/kernel: \[32, 5\] in the checkpoint, \[32, 9\]'
+    ):
+      checkpoints.load_weights(_model(num_classes=9), folder)
+    with self.assertRaisesRegex(ValueError, 'pre_logits.*only in the check'):
+      checkpoints.load_weights(_model(representation_size=None), folder)
+
+  def test_a_failed_load_changes_nothing(self):
+    folder = self._save(_model())
+    other = _model(num_classes=9)
+    before = other.get_weights()
+    with self.assertRaises(ValueError):
+      checkpoints.load_weights(other, folder)
+    for a, b in zip(before, other.get_weights()):
+      self.assertAllEqual(a, b)
+
+  def test_no_checkpoint(self):
+    with self.assertRaisesRegex(ValueError, 'neither a folder'):
+      checkpoints.find_checkpoint('/no/such/folder')
+    with self.assertRaisesRegex(ValueError, 'no finished checkpoint'):
+      checkpoints.find_checkpoint(self.create_tempdir().full_path)
+
+  def test_damaged_checkpoint(self):
+    folder = self._save(_model())
+    index = os.path.join(folder, 'ckpt-7.index')
+    with open(index, 'r+b') as f:
+      f.truncate(20)
+    with self.assertRaisesRegex(ValueError, 'ckpt-7.*cannot be read'):
+      checkpoints.load_weights(_model(), folder)
+
+  def test_a_checkpoint_of_something_else(self):
+    folder = self.create_tempdir().full_path
+    path = tf.train.Checkpoint(x=tf.Variable(1.0)).save(
+      os.path.join(folder, 'ckpt')
+    )
+    with self.assertRaisesRegex(ValueError, 'holds no weights of a network'):
+      checkpoints.load_weights(_model(), path)
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,80 @@
+"""Tests of official_coatnet.data.manifest."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from official_coatnet.data import manifest as manifest_lib
+
+
+def make_manifest(**changes):
+  fields = {
+    'split': 'train',
+    'schema': 'imagenet',
+    'num_classes': 3,
+    'label_offset': -1,
+    'files': (
+      manifest_lib.FileEntry('a', records=2, bytes=3, sha256='00'),
+      manifest_lib.FileEntry('b', records=5, bytes=4, sha256='01'),
+    ),
+    'label_counts': {10: 1, 2: 6},
+    'class_names': ('x', 'y', 'z'),
+    'failures': (manifest_lib.Failure('c.jpg', 'truncated'),),
+  }
+  return manifest_lib.Manifest(**{**fields, **changes})
+
+
+class ManifestTest(tf.test.TestCase):
+  def test_round_trip(self):
+    for manifest in (make_manifest(), make_manifest(class_names=None)):
+      text = manifest.to_json()
+      self.assertEqual(
+        manifest_lib.Manifest.from_json(text, origin='here'), manifest
+      )
+
+  def test_text_is_readable_and_sorted_by_label(self):
+    fields = json.loads(make_manifest().to_json())
+    self.assertEqual(fields['num_examples'], 7)
+    self.assertEqual(list(fields['label_counts']), ['2', '10'])
+
+  def test_not_a_manifest(self):
+    for text in ('{}', 'null', '{"split"', '[]', '{"files": 3}'):
+      with self.assertRaisesRegex(ValueError, '/d/manifest.*is not a manifest'):
+        manifest_lib.Manifest.from_json(text, origin='/d/manifest-a.json')
+
+  def test_missing_manifest_is_none(self):
+    folder = self.create_tempdir().full_path
+    self.assertIsNone(manifest_lib.read_manifest(folder, 'train'))
+    self.assertFalse(manifest_lib.is_complete(folder, 'train'))
+
+  def test_damage(self):
+    folder = self.create_tempdir()
+    manifest = make_manifest(fingerprint='f')
+    folder.create_file('manifest-train.json', content=manifest.to_json())
+    folder.create_file('a', content='123')
+    (first,) = manifest_lib.find_damage(manifest, folder.full_path)
+    self.assertRegex(first, '/b is missing')
+    folder.create_file('b', content='123')
+    (first,) = manifest_lib.find_damage(manifest, folder.full_path)
+    self.assertRegex(first, '/b has 3 bytes.*says 4')
+    self.assertFalse(manifest_lib.is_complete(folder.full_path, 'train'))
+    with open(os.path.join(folder, 'b'), 'a') as file:
+      file.write('4')
+    self.assertEmpty(manifest_lib.find_damage(manifest, folder.full_path))
+    self.assertTrue(manifest_lib.is_complete(folder.full_path, 'train'))
+    self.assertTrue(
+      manifest_lib.is_complete(folder.full_path, 'train', fingerprint='f')
+    )
+    self.assertFalse(
+      manifest_lib.is_complete(folder.full_path, 'train', fingerprint='g')
+    )
+
+  def test_unreadable_manifest_is_not_complete(self):
+    folder = self.create_tempdir()
+    folder.create_file('manifest-train.json', content='{"split": "tr')
+    self.assertFalse(manifest_lib.is_complete(folder.full_path, 'train'))
+
+
+if __name__ == '__main__':
+  tf.test.main()

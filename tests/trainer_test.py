@@ -1,0 +1,156 @@
+"""Tests of training.trainer, on one and on two logical CPU devices."""
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.data import device, pipeline
+from official_coatnet.modeling import network
+from official_coatnet.training import (
+  checkpoints,
+  clock,
+  distribution,
+  plan,
+  trainer,
+)
+from tests import experiment_fixture as fixture
+
+
+def _make(experiment, strategy):
+  """Returns a trainer at step 0 with batches to come."""
+  tf.keras.utils.set_random_seed(1)
+  replicas = strategy.num_replicas_in_sync
+  steps = plan.make_plan(
+    experiment,
+    num_replicas=replicas,
+    num_train_examples=8,
+    num_eval_examples=8,
+  )
+  with strategy.scope():
+    result = trainer.Trainer(
+      experiment,
+      network.classifier(experiment.model, draw_keys=True),
+      plan=steps,
+      strategy=strategy,
+      clock=clock.Clock(num_cores=replicas, batch_size=steps.batch_size),
+    )
+  result.set_dataset(
+    strategy.distribute_datasets_from_function(
+      lambda context: pipeline.make_dataset(
+        experiment.train_data,
+        seed=3,
+        is_training=True,
+        input_context=context,
+      )
+    )
+  )
+  return result
+
+
+def _train(experiment, strategy, *, steps):
+  made = _make(experiment, strategy)
+  output = made.train(tf.constant(steps))
+  weights = checkpoints.named_weights(made.model)
+  return made, output, {k: v.numpy() for k, v in weights.items()}
+
+
+class TrainerTest(tf.test.TestCase):
+  def test_two_replicas_equal_one(self):
+    """All that could depend on the number of replicas is switched on."""
+    experiment = fixture.make_experiment(
+      model={'stochastic_depth': 0.5, 'sync_batch_norm': True},
+      train_data={'batch_size': 8, 'mixup_alpha': 0.8},
+      eval_data={'batch_size': 8},
+      loss={'label_smoothing': 0.1},
+      optimizer={'ema_decay': 0.9, 'clip_norm': 0.1, 'epsilon': 1e-3},
+    )
+    one, one_output, one_weights = _train(
+      experiment, tf.distribute.OneDeviceStrategy('CPU:0'), steps=3
+    )
+    two, two_output, two_weights = _train(
+      experiment, distribution.mirrored_cpu_strategy(2), steps=3
+    )
+    self.assertGreater(one_output['gradient_norm'], 0.1)  # The clip is active.
+    for name in ('loss', 'top1', 'gradient_norm', 'learning_rate'):
+      self.assertAllClose(one_output[name], two_output[name], rtol=1e-4)
+    for name, value in one_weights.items():
+      self.assertAllClose(value, two_weights[name], atol=2e-5, msg=name)
+      self.assertAllClose(
+        one.average.averages[name],
+        two.average.averages[name],
+        atol=2e-5,
+        msg=name,
+      )
+
+  def test_first_loss_is_that_of_the_model(self):
+    experiment = fixture.make_experiment(loss={'label_smoothing': 0.1})
+    strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+    made = _make(experiment, strategy)
+    batch = next(
+      iter(
+        pipeline.make_dataset(experiment.train_data, seed=3, is_training=True)
+      )
+    )
+    logits = made.model(
+      {
+        'image': device.normalize(batch['image']),
+        'draw_keys': tf.zeros([4], tf.int32),
+      },
+      training=True,
+    ).numpy()
+    targets = np.full((4, 5), 0.1 / 5)
+    targets[np.arange(4), batch['label'][:, 0]] += 0.9
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -(targets * log_p).sum(-1).mean()
+    self.assertAllClose(made.train(tf.constant(1))['loss'], expected, rtol=1e-4)
+    self.assertEqual(int(made.optimizer.iterations), 1)
+
+  def test_sigmoid_loss_of_several_labels(self):
+    experiment = fixture.make_experiment(
+      model={'head_bias': -10.0},
+      train_data={'schema': 'multilabel', 'max_labels': 3},
+      eval_data={'schema': 'multilabel', 'max_labels': 3},
+      loss={'name': 'sigmoid', 'label_smoothing': 1e-4},
+    )
+    _, output, _ = _train(
+      experiment, tf.distribute.OneDeviceStrategy('CPU:0'), steps=1
+    )
+    # The logits are close to -10: a label costs about 10, the others nothing.
+    self.assertBetween(output['loss'], 9.0, 31.0)
+    self.assertIn('precision_at_1', output)
+
+  def test_training_reduces_the_loss(self):
+    experiment = fixture.make_experiment(
+      model={'batch_norm_momentum': 0.9},
+      train_data={'batch_size': 8, 'crop_area_range': (1.0, 1.0)},
+      eval_data={'batch_size': 8},
+      optimizer={'peak_learning_rate': 3e-3},
+      run={'train_steps': 40},
+    )
+    made = _make(experiment, tf.distribute.OneDeviceStrategy('CPU:0'))
+    first = made.train(tf.constant(2))['loss']
+    made.train(tf.constant(36))
+    self.assertLess(made.train(tf.constant(2))['loss'], 0.7 * first)
+
+  def test_compiled_step_equals_the_plain_one(self):
+    strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+    outputs = []
+    for jit_compile in (False, True):
+      experiment = fixture.make_experiment(run={'jit_compile': jit_compile})
+      outputs.append(_train(experiment, strategy, steps=2)[1])
+    self.assertAllClose(outputs[0]['loss'], outputs[1]['loss'], rtol=1e-4)
+
+  def test_draw_keys(self):
+    index = tf.range(1000, dtype=tf.int64) + 2**33
+    keys = trainer.draw_keys(index, seed=1)
+    self.assertEqual(keys.dtype, tf.int32)
+    self.assertLen(set(keys.numpy()), 1000)
+    self.assertNotAllEqual(keys, trainer.draw_keys(index, seed=2))
+    self.assertAllEqual(keys[7:9], trainer.draw_keys(index[7:9], seed=1))
+
+
+if __name__ == '__main__':
+  tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices('CPU')[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+  )
+  tf.test.main()

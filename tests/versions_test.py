@@ -1,0 +1,110 @@
+import os
+from unittest import mock
+
+import tensorflow as tf
+from absl.testing import absltest, parameterized
+
+from official_coatnet.export import versions
+
+
+class VersionsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = os.path.join(self.create_tempdir().full_path, 'exports')
+
+  def _write(self, version, *, text='x'):
+    with versions.new_version(self.folder, version=version) as path:
+      with open(os.path.join(path, 'file'), 'w') as f:
+        f.write(text)
+
+  def test_numbers_go_up_from_one_past_the_highest(self):
+    self.assertEqual(versions.choose_version(self.folder), 1)
+    self._write(1)
+    self.assertEqual(versions.choose_version(self.folder), 2)
+    self._write(10)  # As a name it comes before 9, as a number after.
+    self._write(9)
+    self.assertEqual(versions.list_versions(self.folder), [1, 9, 10])
+    self.assertEqual(versions.choose_version(self.folder), 11)
+    self.assertEqual(versions.choose_version(self.folder, version=5), 5)
+    self.assertEqual(
+      versions.find_latest(self.folder), os.path.join(self.folder, '10')
+    )
+
+  def test_refuses_versions_that_are_taken_or_no_number(self):
+    self._write(3)
+    with self.assertRaisesRegex(ValueError, r'`version` is 3, .* \[3\]'):
+      versions.choose_version(self.folder, version=3)
+    with self.assertRaisesRegex(ValueError, '`version` is -1; it must be 0'):
+      versions.choose_version(self.folder, version=-1)
+
+  def test_only_numbers_are_versions(self):
+    for name in ('1.tmp', '.2', 'latest', '-3', '4x', '٥'):
+      os.makedirs(os.path.join(self.folder, name))
+    self.assertEqual(versions.list_versions(self.folder), [])
+    with self.assertRaisesRegex(ValueError, 'No export in .*exports'):
+      versions.find_latest(self.folder)
+
+  def test_nothing_is_seen_before_the_end(self):
+    with versions.new_version(self.folder, version=1) as path:
+      self.assertEqual(versions.list_versions(self.folder), [])
+      self.assertEqual(os.path.dirname(path), self.folder)
+      self.assertStartsWith(os.path.basename(path), '.')
+    self.assertEqual(os.listdir(self.folder), ['1'])
+
+  @parameterized.parameters(RuntimeError, KeyboardInterrupt, SystemExit)
+  def test_a_failure_leaves_nothing(self, error):
+    with self.assertRaises(error):
+      with versions.new_version(self.folder, version=1) as path:
+        os.makedirs(os.path.join(path, 'variables'))
+        raise error
+    self.assertEqual(os.listdir(self.folder), [])
+
+  def test_a_version_that_came_in_between_stays_as_it_is(self):
+    with self.assertRaises(tf.errors.OpError):
+      with versions.new_version(self.folder, version=1):
+        self._write(1, text='first')
+    self.assertEqual(os.listdir(self.folder), ['1'])
+    with open(os.path.join(self.folder, '1', 'file')) as f:
+      self.assertEqual(f.read(), 'first')
+
+  def test_says_that_the_folder_cannot_be_written(self):
+    file = self.create_tempfile('a_file').full_path
+    with self.assertRaisesRegex(ValueError, '`export_dir` is .*a_file/x'):
+      with versions.new_version(os.path.join(file, 'x'), version=1):
+        self.fail('went on')
+    denied = tf.errors.PermissionDeniedError(None, None, 'denied')
+    with mock.patch.object(tf.io.gfile, 'makedirs', side_effect=denied):
+      with self.assertRaisesRegex(ValueError, 'cannot be written .*denied'):
+        with versions.new_version(self.folder, version=1):
+          self.fail('went on')
+
+
+class LabelsTest(absltest.TestCase):
+  def _file(self, content):
+    return self.create_tempfile(content=content).full_path
+
+  def test_reads_what_was_written(self):
+    labels = ['tench, Tinca tinca', 'crane', 'crane', 'Bär', 'line\x85end']
+    path = self._file('')
+    versions.write_labels(labels, path)
+    self.assertEqual(versions.read_labels(path, num_classes=5), labels)
+
+  def test_the_last_line_needs_no_end_and_carriage_returns_go(self):
+    path = self._file('a\r\nb\r\nc')
+    self.assertEqual(versions.read_labels(path, num_classes=3), ['a', 'b', 'c'])
+
+  def test_says_what_is_wrong(self):
+    with self.assertRaisesRegex(ValueError, 'has 2 labels, and the network 3'):
+      versions.read_labels(self._file('a\nb\n'), num_classes=3)
+    with self.assertRaisesRegex(ValueError, 'no name in line 2'):
+      versions.read_labels(self._file('a\n\nc\n'), num_classes=3)
+    with self.assertRaisesRegex(ValueError, "'/no/file' cannot be read"):
+      versions.read_labels('/no/file', num_classes=3)
+    with open(self._file(''), 'wb') as f:
+      f.write(b'\xff\xfe\xfa')
+    with self.assertRaisesRegex(ValueError, 'cannot be read .*UTF-8'):
+      versions.read_labels(f.name, num_classes=3)
+
+
+if __name__ == '__main__':
+  absltest.main()

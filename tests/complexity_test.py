@@ -1,5 +1,7 @@
 """Tests of complexity."""
 
+import functools
+
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -9,6 +11,7 @@ from tests import reference_counts
 COUNTED = ('params', 'multiply_adds', 'lookup_multiply_adds')
 
 
+@functools.cache
 def count(make=network.classifier, **kwargs):
   """Counts a network, built in a graph: nothing is allocated."""
   with tf.Graph().as_default():
@@ -40,7 +43,7 @@ class ComplexityTest(parameterized.TestCase, tf.test.TestCase):
   def test_coatnet_0_is_the_closed_form(self):
     counts = count(name='coatnet_0')
     self.assert_counts(counts, expected('coatnet_0'))
-    # In millions of each, as printed in the README of no one: by hand.
+    # The stem, by hand.
     self.assertEqual(counts[0].multiply_adds, 112**2 * 9 * (3 + 64) * 64)
 
   @parameterized.parameters(

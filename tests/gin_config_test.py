@@ -140,7 +140,7 @@ class GinErrorsTest(parameterized.TestCase):
     ('IMAGE_SIZE = 16', '`image_size` is 16.*IMAGE_SIZE'),
     ('EPOCHS = None', 'EPOCHS or TRAIN_STEPS'),
     ('BATCH_SIZE = 0', 'batch_size'),
-    ('RunConfig.epochs = 3 *', 'bindings string line 1'),
+    ('RunConfig.epochs = 3 *', r"Line 1, 'RunConfig.epochs = 3 \*': Expected"),
   )
   def test_wrong_bindings(self, binding, message):
     with self.assertRaisesRegex(gin_config.ConfigError, f'(?s){message}'):

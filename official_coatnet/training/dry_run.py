@@ -48,7 +48,7 @@ def shrink(
     run=dataclasses.replace(
       experiment.run,
       train_steps=TRAIN_STEPS,
-      steps_per_loop=1,
+      steps_per_loop=TRAIN_STEPS,
       eval_interval_steps=None,
       eval_interval_epochs=None,
       checkpoint_interval_steps=None,

@@ -94,6 +94,10 @@ def _configurables() -> dict[str, list[str]]:
 def _explain(error: Exception) -> str:
   """Adds the nearest match to an error of gin's parser."""
   message = str(error)
+  if isinstance(error, SyntaxError):
+    place = f' of {error.filename}' if error.filename else ''
+    line = (error.text or '').strip()
+    return f'Line {error.lineno}{place}, {line!r}: {error.msg}'
   known = _configurables()
   if match := re.search(r"No configurable matching '([\w./]+)'", message):
     name = match.group(1).split('/')[-1].split('.')[0]

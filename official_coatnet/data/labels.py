@@ -7,7 +7,7 @@ import tensorflow as tf
 
 def require(
   condition: tf.Tensor, message: Callable[[], list[tf.Tensor | str]]
-) -> tf.Operation:
+) -> tf.Tensor:
   """Stops the run with a readable sentence where a condition fails.
 
   Args:
@@ -16,8 +16,9 @@ def require(
       strings or numbers. Called while tracing; runs where the condition fails.
 
   Returns:
-    The operation to depend on (inside tf.data and tf.function this happens by
-    itself).
+    A scalar tensor to make other operations wait for the check. The check runs
+    in any case, but where one of them would fail as well, with a message that
+    says less, it must come first.
   """
 
   def fail() -> tf.Tensor:
@@ -108,7 +109,8 @@ def clean_labels(
       'confidence_threshold where there are confidences.',
     ],
   )
-  classes = tf.cast(stored + label_offset, tf.int32)
+  # Cut to length, so that no other error can overtake the one above.
+  classes = tf.cast(stored + label_offset, tf.int32)[:max_labels]
   padded = tf.pad(
     classes, [[0, max_labels - tf.size(classes)]], constant_values=-1
   )

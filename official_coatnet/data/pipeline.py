@@ -255,7 +255,7 @@ def _parse(
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns the encoded image and the padded labels of a record."""
   example = source.parse(record['record'])
-  labels_lib.require(
+  has_image = labels_lib.require(
     tf.strings.length(example['encoded']) > 0,
     lambda: [
       record['file'],
@@ -264,6 +264,8 @@ def _parse(
       f': no image under the key of schema {config.schema!r}; check schema.',
     ],
   )
+  with tf.control_dependencies([has_image]):
+    encoded = tf.identity(example['encoded'])
   labels = labels_lib.clean_labels(
     example,
     file=record['file'],
@@ -274,7 +276,7 @@ def _parse(
     single_label=source.single_label,
     confidence_threshold=config.confidence_threshold,
   )
-  return example['encoded'], labels
+  return encoded, labels
 
 
 def _options(config: DataConfig) -> tf.data.Options:

@@ -63,12 +63,11 @@ def training_records(
     epoch, offset = divmod(start, sum(source.counts))
     first_window, to_skip = divmod(offset, shuffle_buffer)
 
-  def epoch_windows(epoch: tf.Tensor) -> tf.data.Dataset:
+  def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
     order = _file_order(seed, epoch, num_files=len(source.files))
-    records = _read(
+    return _read(
       _columns(source, order), source=source, deterministic=deterministic
     )
-    return _windows(records, shuffle_buffer, epoch=epoch)
 
   # The first epoch is begun in the middle, at the window of the first record.
   with tf.init_scope(), tf.device('CPU:0'):
@@ -76,21 +75,28 @@ def training_records(
   files, consumed, excess = _seek(
     order, source.counts, position=first_window * shuffle_buffer
   )
-  records = _read(
+  first_records = _read(
     _columns(source, files, consumed=consumed),
     source=source,
     deterministic=deterministic,
-  )
+  ).skip(excess)
+  later = tf.data.Dataset.range(epoch + 1, tf.int64.max)
+  if shuffle_buffer == 1:
+    records = first_records.concatenate(later.flat_map(epoch_records))
+    return records.skip(to_skip)
   windows = _windows(
-    records.skip(excess),
+    first_records,
     shuffle_buffer,
     epoch=tf.constant(epoch, tf.int64),
     first_window=first_window,
   )
-  later = tf.data.Dataset.counter(epoch + 1).flat_map(epoch_windows)
+  windows = windows.concatenate(
+    later.flat_map(
+      lambda epoch: _windows(epoch_records(epoch), shuffle_buffer, epoch=epoch)
+    )
+  )
   # The next window fills while this one is used.
-  windows = windows.concatenate(later).prefetch(1)
-  shuffled = windows.flat_map(
+  shuffled = windows.prefetch(1).flat_map(
     lambda window: _shuffle(window, seed=seed, shuffle_buffer=shuffle_buffer)
   )
   return shuffled.skip(to_skip)
@@ -147,7 +153,8 @@ def _read(
       {
         'record': records,
         'file': tf.data.Dataset.from_tensors(row['file']).repeat(),
-        'position': tf.data.Dataset.counter(first, dtype=tf.int64),
+        # Not `counter`, which calls a function for each element.
+        'position': tf.data.Dataset.range(first, tf.int64.max),
       }
     )
 
@@ -229,8 +236,6 @@ def _shuffle(
 ) -> tf.data.Dataset:
   """Shuffles one window, by (seed, epoch, number of the window)."""
   records = tf.data.Dataset.zip(window['records'])
-  if shuffle_buffer == 1:
-    return records
   # `shuffle` adds the global seed to its own, which would make the order depend
   # on tf.random.set_seed. In the graph of this function it is fixed.
   tf.random.set_seed(1)

@@ -13,9 +13,11 @@ class VersionsTest(parameterized.TestCase):
     self.folder = os.path.join(self.create_tempdir().full_path, 'exports')
 
   def _write(self, version, *, text='x'):
-    with versions.new_version(self.folder, version=version) as path:
-      with open(os.path.join(path, 'file'), 'w') as f:
-        f.write(text)
+    with (
+      versions.new_version(self.folder, version=version) as path,
+      open(os.path.join(path, 'file'), 'w') as f,
+    ):
+      f.write(text)
 
   def test_numbers_go_up_from_one_past_the_highest(self):
     self.assertEqual(versions.choose_version(self.folder), 1)
@@ -53,30 +55,38 @@ class VersionsTest(parameterized.TestCase):
 
   @parameterized.parameters(RuntimeError, KeyboardInterrupt, SystemExit)
   def test_a_failure_leaves_nothing(self, error):
-    with self.assertRaises(error):
-      with versions.new_version(self.folder, version=1) as path:
-        os.makedirs(os.path.join(path, 'variables'))
-        raise error
+    with (
+      self.assertRaises(error),
+      versions.new_version(self.folder, version=1) as path,
+    ):
+      os.makedirs(os.path.join(path, 'variables'))
+      raise error
     self.assertEqual(os.listdir(self.folder), [])
 
   def test_a_version_that_came_in_between_stays_as_it_is(self):
-    with self.assertRaises(tf.errors.OpError):
-      with versions.new_version(self.folder, version=1):
-        self._write(1, text='first')
+    with (
+      self.assertRaises(tf.errors.OpError),
+      versions.new_version(self.folder, version=1),
+    ):
+      self._write(1, text='first')
     self.assertEqual(os.listdir(self.folder), ['1'])
     with open(os.path.join(self.folder, '1', 'file')) as f:
       self.assertEqual(f.read(), 'first')
 
   def test_says_that_the_folder_cannot_be_written(self):
     file = self.create_tempfile('a_file').full_path
-    with self.assertRaisesRegex(ValueError, '`export_dir` is .*a_file/x'):
-      with versions.new_version(os.path.join(file, 'x'), version=1):
-        self.fail('went on')
+    with (
+      self.assertRaisesRegex(ValueError, '`export_dir` is .*a_file/x'),
+      versions.new_version(os.path.join(file, 'x'), version=1),
+    ):
+      self.fail('went on')
     denied = tf.errors.PermissionDeniedError(None, None, 'denied')
-    with mock.patch.object(tf.io.gfile, 'makedirs', side_effect=denied):
-      with self.assertRaisesRegex(ValueError, 'cannot be written .*denied'):
-        with versions.new_version(self.folder, version=1):
-          self.fail('went on')
+    with (
+      mock.patch.object(tf.io.gfile, 'makedirs', side_effect=denied),
+      self.assertRaisesRegex(ValueError, 'cannot be written .*denied'),
+      versions.new_version(self.folder, version=1),
+    ):
+      self.fail('went on')
 
 
 class LabelsTest(absltest.TestCase):

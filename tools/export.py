@@ -24,11 +24,9 @@ from absl import app, flags, logging  # noqa: E402
 from official_coatnet.export import saved_model  # noqa: E402
 from official_coatnet.training import experiment as experiment_lib  # noqa: E402
 
-_MODEL_DIR = flags.DEFINE_string(
-  'model_dir', None, 'Folder of the run.', required=True
-)
+_MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Folder of the run.')
 _EXPORT_DIR = flags.DEFINE_string(
-  'export_dir', None, 'Folder of the versions; created.', required=True
+  'export_dir', None, 'Folder of the versions; created.'
 )
 _WEIGHTS = flags.DEFINE_enum(
   'weights',
@@ -70,4 +68,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
+  flags.mark_flags_as_required(['model_dir', 'export_dir'])
   app.run(main)

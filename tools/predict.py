@@ -36,7 +36,6 @@ _SAVED_MODEL = flags.DEFINE_string(
   'saved_model',
   None,
   'An export, or the folder of its versions, of which the latest is taken.',
-  required=True,
 )
 _TOP_K = flags.DEFINE_integer(
   'top_k', 5, 'Classes an image, at most all.', lower_bound=1
@@ -53,7 +52,11 @@ _THUMBNAIL_SIDE = 320
 
 
 class Predictor:
-  """A loaded export."""
+  """A loaded export.
+
+  Attributes:
+    path: Where it was loaded from.
+  """
 
   def __init__(self, path: str, *, top_k: int):
     """Loads an export.
@@ -68,7 +71,7 @@ class Predictor:
     if not tf.saved_model.contains_saved_model(path):
       path = versions.find_latest(path)
     try:
-      # Kept, since the signature alone does not keep the variables alive.
+      # Kept: the signature alone does not keep the variables alive.
       self._model = tf.saved_model.load(path)
       self._signature = self._model.signatures['serving_default']
     except (OSError, KeyError, tf.errors.OpError) as e:
@@ -83,6 +86,7 @@ class Predictor:
         f'--saved_model={path} has no output {sorted(missing)}; it is no '
         'export of tools/export.py.'
       )
+    self.path = path
     self._top_k = top_k
     self._labels = None
     if top_k > outputs['classes'].shape[-1]:
@@ -176,7 +180,8 @@ def _reason(error: tf.errors.OpError) -> str:
   return ' '.join(kept) or error.message
 
 
-def _to_json(result: dict) -> str:
+def to_json(result: dict) -> str:
+  """Writes a result of `predict_batch` as one line of JSON."""
   if 'predictions' in result:
     pairs = [
       # The shortest decimal number that is this float32.
@@ -233,7 +238,7 @@ def main(argv):
       batch = predict_batch(predictor, files[i : i + _BATCH_SIZE.value])
       for result in batch:
         # At once: whoever reads need not wait for the last batch.
-        print(_to_json(result), flush=True)
+        print(to_json(result), flush=True)
       results += batch
     if _PICTURE.value:
       _draw(results, _PICTURE.value)
@@ -245,4 +250,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
+  flags.mark_flag_as_required('saved_model')
   app.run(main)

@@ -33,7 +33,7 @@ _NOTE = (
 # A contact sheet of more images is of no use on a screen.
 MAX_IMAGES = 48
 _CLASSES_SHOWN = 3
-_COLUMNS = 8
+_MAX_COLUMNS = 8
 
 
 def _figure(**kwargs):
@@ -112,8 +112,8 @@ def _draw_metric(
   ax, metrics: Sequence[Mapping[str, Any]], name: str, *, x_key: str
 ):
   """Draws one metric of training and evaluation into a panel."""
-  label, scale = _METRICS[name]
-  ax.set_title(label, loc='left', fontsize=10)
+  title, scale = _METRICS[name]
+  ax.set_title(title, loc='left', fontsize=10)
   for split, colour in _COLOURS.items():
     # A line may lack a metric, or have null for a value that is not finite.
     points = [
@@ -124,37 +124,24 @@ def _draw_metric(
     if not points:
       continue
     x, y = zip(*points)
+    label = _LEGEND[split]
+    if split == 'eval':
+      best = (min if name == 'loss' else max)(points, key=lambda p: p[1])
+      ax.plot(*best, 'o', markersize=10, fillstyle='none', color=colour)
+      # In the legend, where it covers no line.
+      label = f'{label}, best {best[1]:.4g}'
     # Evaluations are few: each is marked. So is a line of one point, which
     # could not be seen otherwise.
     marker = 'o' if split == 'eval' or len(x) == 1 else None
-    ax.plot(
-      x, y, color=colour, marker=marker, markersize=4, label=_LEGEND[split]
-    )
-    if split == 'eval':
-      _mark_best(ax, x, y, lowest=name == 'loss', colour=colour)
+    ax.plot(x, y, color=colour, marker=marker, markersize=4, label=label)
   if name == 'learning_rate':
-    ax.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
+    ax.yaxis.set_major_formatter(lambda value, position: f'{value:g}')
   else:
     ax.legend(frameon=False, fontsize=9)
-  if name == 'loss' or name == 'learning_rate':
+  if name in ('loss', 'learning_rate'):
     ax.set_ylim(bottom=0)
   ax.grid(color='#dddddd', linewidth=0.6)
   ax.spines[['top', 'right']].set_visible(False)
-
-
-def _mark_best(ax, x, y, *, lowest: bool, colour: str):
-  """Rings the best value and writes it beside it."""
-  best = (min if lowest else max)(range(len(y)), key=y.__getitem__)
-  ax.plot(x[best], y[best], 'o', markersize=10, fillstyle='none', color=colour)
-  ax.annotate(
-    f'best {y[best]:.4g}',
-    (x[best], y[best]),
-    xytext=(0, 10 if lowest else -16),
-    textcoords='offset points',
-    ha='center',
-    fontsize=9,
-    color=colour,
-  )
 
 
 def predictions(
@@ -188,8 +175,8 @@ def predictions(
       'must be as many, and one at least.'
     )
   shown = min(len(images), MAX_IMAGES)
-  columns = min(shown, _COLUMNS)
-  rows = math.ceil(shown / columns)
+  rows = math.ceil(shown / _MAX_COLUMNS)
+  columns = math.ceil(shown / rows)
   figure = _figure(figsize=(max(1.75 * columns, 4), 2.5 * rows + 0.5))
   # Two axes an image: the image, and its classes below.
   axes = figure.subplots(
@@ -228,7 +215,7 @@ def _draw_scores(ax, result: Sequence[tuple[str, float]]):
     ax.text(0.97, place, f'{100 * score:.1f} %', ha='right', **text)
 
 
-def _shorten(text: str, *, length: int = 24) -> str:
+def _shorten(text: str, *, length: int = 30) -> str:
   """Cuts out the middle of a long text: file names differ at their ends."""
   if len(text) <= length:
     return text

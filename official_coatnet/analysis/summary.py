@@ -97,8 +97,8 @@ def format_model(summary: dict[str, Any]) -> str:
   ]
   if lookup:
     notes.append(
-      f'Not counted: {lookup / 1e9:.3g} G multiply-adds of the relative-bias '
-      'look-ups, which do not depend on the image.'
+      f'Not counted: {lookup / 1e9:.3g} G of the relative-bias look-ups, the '
+      'same whatever the image.'
     )
   title = f'{summary["model"]}, {size} pixels, {summary["num_classes"]} classes'
   return '\n'.join([title, '', *lines, '', *notes])

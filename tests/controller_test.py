@@ -87,8 +87,13 @@ class ControllerTest(tf.test.TestCase):
     before = _weights(self.folder)
     for name, value in before.items():
       self.assertTrue(np.isfinite(value).all(), name)
+    lines = self._lines()
+    index = os.path.join(self.folder, 'ckpt-4.index')
+    saved = os.stat(index).st_mtime_ns
     again = self._run(experiment)
     self.assertAllClose(first, again)
+    self.assertEqual(self._lines(), lines)
+    self.assertEqual(os.stat(index).st_mtime_ns, saved)
     for name, value in _weights(self.folder).items():
       self.assertAllEqual(value, before[name])
 

@@ -95,6 +95,13 @@ class ReportingTest(tf.test.TestCase):
     self._loop(loss=1.0)
     self.assertLen(reporting.read_metrics(self.path), 3)
 
+  def test_rewind_before_another_evaluation(self):
+    self._loop(loss=1.0)
+    self.reporter.after_evaluation({'loss': 1.25})
+    reporting.MetricsFile(self.folder).rewind(10, evaluates=True)
+    (line,) = reporting.read_metrics(self.path)
+    self.assertIn('train/loss', line)
+
   def test_rewind_of_a_new_run(self):
     reporting.MetricsFile(self.folder).rewind(0)
     self.assertFalse(os.path.exists(self.path))

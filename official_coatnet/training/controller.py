@@ -33,16 +33,16 @@ LABELS_FILE = 'labels.txt'
 
 
 class Controller(orbit.Controller):
-  """orbit's controller, evaluating at the end of a resumed run as well.
+  """orbit's controller, but for a run that is resumed at its last step.
 
-  orbit's `train_and_evaluate` evaluates only after training something. A run
-  that was killed in its last evaluation and is started again would end without
-  one.
+  There orbit's `train_and_evaluate` saves a second time what it has restored,
+  and does not evaluate: a run killed in its last evaluation would end without.
   """
 
   def train_and_evaluate(self, train_steps, eval_steps=-1, eval_interval=None):
-    output = super().train_and_evaluate(train_steps, eval_steps, eval_interval)
-    return self.evaluate(eval_steps) if output is None else output
+    if self.global_step.numpy() >= train_steps:
+      return self.evaluate(eval_steps)
+    return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
 
 
 def run(
@@ -170,7 +170,7 @@ def _train(
     eval_actions=[reporter.after_evaluation],
   )
   step = int(trainer.optimizer.iterations.numpy())
-  metrics_file.rewind(step)
+  metrics_file.rewind(step, evaluates=step >= plan.total_steps)
   if step:
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
   if step < plan.total_steps:

@@ -25,15 +25,22 @@ class MetricsFile:
   def __init__(self, model_dir: str):
     self._path = os.path.join(model_dir, METRICS_FILE)
 
-  def rewind(self, step: int):
-    """Drops what an earlier process wrote past `step`, where a run resumes.
+  def rewind(self, step: int, *, evaluates: bool = False):
+    """Drops what the run will write again when it resumes at `step`.
 
-    The run will write those steps again; without this they would be there
-    twice.
+    Args:
+      step: Step of the checkpoint; later lines go.
+      evaluates: Whether the run evaluates at this step again: then its
+        evaluation goes, too.
     """
     if not tf.io.gfile.exists(self._path):
       return
-    kept = [line for line in read_metrics(self._path) if line['step'] <= step]
+    kept = [
+      line
+      for line in read_metrics(self._path)
+      if line['step'] <= step
+      and not (evaluates and line['step'] == step and 'eval/loss' in line)
+    ]
     temporary = f'{self._path}.tmp'
     with tf.io.gfile.GFile(temporary, 'w') as f:
       f.write(''.join(json.dumps(line) + '\n' for line in kept))

@@ -67,6 +67,7 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.relative_attention = relative_attention
     self.lookup = lookup
     self.kernel_stddev = kernel_stddev
+    self.relative_bias_cache = None
 
   def build(self, input_shape):
     self._grid = tuple(input_shape[1:3])
@@ -108,8 +109,14 @@ class RelativeAttention(tf.keras.layers.Layer):
       )
     super().build(input_shape)
 
-  def bias(self) -> tf.Tensor:
-    """Returns the bias, [heads, H*W, H*W], in float32 at least."""
+  def bias(self, training: bool | None = None) -> tf.Tensor:
+    """Returns the bias, [heads, H*W, H*W], in float32 at least.
+
+    Args:
+      training: While training, the table is looked up even if there is a cache.
+    """
+    if self.relative_bias_cache is not None and not training:
+      return self.relative_bias_cache
     height, width = self._grid
     # The scope lets the counter of multiply-adds tell the look-up, which the
     # paper caches at inference, from the attention proper.
@@ -118,29 +125,51 @@ class RelativeAttention(tf.keras.layers.Layer):
         self.relative_bias, height=height, width=width, method=self.lookup
       )
 
-  def attention_weights(self, x: tf.Tensor) -> tf.Tensor:
+  def cache_bias(self):
+    """Looks the bias up once, for all inference that follows (appendix A.1).
+
+    The cache is a non-trainable variable: as a constant it would be written
+    into the graph of an export, which protobuf limits to 2 GB (CoAtNet-4 at 512
+    needs 2.8 GB). It does not follow the table; call this again after loading
+    weights.
+    """
+    if self.relative_attention == 'none':
+      return
+    bias = self.bias(training=True)
+    if self.relative_bias_cache is None:
+      self.relative_bias_cache = tf.Variable(
+        bias, trainable=False, name=f'{self.name}/relative_bias_cache'
+      )
+    else:
+      self.relative_bias_cache.assign(bias)
+
+  def attention_weights(
+    self, x: tf.Tensor, *, training: bool | None = None
+  ) -> tf.Tensor:
     """Returns [batch, heads, query, key], after any relative bias.
 
     In float32, or in float64 if `x` is.
 
     Args:
       x: [batch, H*W, channels].
+      training: As in `bias`.
     """
     scale = self.head_size**-0.5
     # [batch, length, heads, head_size], twice -> [batch, heads, query, key]
     logits = tf.einsum('bqnd,bknd->bnqk', self.query(x) * scale, self.key(x))
     logits = tf.cast(logits, layers.wide_dtype(x.dtype))
     if self.relative_attention == 'pre_softmax':
-      return tf.nn.softmax(logits + self.bias())
+      return tf.nn.softmax(logits + self.bias(training))
     if self.relative_attention == 'post_softmax':
-      return tf.nn.softmax(logits) + self.bias()
+      return tf.nn.softmax(logits) + self.bias(training)
     return tf.nn.softmax(logits)
 
-  def call(self, x):
+  def call(self, x, training=None):
     height, width = self._grid
     # [batch, H, W, channels] -> [batch, H*W, channels]
     x = tf.reshape(x, [-1, height * width, x.shape[-1]])
-    weights = tf.cast(self.attention_weights(x), x.dtype)
+    weights = self.attention_weights(x, training=training)
+    weights = tf.cast(weights, x.dtype)
     # [batch, heads, query, key], [batch, key, heads, head_size]
     #   -> [batch, query, heads, head_size]
     mixed = tf.einsum('bnqk,bknd->bqnd', weights, self.value(x))

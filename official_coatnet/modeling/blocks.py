@@ -139,33 +139,32 @@ class Stem(tf.keras.layers.Layer):
     self.kernel_stddev = kernel_stddev
 
   def build(self, input_shape):
-    self._steps = []
+    # Flat lists: Keras's own file format does not look into a list of tuples.
+    self._convs, self._norms = [], []
     for i in range(self.blocks):
       last = i == self.blocks - 1
-      conv = tf.keras.layers.Conv2D(
-        self.width,
-        3,
-        strides=1 if i else 2,
-        padding='same',
-        use_bias=last or self.norm['kind'] != 'batch_norm',
-        kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
-        name=f'conv{i}',
-        dtype=self.dtype_policy,
-      )
-      norm = None
-      if not last:
-        norm = layers.make_norm(
-          self.norm, name=f'norm{i}', dtype=self.dtype_policy
+      self._convs.append(
+        tf.keras.layers.Conv2D(
+          self.width,
+          3,
+          strides=1 if i else 2,
+          padding='same',
+          use_bias=last or self.norm['kind'] != 'batch_norm',
+          kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
+          name=f'conv{i}',
+          dtype=self.dtype_policy,
         )
-      self._steps.append((conv, norm))
+      )
+      if not last:
+        self._norms.append(
+          layers.make_norm(self.norm, name=f'norm{i}', dtype=self.dtype_policy)
+        )
     super().build(input_shape)
 
   def call(self, x, training=None):
-    for conv, norm in self._steps:
-      x = conv(x)
-      if norm is not None:
-        x = layers.gelu(norm(x, training=training))
-    return x
+    for conv, norm in zip(self._convs, self._norms):
+      x = layers.gelu(norm(conv(x), training=training))
+    return self._convs[-1](x)
 
   def get_config(self):
     return {
@@ -348,7 +347,7 @@ class TransformerBlock(_Block):
     x = self.attention_norm(x)
     if self._pool is not None:
       x = self._pool(x)
-    x = self.attention(x)
+    x = self.attention(x, training=training)
     x = shortcut + self.attention_drop(
       x, draw_keys=draw_keys, training=training
     )

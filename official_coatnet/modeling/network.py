@@ -148,6 +148,20 @@ def classifier(
   return tf.keras.Model(inputs, _head(config, features), name=config.name)
 
 
+def cache_relative_bias(model: tf.keras.Model):
+  """Looks up each layer's relative bias once, for inference.
+
+  Call it after the weights are loaded, and build the functions that run the
+  model after it: a function that is traced already keeps its look-up.
+
+  Args:
+    model: From `classifier` or `backbone`.
+  """
+  for layer in model.layers:
+    if isinstance(layer, blocks.TransformerBlock):
+      layer.attention.cache_bias()
+
+
 def backbone(config: config_lib.ModelConfig) -> tf.keras.Model:
   """Builds the network without its head.
 

@@ -1,7 +1,6 @@
 """Names of the modeling floor in gin files."""
 
 import gin
-
 from official_coatnet.modeling import config
 
 

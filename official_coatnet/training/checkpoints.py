@@ -141,16 +141,28 @@ def load_weights(
   variables = named_weights(model)
   problems = _mismatches(variables, stored.shapes)
   if problems:
-    shown = '\n  '.join(problems[:10])
-    more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
+    remedy = 'Use the configuration it was trained with (config.gin beside it).'
+    if all('/relative_bias: ' in problem for problem in problems):
+      remedy = (
+        'It was trained at another image size. Fine-tune it at this one: set '
+        'RunConfig.init_checkpoint to it in a run of its own, which resizes '
+        'the relative-bias tables; or set IMAGE_SIZE back.'
+      )
     raise ValueError(
       f'The checkpoint {stored.prefix!r} does not fit the network '
-      f'{model.name!r}:\n  {shown}{more}\nUse the configuration it was trained '
-      'with (config.gin beside it).'
+      f'{model.name!r}: {shorten(problems)}\n{remedy}'
     )
   for name, variable in variables.items():
     variable.assign(stored.read(name))
   return stored.prefix
+
+
+def shorten(problems: list[str], *, shown: int = 10) -> str:
+  """Returns the first problems a line each, and how many more there are."""
+  lines = [f'\n  {problem}' for problem in problems[:shown]]
+  if len(problems) > shown:
+    lines.append(f'\n  and {len(problems) - shown} more')
+  return ''.join(lines)
 
 
 def _mismatches(

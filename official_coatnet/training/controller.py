@@ -15,6 +15,7 @@ from official_coatnet.training import (
   distribution,
   preflight,
   reporting,
+  transfer,
 )
 from official_coatnet.training import clock as clock_lib
 from official_coatnet.training import (
@@ -265,10 +266,10 @@ def _checkpoint_manager(experiment, trainer, plan, model_dir):
   def initialize():
     """Called by the manager where there is no checkpoint to resume from."""
     if experiment.run.init_checkpoint:
-      checkpoints.load_weights(
+      transfer.initialize(
         trainer.model,
         experiment.run.init_checkpoint,
-        weights=experiment.run.weights,
+        weights=experiment.run.init_weights,
       )
     if trainer.average:
       trainer.average.reset()

@@ -60,8 +60,9 @@ class RunConfig:
       evaluation and at the end.
     max_to_keep: Checkpoints kept.
     init_checkpoint: A model_dir or checkpoint to start the weights from.
-    weights: Which weights evaluation, export and `init_checkpoint` use: 'ema',
-      'raw', or None for EMA where there is one and raw weights elsewhere.
+    init_weights: Which weights of `init_checkpoint` to take: 'ema', 'raw', or
+      None for EMA where there is one and raw weights elsewhere.
+    weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
   """
@@ -74,6 +75,7 @@ class RunConfig:
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
   init_checkpoint: str | None = None
+  init_weights: str | None = None
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
@@ -90,13 +92,14 @@ class RunConfig:
           f'`{field}` is {getattr(self, field)}; it must be >= 1.'
         )
     check_weights(self.weights)
+    check_weights(self.init_weights, name='init_weights')
 
 
-def check_weights(weights: str | None):
+def check_weights(weights: str | None, *, name: str = 'weights'):
   """Raises ValueError unless `weights` is None, 'ema' or 'raw'."""
   if weights is not None and weights not in WEIGHTS:
     raise ValueError(
-      f'`weights` is {weights!r}; it must be {" or ".join(WEIGHTS)}, or None '
+      f'`{name}` is {weights!r}; it must be {" or ".join(WEIGHTS)}, or None '
       'for EMA where there is one.'
     )
 

@@ -51,7 +51,7 @@ def find_problems(
 def _init_checkpoint_problems(experiment) -> list[str]:
   try:
     checkpoints.StoredWeights(
-      experiment.run.init_checkpoint, weights=experiment.run.weights
+      experiment.run.init_checkpoint, weights=experiment.run.init_weights
     )
   except ValueError as e:
     return [f'`init_checkpoint`: {e}']

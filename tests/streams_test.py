@@ -163,6 +163,14 @@ class StreamsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertLen(seen, TOTAL)
     self.assertLen(set(seen), TOTAL)
 
+  def test_no_records_do_not_hang(self):
+    source = sources.tfrecord_source(
+      self.paths[3:4], schema='imagenet', counts=[0]
+    )
+    with self.assertRaisesRegex(ValueError, 'file-03 on have no examples'):
+      self.read(1, source=source)
+    self.assertEmpty(list(streams.evaluation_records(source)))
+
   def test_part_of_a_file(self):
     source = sources.Source(
       files=(self.paths[1], self.paths[4]),

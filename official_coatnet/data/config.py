@@ -120,16 +120,23 @@ class DataConfig:
       if getattr(self, name) is not None:
         _check_positive(name, getattr(self, name), 'unset it for the default')
     _require(
-      isinstance(self.prefetch, int) and self.prefetch >= 0,
+      self.label_offset is None or _is_int(self.label_offset),
+      'label_offset',
+      self.label_offset,
+      'must be an integer or None',
+      'use None for what the source says',
+    )
+    _require(
+      _is_int(self.prefetch) and self.prefetch >= 0,
       'prefetch',
       self.prefetch,
       'must be an integer, 0 or more',
       'use 2',
     )
     size = self.image_size
-    sides = [size] if isinstance(size, int) else list(size)
+    sides = size if _is_pair(size) else (size,)
     _require(
-      len(sides) in (1, 2) and all(_is_int(s) and s > 0 for s in sides),
+      all(_is_int(side) and side > 0 for side in sides),
       'image_size',
       size,
       'must be a positive integer or a (height, width) of such',
@@ -143,7 +150,7 @@ class DataConfig:
     ):
       value = getattr(self, name)
       _require(
-        len(value) == 2 and 0 < value[0] <= value[1] <= highest,
+        _is_pair(value) and 0 < value[0] <= value[1] <= highest,
         name,
         value,
         f'must be (lowest, highest) with 0 < lowest <= highest <= {highest}',
@@ -158,7 +165,7 @@ class DataConfig:
     )
     if self.randaugment is not None:
       _require(
-        len(self.randaugment) == 2,
+        _is_pair(self.randaugment),
         'randaugment',
         self.randaugment,
         'must be (layers, magnitude)',
@@ -198,6 +205,10 @@ class DataConfig:
 
 def _is_int(value: object) -> bool:
   return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_pair(value: object) -> bool:
+  return isinstance(value, Sequence) and len(value) == 2
 
 
 def _check_positive(name: str, value: object, fix: str) -> None:

@@ -55,10 +55,18 @@ def training_records(
 
   Returns:
     A dataset as of `evaluation_records`.
+
+  Raises:
+    ValueError: if it is known that there are no records.
   """
   if source.counts is None:
     # Nobody knows where an epoch ends: read from the beginning.
     epoch, first_window, to_skip = 0, 0, start
+  elif not sum(source.counts):
+    raise ValueError(
+      f'The {len(source.files)} files from {source.files[0]} on have no '
+      'examples, and a stream of nothing has no end; write the records again.'
+    )
   else:
     epoch, offset = divmod(start, sum(source.counts))
     first_window, to_skip = divmod(offset, shuffle_buffer)

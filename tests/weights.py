@@ -1,4 +1,4 @@
-"""Weights under which every variable of a model counts."""
+"""Weights and images under which every variable of a model counts."""
 
 import math
 
@@ -54,3 +54,17 @@ def _value(name, shape, *, rng):
   elif kind != 'relative_bias':
     value *= 0.3
   return value.astype(np.float32)
+
+
+def images(shape: tuple[int, ...], *, seed: int = 1) -> np.ndarray:
+  """Returns images of different contrast and colour, whose logits differ.
+
+  Args:
+    shape: [batch, height, width, channels].
+    seed: Of NumPy's generator.
+  """
+  rng = np.random.default_rng(seed)
+  values = rng.normal(size=shape)
+  contrast = np.linspace(0.3, 2.0, shape[0])[:, None, None, None]
+  colour = rng.normal(size=(shape[0], 1, 1, shape[3]))
+  return (contrast * values + colour).astype(np.float32)

@@ -55,6 +55,10 @@ class ComplexityTest(parameterized.TestCase, tf.test.TestCase):
     dict(image_size=(224, 320), downsample='depthwise'),
     dict(blocks=(1, 2, 1, 3, 2), widths=(8, 16, 24, 32, 48), head_size=16),
     dict(blocks=(3, 1, 2, 1, 1)),
+    dict(layout='ViT_REL', blocks=(1, 3), widths=(32, 32)),
+    dict(
+      layout='ViT_REL', blocks=(1, 2), widths=(24, 32), image_size=(225, 318)
+    ),
   )
   def test_coatnet_test_is_the_closed_form(self, **kwargs):
     tallies = expected('coatnet_test', **{'image_size': (224, 224), **kwargs})
@@ -72,6 +76,20 @@ class ComplexityTest(parameterized.TestCase, tf.test.TestCase):
         ('s4', (3, 7, 32)),
         ('head', (5,)),
         ('coatnet_test', (5,)),
+      ],
+    )
+
+  def test_names_and_shapes_of_vit_rel(self):
+    counts = count(
+      name='figure1_vit_rel', blocks=(1, 1), image_size=(97, 192), num_classes=5
+    )
+    self.assertEqual(
+      [(c.name, c.output_shape) for c in counts],
+      [
+        ('s0', (7, 12, 512)),
+        ('s1', (7, 12, 512)),
+        ('head', (5,)),
+        ('figure1_vit_rel', (5,)),
       ],
     )
 
@@ -136,20 +154,24 @@ class ComplexityTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(complexity.stage_of(layer_name), stage)
 
   def test_matrix_products_of_either_orientation(self):
-    # Hand-made, since Keras transposes nothing: 4x5 from 7 terms each.
+    # Hand-made, since Keras transposes nothing.
     @tf.function
     def products(a, b, c):
       tf.matmul(a, b)
-      tf.matmul(a, b, transpose_a=True, transpose_b=True)
-      tf.matmul(c, b, transpose_b=True)
+      tf.matmul(b, a, transpose_a=True, transpose_b=True)
+      tf.matmul(c, c, transpose_a=True)
+      tf.matmul(c, c, transpose_b=True)
       tf.einsum('ij->ji', a)
       return a
 
     graph = products.get_concrete_function(
-      tf.TensorSpec([7, 7]), tf.TensorSpec([7, 7]), tf.TensorSpec([3, 4, 7])
+      tf.TensorSpec([2, 7]), tf.TensorSpec([7, 5]), tf.TensorSpec([3, 4, 6])
     ).graph
     counts = [complexity._op_multiply_adds(op) for op in graph.get_operations()]
-    self.assertEqual([c for c in counts if c], [343, 343, 3 * 4 * 7 * 7])
+    self.assertEqual(
+      [c for c in counts if c],
+      [2 * 7 * 5, 5 * 7 * 2, 3 * 6 * 4 * 6, 3 * 4 * 6 * 4],
+    )
 
 
 if __name__ == '__main__':

@@ -23,8 +23,8 @@ class ModelConfigTest(parameterized.TestCase):
   def test_what_is_not_given_comes_from_the_size_table(self, name):
     c, size = config.ModelConfig(name), sizes.get_size(name)
     self.assertEqual(
-      (c.blocks, c.widths, c.head_size),
-      (size.blocks, size.widths, size.head_size),
+      (c.layout, c.blocks, c.widths, c.head_size),
+      (size.layout, size.blocks, size.widths, size.head_size),
     )
 
   def test_what_is_given_wins(self):
@@ -83,14 +83,20 @@ class ModelConfigTest(parameterized.TestCase):
       config.ModelConfig('coatnet_0', image_size=size)
     self.assertIn(f'is {size};', str(caught.exception))
 
+  @parameterized.parameters(15, [(224, 15)])
+  def test_image_size_of_vit_rel_is_at_least_a_patch(self, size):
+    config.ModelConfig('figure1_vit_rel', image_size=16)
+    with self.assertRaisesRegex(ValueError, '16 pixels.* reduces .* 16 times'):
+      config.ModelConfig('figure1_vit_rel', image_size=size)
+
   @parameterized.parameters(32, 33, 225, [(32, 800)])
   def test_sizes_that_32_does_not_divide_are_accepted(self, size):
     c = config.ModelConfig('coatnet_0', image_size=size)
     self.assertEqual(c.image_size, size)
 
   @parameterized.parameters(
-    ('layout', 'C-T-C-T', 'C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T'),
-    ('layout', 'CCTT', 'C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T'),
+    ('layout', 'C-T-C-T', 'C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T, ViT_REL'),
+    ('layout', 'CCTT', 'C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T, ViT_REL'),
     ('downsample', 'conv', 'expand_conv, depthwise'),
     ('shortcut_pool', 'mean', 'max, avg'),
     ('relative_attention', True, 'pre_softmax, post_softmax, none'),
@@ -111,8 +117,33 @@ class ModelConfigTest(parameterized.TestCase):
   def test_blocks_and_widths_are_checked(self, field, value):
     with self.assertRaisesRegex(
       ValueError, rf'`{field}` is \(2,.*five positive integers.*S0 to S4'
-    ):
+    ) as caught:
       config.ModelConfig('coatnet_0', **{field: value})
+    self.assertNotIn('another layout', str(caught.exception))
+
+  def test_vit_rel_has_a_stem_and_one_stage(self):
+    c = config.ModelConfig(
+      'coatnet_0', layout='ViT_REL', blocks=[1, 12], widths=[384, 384]
+    )
+    self.assertEqual((c.blocks, c.widths), ((1, 12), (384, 384)))
+    self.assertEqual(c.stage_kinds, ('T',))
+    with self.assertRaisesRegex(ValueError, 'does not divide the width 100'):
+      dataclasses.replace(c, widths=(96, 100))
+    # The stem has no heads.
+    dataclasses.replace(c, widths=(100, 96))
+
+  @parameterized.parameters(
+    (dict(layout='ViT_REL'), r'two positive integers, .*S0 to S1\. This is '
+     "the row of 'coatnet_0', which has another layout; give `blocks` and"),
+    (dict(layout='ViT_REL', blocks=(1, 2)), r'`widths` is \(64,.*two positive'),
+    (dict(layout='ViT_REL', blocks=(1,), widths=(8, 8)), 'two positive'),
+    (dict(layout='ViT_REL', blocks=(2, 3), widths=(32, 32)),
+     r'`blocks` is \(2, 3\); the stem .*first number must be 1'),
+    (dict(name='figure1_vit_rel', layout='C-C-T-T'), 'five positive integers'),
+  )  # fmt: skip
+  def test_blocks_and_widths_are_those_of_the_layout(self, kwargs, message):
+    with self.assertRaisesRegex(ValueError, message):
+      config.ModelConfig(**{'name': 'coatnet_0', **kwargs})
 
   @parameterized.product(
     field=['num_classes', 'head_size', 'expansion'], value=[0, -1, 2.5, '8']

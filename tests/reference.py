@@ -283,12 +283,20 @@ class Reference:
     shortcut_pool: str = 'max',
     relative_attention: str = 'pre_softmax',
   ) -> list[np.ndarray]:
-    """Returns the outputs of S0 to S4 (Fig. 4)."""
-    outputs = [self.stem(images, blocks=blocks[0])]
-    for stage, kind in enumerate(layout.split('-'), start=1):
+    """Returns the outputs of all stages: S0 to S4 (Fig. 4), or ViT_REL's two.
+
+    ViT_REL (2.2) is a 16x16 convolution of stride 16 and transformer blocks.
+    """
+    if layout == 'ViT_REL':
+      kinds, first_stride = ['T'], 1
+      outputs = [self.conv(images, 's0/conv', stride=16)]
+    else:
+      kinds, first_stride = layout.split('-'), 2
+      outputs = [self.stem(images, blocks=blocks[0])]
+    for stage, kind in enumerate(kinds, start=1):
       x = outputs[-1]
       for i in range(blocks[stage]):
-        name, stride = f's{stage}_block{i}', 1 if i else 2
+        name, stride = f's{stage}_block{i}', 1 if i else first_stride
         if kind == 'C':
           x = self.mbconv(
             x,

@@ -82,15 +82,21 @@ def stages(
   downsample='expand_conv',
   num_classes=1000,
 ) -> dict[str, Tally]:
-  """Returns the counts of 's0' to 's4' and of 'head'."""
-  tallies = {}
-  grid = [math.ceil(v / 2) for v in image_size]
-  tallies['s0'] = Tally()
-  stem(tallies['s0'], width=widths[0], blocks=blocks[0], grid=grid)
-  for stage, kind in enumerate(layout.split('-'), start=1):
+  """Returns the counts of each stage, 's0' and on, and of 'head'."""
+  tallies = {'s0': Tally()}
+  if layout == 'ViT_REL':
+    # One 16x16 convolution of stride 16; then nothing is reduced any more.
+    stride, kinds = 1, ['T']
+    grid = [math.ceil(v / 16) for v in image_size]
+    tallies['s0'].matmul(math.prod(grid), 16 * 16 * 3, widths[0], bias=True)
+  else:
+    stride, kinds = 2, layout.split('-')
+    grid = [math.ceil(v / 2) for v in image_size]
+    stem(tallies['s0'], width=widths[0], blocks=blocks[0], grid=grid)
+  for stage, kind in enumerate(kinds, start=1):
     tally = tallies[f's{stage}'] = Tally()
     inputs, before = widths[stage - 1], grid
-    grid = [math.ceil(v / 2) for v in grid]
+    grid = [math.ceil(v / stride) for v in grid]
     for _ in range(blocks[stage]):
       common = dict(inputs=inputs, width=widths[stage], grid=grid)
       if kind == 'C':
@@ -99,7 +105,7 @@ def stages(
         transformer(tally, head_size=head_size, **common)
       inputs, before = widths[stage], grid
   head = tallies['head'] = Tally()
-  head.norm(widths[4])
-  head.matmul(1, widths[4], widths[4], bias=True)
-  head.matmul(1, widths[4], num_classes, bias=True)
+  head.norm(widths[-1])
+  head.matmul(1, widths[-1], widths[-1], bias=True)
+  head.matmul(1, widths[-1], num_classes, bias=True)
   return tallies

@@ -4,41 +4,39 @@ import types
 
 from absl.testing import absltest, parameterized
 
-from official_coatnet.modeling import sizes
+from official_coatnet.analysis import paper
+from official_coatnet.modeling import layouts, sizes
 
-# Table 3 and, for CoAtNet-5, Table 11: L and D of S0 to S4. The head size is
-# 32, but 64 in CoAtNet-5 (A.2).
-PAPER = {
-  'coatnet_0': ((2, 2, 3, 5, 2), (64, 96, 192, 384, 768), 32),
-  'coatnet_1': ((2, 2, 6, 14, 2), (64, 96, 192, 384, 768), 32),
-  'coatnet_2': ((2, 2, 6, 14, 2), (128, 128, 256, 512, 1024), 32),
-  'coatnet_3': ((2, 2, 6, 14, 2), (192, 192, 384, 768, 1536), 32),
-  'coatnet_4': ((2, 2, 12, 28, 2), (192, 192, 384, 768, 1536), 32),
-  'coatnet_5': ((2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048), 64),
-}
+PAPER = {size.model: size for size in paper.SIZES}
+OWN = {'coatnet_demo', 'coatnet_test'}
 
 
 class SizesTest(parameterized.TestCase):
   @parameterized.parameters(*PAPER)
   def test_is_the_row_of_the_paper(self, name):
-    size = sizes.get_size(name)
-    self.assertEqual((size.blocks, size.widths, size.head_size), PAPER[name])
-    table = 'Table 11' if name == 'coatnet_5' else 'Table 3'
-    self.assertEqual(size.source, table)
+    size, printed = sizes.get_size(name), PAPER[name]
+    for field in ('blocks', 'widths', 'head_size'):
+      self.assertEqual(getattr(size, field), getattr(printed, field))
+    self.assertEqual(size.source, f'Table {printed.table}')
+    self.assertEqual(size.layout, 'C-C-T-T')
 
   def test_only_our_own_sizes_are_not_of_the_paper(self):
     self.assertEqual(
-      set(sizes.SIZES) - set(PAPER), {'coatnet_demo', 'coatnet_test'}
+      set(sizes.SIZES) - set(PAPER),
+      OWN | set(paper.FIGURE_1.values()) - PAPER.keys(),
     )
 
   @parameterized.parameters(*sizes.SIZES)
   def test_heads_fit_the_transformer_stages(self, name):
     size = sizes.get_size(name)
-    self.assertLen(size.blocks, 5)
-    self.assertLen(size.widths, 5)
-    # S3 and S4, and all but the stem in C-T-T-T, which the paper compares.
-    for width in size.widths[1 if name in PAPER else 3 :]:
-      self.assertEqual(width % size.head_size, 0)
+    stages = layouts.LAYOUTS[size.layout]
+    self.assertLen(size.blocks, len(stages))
+    self.assertLen(size.widths, len(stages))
+    self.assertEqual(list(size.widths), sorted(size.widths))
+    for stage, width in zip(stages, size.widths):
+      # In the paper's, any stage but the stem may become a transformer's.
+      if stage.kind == 'T' or (name not in OWN and stage.kind == 'C'):
+        self.assertEqual(width % size.head_size, 0)
 
   def test_the_table_cannot_be_changed(self):
     self.assertIsInstance(sizes.SIZES, types.MappingProxyType)

@@ -67,6 +67,22 @@ class ModelTest(tf.test.TestCase):
     )
     self.assertEqual(json.loads(json.dumps(result)), result)
 
+  def test_vit_rel(self):
+    config = config_lib.ModelConfig('figure1_vit_rel', image_size=64)
+    result = summary.summarize_model(config)
+    self.assertEqual(
+      [
+        (s['stage'], s['block'], s['blocks'], s['width'], s['output_size'])
+        for s in result['stages']
+      ],
+      [
+        ('s0', 'patches', 1, 512, [4, 4]),
+        ('s1', 'transformer', 13, 512, [4, 4]),
+        ('head', 'head', 1, 1000, []),
+      ],
+    )
+    self.assertRegex(summary.format_model(result), r'S0 +patches +1 +512 +4x4')
+
   def test_table_3(self):
     """25 M parameters and 4.2 B (4.14 counted) for CoAtNet-0 at 224."""
     result = summary.summarize_model(config_lib.ModelConfig('coatnet_0'))

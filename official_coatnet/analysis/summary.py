@@ -10,7 +10,12 @@ from official_coatnet.modeling import complexity, network
 from official_coatnet.modeling import config as config_lib
 from official_coatnet.training import preflight, reporting
 
-_KINDS = {'C': 'MBConv', 'T': 'transformer'}
+_KINDS = {
+  'conv_stem': 'convolution',
+  'patch_stem': 'patches',
+  'C': 'MBConv',
+  'T': 'transformer',
+}
 # What an evaluation is judged by: the first that it has.
 _CRITERIA = ('eval/top1', 'eval/precision_at_1')
 
@@ -31,7 +36,7 @@ def summarize_model(config: config_lib.ModelConfig) -> dict[str, Any]:
   """
   with tf.Graph().as_default():
     *counts, total = complexity.count_stages(network.classifier(config))
-  kinds = ['convolution', *(_KINDS[kind] for kind in config.stage_kinds)]
+  kinds = [_KINDS[stage.kind] for stage in config.stages]
   stages = []
   for i, count in enumerate(counts):
     is_head = i == len(kinds)

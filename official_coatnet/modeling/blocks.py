@@ -1,4 +1,4 @@
-"""The stem, the MBConv block and the transformer block (appendix A.1).
+"""The MBConv block and the transformer block (appendix A.1).
 
 Both block types are pre-activation residual blocks, x + Module(Norm(x)); the
 first block of a stage halves the height and width (Eqs. 4 and 5):
@@ -109,69 +109,6 @@ class _Block(tf.keras.layers.Layer):
       'shortcut_pool': self.shortcut_pool,
       'drop_rate': self.drop_rate,
       'salt': self.salt,
-      'kernel_stddev': self.kernel_stddev,
-    }
-
-
-@tf.keras.utils.register_keras_serializable(_PACKAGE)
-class Stem(tf.keras.layers.Layer):
-  """Stage S0: two 3x3 convolutions, the first of stride 2.
-
-  conv - norm - GELU - conv, and nothing after. [batch, H, W, 3] becomes
-  [batch, ceil(H/2), ceil(W/2), width].
-  """
-
-  def __init__(
-    self,
-    width: int,
-    *,
-    blocks: int = 2,
-    norm: Mapping[str, Any] | None = None,
-    kernel_stddev: float = 0.02,
-    **kwargs,
-  ):
-    super().__init__(**kwargs)
-    if blocks < 1:
-      raise ValueError(f'`blocks` of the stem is {blocks}; it must be >= 1.')
-    self.width = width
-    self.blocks = blocks
-    self.norm = dict(norm or layers.DEFAULT_NORM)
-    self.kernel_stddev = kernel_stddev
-
-  def build(self, input_shape):
-    # Flat lists: Keras's own file format does not look into a list of tuples.
-    self._convs, self._norms = [], []
-    for i in range(self.blocks):
-      last = i == self.blocks - 1
-      self._convs.append(
-        tf.keras.layers.Conv2D(
-          self.width,
-          3,
-          strides=1 if i else 2,
-          padding='same',
-          use_bias=last or self.norm['kind'] != 'batch_norm',
-          kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
-          name=f'conv{i}',
-          dtype=self.dtype_policy,
-        )
-      )
-      if not last:
-        self._norms.append(
-          layers.make_norm(self.norm, name=f'norm{i}', dtype=self.dtype_policy)
-        )
-    super().build(input_shape)
-
-  def call(self, x, training=None):
-    for conv, norm in zip(self._convs, self._norms):
-      x = layers.gelu(norm(conv(x), training=training))
-    return self._convs[-1](x)
-
-  def get_config(self):
-    return {
-      **super().get_config(),
-      'width': self.width,
-      'blocks': self.blocks,
-      'norm': self.norm,
       'kernel_stddev': self.kernel_stddev,
     }
 

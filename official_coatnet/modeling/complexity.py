@@ -21,7 +21,7 @@ class Count:
   """Counts of one stage, or of the whole network.
 
   Attributes:
-    name: 's0' to 's4', 'head', or the network's name.
+    name: 's0' and on, 'head', or the network's name.
     params: Trainable parameters.
     multiply_adds: For one image.
     lookup_multiply_adds: Of the relative-bias look-ups, whatever the batch.
@@ -36,7 +36,7 @@ class Count:
 
 
 def stage_of(layer_name: str) -> str:
-  """Returns the stage of a top-level layer: 's0' to 's4', or 'head'."""
+  """Returns the stage of a top-level layer: 's0' and on, or 'head'."""
   match = re.match(r's\d+', layer_name)
   return match.group() if match else 'head'
 
@@ -109,8 +109,8 @@ def count_stages(model: tf.keras.Model) -> list[Count]:
     model: From `network.classifier` or `network.backbone`.
 
   Returns:
-    A `Count` for S0 to S4, for the head if there is one, and last for the whole
-    network under the model's name.
+    A `Count` for S0 and on, for the head if there is one, and last for the
+    whole network under the model's name.
   """
   multiply_adds = _multiply_adds_by_stage(model)
   params, shapes = {}, {}

@@ -1,20 +1,19 @@
 """What a network is made of: one dataclass, validated when it is made."""
 
 import dataclasses
+import math
 from typing import Any
 
 from official_coatnet.modeling import (
   attention,
   blocks,
   layers,
+  layouts,
   relative_bias,
   sizes,
 )
 
-LAYOUTS = ('C-C-C-C', 'C-C-C-T', 'C-C-T-T', 'C-T-T-T')
 DTYPES = ('float32', 'mixed_bfloat16', 'float64')
-# Below this the last stage is made of padding alone.
-MIN_IMAGE_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +24,12 @@ class ModelConfig:
     name: Row of the size table (`sizes.SIZES`).
     image_size: Height and width in pixels, or a (height, width) pair.
     num_classes: Number of logits.
-    layout: Block type of S1 to S4: C for MBConv, T for transformer (Sec. 2.2).
-    blocks: Blocks of S0 to S4, in place of the size table's (Table 7).
-    widths: Channels of S0 to S4, in place of the size table's.
+    layout: What the stages are, in place of the size table's: the block type
+      of S1 to S4, such as 'C-C-T-T', C for MBConv and T for transformer, or
+      'ViT_REL', transformer blocks on ViT's stem (Sec. 2.2).
+    blocks: Blocks of each stage, S0 to S4, in place of the size table's (Table
+      7). For 'ViT_REL': 1 for the stem, and the number of transformer blocks.
+    widths: Channels of each stage, in place of the size table's.
     head_size: Channels of an attention head, in place of the size table's
       (Table 8).
     downsample: Where a MBConv block has its stride: 'expand_conv' (Eq. 5) or
@@ -45,8 +47,8 @@ class ModelConfig:
     sync_batch_norm: Whether statistics are taken over all replicas.
     stochastic_depth: Rate of the last block; block i of N has rate x i / N.
     representation_size: Width of the tanh layer of the head. 'width' means the
-      width of S4, None leaves the layer out. Not in the paper's text; with it
-      the parameter counts are the paper's.
+      width of the last stage, None leaves the layer out. Not in the paper's
+      text; with it the parameter counts are the paper's.
     kernel_stddev: Standard deviation of kernels and bias tables at the start.
     head_bias: Bias of the logits at the start: -10 for a sigmoid loss over
       thousands of classes.
@@ -58,7 +60,7 @@ class ModelConfig:
   name: str
   image_size: int | tuple[int, int] = 224
   num_classes: int = 1000
-  layout: str = 'C-C-T-T'
+  layout: str | None = None
   blocks: tuple[int, ...] | None = None
   widths: tuple[int, ...] | None = None
   head_size: int | None = None
@@ -80,43 +82,63 @@ class ModelConfig:
 
   def __post_init__(self):
     size = sizes.get_size(self.name)
-    for field in ('blocks', 'widths', 'head_size'):
+    for field in ('layout', 'blocks', 'widths', 'head_size'):
       if getattr(self, field) is None:
         object.__setattr__(self, field, getattr(size, field))
-    for field in ('blocks', 'widths'):
-      value = _as_tuple(getattr(self, field))
-      object.__setattr__(self, field, value)
-      if len(value) != 5 or not all(_is_count(v) for v in value):
-        raise ValueError(
-          f'`{field}` is {value}; it must be five positive integers, one for '
-          'each of the stages S0 to S4.'
-        )
-    self._check_image_size()
     self._check_choices()
+    for field in ('blocks', 'widths'):
+      self._check_stages(field, of_row=getattr(size, field))
+    self._check_image_size()
     self._check_numbers()
-    for kind, width in zip(self.stage_kinds, self.widths[1:]):
-      if kind == 'T' and width % self.head_size:
+    for stage, width in zip(self.stages, self.widths):
+      if stage.kind == 'T' and width % self.head_size:
         raise ValueError(
           f'`head_size` is {self.head_size}, which does not divide the width '
           f'{width} of a transformer stage.'
         )
 
+  def _check_stages(self, field: str, *, of_row: tuple[int, ...]):
+    value = _as_tuple(getattr(self, field))
+    object.__setattr__(self, field, value)
+    count = len(self.stages)
+    if len(value) != count or not all(_is_count(v) for v in value):
+      names = {2: 'two', 5: 'five'}
+      advice = ''
+      if value == of_row:
+        advice = (
+          f' This is the row of {self.name!r}, which has another layout; give '
+          '`blocks` and `widths` with `layout`, or take a model that has it.'
+        )
+      raise ValueError(
+        f'`{field}` is {value}; for the layout {self.layout!r} it must be '
+        f'{names[count]} positive integers, one for each of the stages S0 to '
+        f'S{count - 1}.{advice}'
+      )
+    one_convolution = self.stages[0].kind == 'patch_stem'
+    if field == 'blocks' and one_convolution and value[0] != 1:
+      raise ValueError(
+        f'`blocks` is {value}; the stem of {self.layout!r} is one convolution, '
+        'so that the first number must be 1.'
+      )
+
   def _check_image_size(self):
     size = self.image_size
     pair = (size, size) if isinstance(size, int) else _as_tuple(size)
     whole = all(_is_count(v) for v in pair)
-    if len(pair) != 2 or not whole or min(pair) < MIN_IMAGE_SIZE:
+    # With fewer pixels the last stage would be made of padding alone.
+    smallest = math.prod(stage.reduction for stage in self.stages)
+    if len(pair) != 2 or not whole or min(pair) < smallest:
       raise ValueError(
         f'`image_size` is {size}; it must be an integer, or a (height, width) '
-        f'pair of integers, of at least {MIN_IMAGE_SIZE} pixels: the network '
-        'reduces the image 32 times. (IMAGE_SIZE in a gin file.)'
+        f'pair of integers, of at least {smallest} pixels: the network '
+        f'reduces the image {smallest} times. (IMAGE_SIZE in a gin file.)'
       )
     if not isinstance(size, int):
       object.__setattr__(self, 'image_size', pair)
 
   def _check_choices(self):
     for field, choices in (
-      ('layout', LAYOUTS),
+      ('layout', layouts.LAYOUTS),
       ('downsample', blocks.DOWNSAMPLES),
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
@@ -141,7 +163,7 @@ class ModelConfig:
     if size not in (None, 'width') and not _is_count(size):
       raise ValueError(
         f'`representation_size` is {size!r}; it must be an integer of at least '
-        "1, 'width' for the width of S4, or None for no tanh layer."
+        "1, 'width' for the width of the last stage, or None for no tanh layer."
       )
     for field in ('stochastic_depth', 'batch_norm_momentum'):
       value = getattr(self, field)
@@ -156,9 +178,14 @@ class ModelConfig:
     return self.image_size
 
   @property
+  def stages(self) -> tuple[layouts.Stage, ...]:
+    """What the layout says of each stage, S0 and on."""
+    return layouts.LAYOUTS[self.layout]
+
+  @property
   def stage_kinds(self) -> tuple[str, ...]:
-    """Block type of S1 to S4, 'C' or 'T'."""
-    return tuple(self.layout.split('-'))
+    """Block type of S1 and on, 'C' or 'T'."""
+    return tuple(stage.kind for stage in self.stages[1:])
 
   @property
   def norm_settings(self) -> dict:

@@ -11,12 +11,12 @@ Images are normalised float tensors (`official_coatnet.data.device.normalize`).
 
 import tensorflow as tf
 
-from official_coatnet.modeling import blocks, layers
+from official_coatnet.modeling import blocks, layers, stems
 from official_coatnet.modeling import config as config_lib
 
 
 def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:
-  """Returns the stochastic depth rate of each block of S1 to S4.
+  """Returns the stochastic depth rate of each block of S1 and on.
 
   Block i of N, counted from 0 over all stages but the stem, has
   `stochastic_depth` x i / N.
@@ -58,36 +58,49 @@ def _make_block(
   )
 
 
-def _stages(
-  config: config_lib.ModelConfig, *, images, draw_keys
-) -> dict[str, tf.Tensor]:
-  """Applies S0 to S4 and returns their outputs by level (stride 2**level)."""
-  x = blocks.Stem(
+def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
+  common = dict(
+    kernel_stddev=config.kernel_stddev, dtype=config.dtype, name='s0'
+  )
+  stem = config.stages[0]
+  if stem.kind == 'patch_stem':
+    return stems.PatchStem(
+      config.widths[0], patch_size=stem.reduction, **common
+    )
+  return stems.Stem(
     config.widths[0],
     blocks=config.blocks[0],
     norm=config.norm_settings,
-    kernel_stddev=config.kernel_stddev,
-    dtype=config.dtype,
-    name='s0',
-  )(images)
-  endpoints = {'1': x}
+    **common,
+  )
+
+
+def _stages(
+  config: config_lib.ModelConfig, *, images, draw_keys
+) -> dict[str, tf.Tensor]:
+  """Applies all stages and returns their outputs by level (stride 2**level).
+
+  The last is the last stage's. Of stages at one level, the last counts.
+  """
+  x = _make_stem(config)(images)
+  endpoints = {str(config.stages[0].level): x}
   keys = {} if draw_keys is None else {'draw_keys': draw_keys}
   salt = 0
-  for stage, (kind, rates) in enumerate(
-    zip(config.stage_kinds, block_drop_rates(config)), start=1
+  for i, (stage, rates) in enumerate(
+    zip(config.stages[1:], block_drop_rates(config)), start=1
   ):
-    for i, rate in enumerate(rates):
+    for j, rate in enumerate(rates):
       x = _make_block(
         config,
-        kind=kind,
-        name=f's{stage}_block{i}',
-        width=config.widths[stage],
-        stride=1 if i else 2,
+        kind=stage.kind,
+        name=f's{i}_block{j}',
+        width=config.widths[i],
+        stride=1 if j else stage.reduction,
         drop_rate=rate,
         salt=salt,
       )(x, **keys)
       salt += 1
-    endpoints[str(stage + 1)] = x
+    endpoints[str(stage.level)] = x
   return endpoints
 
 
@@ -143,7 +156,7 @@ def classifier(
     float32 [batch, num_classes].
   """
   images, keys = _inputs(config, draw_keys=draw_keys)
-  features = _stages(config, images=images, draw_keys=keys)['5']
+  *_, features = _stages(config, images=images, draw_keys=keys).values()
   inputs = images if keys is None else {'image': images, 'draw_keys': keys}
   return tf.keras.Model(inputs, _head(config, features), name=config.name)
 
@@ -168,7 +181,8 @@ def backbone(config: config_lib.ModelConfig) -> tf.keras.Model:
   Returns:
     A functional model from images, float [batch, height, width, 3], to a dict
     of the stage outputs by level: '1' is S0, at 1/2 of the image, to '5', S4 at
-    1/32; each [batch, ceil(height / 2**level), ceil(width / 2**level), D].
+    1/32; each [batch, ceil(height / 2**level), ceil(width / 2**level), D]. The
+    layout 'ViT_REL' has '4' alone, the output of its last block.
   """
   images, _ = _inputs(config, draw_keys=False)
   endpoints = _stages(config, images=images, draw_keys=None)

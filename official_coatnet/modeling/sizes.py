@@ -1,7 +1,8 @@
-"""The size table: every network of Tables 3 and 11, and two small ones.
+"""The size table: the networks of Tables 3 and 11 and of Figure 1, and others.
 
-This is the one place where the number of blocks, the widths and the head size
-of a named network are written. Everything else refers to a row by its name.
+This is the one place where the layout, the number of blocks, the widths and the
+head size of a named network are written. Everything else refers to a row by its
+name.
 """
 
 import dataclasses
@@ -15,25 +16,29 @@ class Size:
   """One row of the size table.
 
   Attributes:
-    blocks: Number of blocks L in stages S0 to S4. S0 counts convolutions.
-    widths: Number of channels D in stages S0 to S4.
+    blocks: Number of blocks L in each stage. S0 counts convolutions.
+    widths: Number of channels D in each stage.
     head_size: Channels of one attention head.
     source: Where the row comes from.
+    layout: One of `layouts.LAYOUTS`, which says what the stages are.
   """
 
   blocks: tuple[int, ...]
   widths: tuple[int, ...]
   head_size: int
   source: str
+  layout: str = 'C-C-T-T'
 
 
 _TABLE_3 = 'Table 3'
 _TABLE_11 = 'Table 11'
+_FIGURE_1 = 'Figure 1'
+_WIDTHS_OF_COATNET_1 = (64, 96, 192, 384, 768)
 
 SIZES: Mapping[str, Size] = types.MappingProxyType(
   {
     'coatnet_0': Size((2, 2, 3, 5, 2), (64, 96, 192, 384, 768), 32, _TABLE_3),
-    'coatnet_1': Size((2, 2, 6, 14, 2), (64, 96, 192, 384, 768), 32, _TABLE_3),
+    'coatnet_1': Size((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_1, 32, _TABLE_3),
     'coatnet_2': Size(
       (2, 2, 6, 14, 2), (128, 128, 256, 512, 1024), 32, _TABLE_3
     ),
@@ -46,6 +51,21 @@ SIZES: Mapping[str, Size] = types.MappingProxyType(
     'coatnet_5': Size(
       (2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048), 64, _TABLE_11
     ),
+    # Figure 1 compares layouts of "similar parameter size and computational
+    # cost", and prints neither. Ours are CoAtNet-1, which stands for C-C-T-T,
+    # and four that are within 5 % of it and of each other at 224, in parameters
+    # and in multiply-adds. Only the depths of S2 and S3 differ, which are what
+    # the paper scales; ViT_REL has one width, a multiple of 128.
+    'figure1_cccc': Size(
+      (2, 2, 13, 17, 2), _WIDTHS_OF_COATNET_1, 32, _FIGURE_1, 'C-C-C-C'
+    ),
+    'figure1_ccct': Size(
+      (2, 2, 14, 15, 2), _WIDTHS_OF_COATNET_1, 32, _FIGURE_1, 'C-C-C-T'
+    ),
+    'figure1_cttt': Size(
+      (2, 2, 2, 15, 2), _WIDTHS_OF_COATNET_1, 32, _FIGURE_1, 'C-T-T-T'
+    ),
+    'figure1_vit_rel': Size((1, 13), (512, 512), 32, _FIGURE_1, 'ViT_REL'),
     # Ours. `coatnet_demo` is what `make demo` trains; `coatnet_test` has one
     # block a stage, so that any recipe can be run through quickly.
     'coatnet_demo': Size((2, 1, 1, 2, 1), (16, 24, 48, 96, 128), 16, 'demo'),

@@ -65,6 +65,7 @@ class RelativeBiasCacheTest(tf.test.TestCase, parameterized.TestCase):
     # S3 is 4 x 6 positions with two heads.
     self.assertEqual(cache.shape, [2, 24, 24])
     self.assertFalse(cache.trainable)
+    self.assertEqual(cache.name, 's3_block0/attention/relative_bias_cache:0')
     self.assertLen(model.trainable_variables, trainable)
 
   def test_exported_as_a_variable_without_a_lookup(self):

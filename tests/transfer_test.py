@@ -68,6 +68,27 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     self.assertIn('new           2  logits/kernel, logits/bias', table)
     self.assertIn('relative-bias tables [7, 7] to', table)
 
+  def test_backbone_takes_all_but_the_head(self):
+    model = _model()
+    folder = self._save(model)
+    backbone = network.backbone(
+      config.ModelConfig('coatnet_test', image_size=96)
+    )
+    report = transfer.initialize(backbone, folder)
+    self.assertLen(report.loaded, len(backbone.weights) - 2)
+    self.assertLen(report.resized, 2)
+    self.assertCountEqual(
+      report.left_out,
+      [
+        f'{layer}/{name}'
+        for layer in ('pre_logits', 'logits')
+        for name in ('kernel', 'bias')
+      ]
+      + ['head_norm/gamma', 'head_norm/beta'],
+    )
+    old = checkpoints.named_weights(model)['s2_block0/expand_conv/kernel']
+    self.assertAllEqual(backbone.get_layer('s2_block0').expand_conv.kernel, old)
+
   @parameterized.parameters(((27, 27), (47, 47)), ((13, 27), (23, 31)))
   def test_resize_in_closed_form(self, old, new):
     table = np.random.default_rng(0).normal(size=(3, *old)).astype(np.float32)

@@ -5,6 +5,8 @@ import tensorflow as tf
 from official_coatnet.modeling import layers, relative_bias
 
 RELATIVE_ATTENTION = ('pre_softmax', 'post_softmax', 'none')
+# Ends the names of the variables of `cache_bias`.
+CACHE_SUFFIX = '_cache'
 
 
 @tf.keras.utils.register_keras_serializable('official_coatnet')
@@ -137,9 +139,8 @@ class RelativeAttention(tf.keras.layers.Layer):
       return
     bias = self.bias(training=True)
     if self.relative_bias_cache is None:
-      self.relative_bias_cache = tf.Variable(
-        bias, trainable=False, name=f'{self.name}/relative_bias_cache'
-      )
+      name = self.relative_bias.name.removesuffix(':0') + CACHE_SUFFIX
+      self.relative_bias_cache = tf.Variable(bias, trainable=False, name=name)
     else:
       self.relative_bias_cache.assign(bias)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet.modeling import attention
 from official_coatnet.training import experiment as experiment_lib
 
 _SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
@@ -22,12 +23,16 @@ CHECKPOINT_NAME = 'ckpt'
 def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
   """Returns the weights of a model by name, BatchNorm statistics included.
 
+  Caches of relative biases are left out: they follow from the weights.
+
   Raises:
     ValueError: If two weights have one name.
   """
   weights = {}
   for variable in model.weights:
     name = variable.name.removesuffix(':0')
+    if name.endswith(attention.CACHE_SUFFIX):
+      continue
     if name in weights:
       raise ValueError(f'Two weights of {model.name!r} are called {name!r}.')
     weights[name] = variable

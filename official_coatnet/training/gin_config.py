@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Sequence
 
+import gin
 import tensorflow as tf
 from absl import logging
 
-import gin
 from official_coatnet.training import experiment as experiment_lib
 from official_coatnet.training import registration
 

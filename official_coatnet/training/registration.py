@@ -1,6 +1,7 @@
 """Names of the training floor in gin files, and of the floors below it."""
 
 import gin
+
 from official_coatnet.data import config as data_config
 from official_coatnet.data import registration as data_registration
 from official_coatnet.modeling import config as model_config

@@ -14,7 +14,8 @@ from absl import logging
 from official_coatnet.training import checkpoints
 
 _TABLE = '/relative_bias'
-_HEAD = ('logits/kernel', 'logits/bias')
+_LAST_LAYER = ('logits/kernel', 'logits/bias')
+_HEAD = ('head_norm/', 'pre_logits/', 'logits/')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +87,12 @@ def initialize(
   """Sets the weights of a network from a checkpoint of a kindred one.
 
   Relative-bias tables are resized; the last layer stays as it is where the
-  number of classes differs; everything else must be there in the same shape.
+  number of classes differs, and the checkpoint's head is left out where the
+  network has none; everything else must be there in the same shape.
 
   Args:
-    model: The network. Under a strategy, call within its scope.
+    model: From `network.classifier` or `network.backbone`. Under a strategy,
+      call within its scope.
     path: A model_dir or a checkpoint.
     weights: 'ema', 'raw', or None for EMA where there is one.
 
@@ -117,12 +120,12 @@ def _plan(variables, stored: checkpoints.StoredWeights) -> Report:
   head_differs = any(
     name in stored.shapes
     and stored.shapes[name] != tuple(variables[name].shape)
-    for name in _HEAD
+    for name in _LAST_LAYER
     if name in variables
   )
   for name, variable in variables.items():
     shape, old = tuple(variable.shape), stored.shapes.get(name)
-    if name in _HEAD and (old is None or head_differs):
+    if name in _LAST_LAYER and (old is None or head_differs):
       report.new.append(name)
     elif old is None:
       problems.append(f'{name}: not in the checkpoint')
@@ -134,8 +137,14 @@ def _plan(variables, stored: checkpoints.StoredWeights) -> Report:
       problems.append(
         f'{name}: {list(old)} in the checkpoint, {list(shape)} in the network'
       )
-  extra = [name for name in stored.shapes if name not in variables]
-  problems += [f'{name}: only in the checkpoint' for name in extra]
+  has_head = any(name in variables for name in _LAST_LAYER)
+  for name in stored.shapes:
+    if name in variables:
+      continue
+    if name.startswith(_HEAD) and not has_head:
+      report.left_out.append(name)
+    else:
+      problems.append(f'{name}: only in the checkpoint')
   if problems:
     raise ValueError(
       f'The checkpoint {stored.prefix!r} is not of the same network: '

@@ -109,3 +109,20 @@ def stages(
   head.matmul(1, widths[-1], widths[-1], bias=True)
   head.matmul(1, widths[-1], num_classes, bias=True)
   return tallies
+
+
+def totals(config) -> dict[str, int]:
+  """Returns the counts of the whole network of a `ModelConfig`, by name."""
+  tallies = stages(
+    blocks=config.blocks,
+    widths=config.widths,
+    head_size=config.head_size,
+    image_size=config.height_width,
+    layout=config.layout,
+    downsample=config.downsample,
+    num_classes=config.num_classes,
+  ).values()
+  return {
+    field.name: sum(getattr(t, field.name) for t in tallies)
+    for field in dataclasses.fields(Tally)
+  }

@@ -1,3 +1,4 @@
+import contextlib
 import os
 from unittest import mock
 
@@ -159,11 +160,32 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       saved_model.export(model_dir, self.exports)
     self.assertFalse(os.path.exists(self.exports))
 
+  @parameterized.parameters(None, RuntimeError('killed'))
+  def test_frees_the_weights(self, error):
+    models = []
+
+    def spy(model, *args, **kwargs):
+      models.append(model)
+      return mock.DEFAULT
+
+    with (
+      mock.patch.object(serving, 'make_module', side_effect=spy),
+      mock.patch.object(saved_model, '_save', side_effect=error),
+      self.assertRaises(RuntimeError) if error else contextlib.nullcontext(),
+    ):
+      saved_model.export(self._run(), self.exports)
+    for variable in models[0].weights:
+      value = tf.raw_ops.ReadVariableOp(
+        resource=variable.handle, dtype=variable.dtype
+      )
+      self.assertEqual(value.shape, [], variable.name)
+
   def test_versions(self):
     model_dir = self._run()
     with (
       mock.patch.object(saved_model, 'load_model'),
-      mock.patch.object(saved_model.serving, 'make_module'),
+      mock.patch.object(saved_model, '_free'),
+      mock.patch.object(serving, 'make_module'),
       mock.patch.object(saved_model, '_save'),
     ):
       paths = [

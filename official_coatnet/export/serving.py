@@ -10,7 +10,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from official_coatnet.data import device, images
-from official_coatnet.training import checkpoints
 from official_coatnet.training import experiment as experiment_lib
 
 # Classes in `classes` and `scores`.
@@ -103,7 +102,8 @@ def make_module(
     A module whose `signatures` are to be saved.
   """
   module = tf.Module(name='coatnet')
-  module.weights = checkpoints.named_weights(model)
+  # All of them, the cached relative biases too.
+  module.weights = {v.name.removesuffix(':0'): v for v in model.weights}
   module.labels = tf.saved_model.Asset(labels_file)
   module.names = tf.lookup.StaticHashTable(
     tf.lookup.TextFileInitializer(

@@ -1,19 +1,32 @@
 """Tests of training.gin_config, and of every gin file in the repository."""
 
+import dataclasses
 import glob
 import os
 import re
 
+import gin
 from absl.testing import absltest, parameterized
 
-import gin
+from official_coatnet.analysis import paper
+from official_coatnet.modeling import config
 from official_coatnet.training import gin_config
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_FILES = sorted(
-  os.path.relpath(path, _ROOT)
-  for path in glob.glob(os.path.join(_ROOT, 'gin', '*.gin'))
-)
+
+
+def _files(*folders):
+  pattern = os.path.join(_ROOT, *folders, '*.gin')
+  return sorted(os.path.relpath(path, _ROOT) for path in glob.glob(pattern))
+
+
+_ABLATIONS = _files('gin', 'ablations')
+_FILES = _files('gin') + _ABLATIONS
+# Ablations that no table of the paper has: what they change.
+_NO_TABLE = {
+  'post_softmax': {'relative_attention': 'post_softmax'},
+  'average_pooling': {'shortcut_pool': 'avg'},
+}
 # Table 10: stochastic depth, RandAugment, mixup, loss, smoothing, epochs, peak
 # and decay of the learning rate, warm-up, weight decay, by named file.
 _IMAGENET1K = ((2, 15), 0.8, 'softmax', 0.1, 300, 1e-3, 'cosine', 10000, 0.05)
@@ -101,9 +114,12 @@ class GinFilesTest(parameterized.TestCase):
 
   @parameterized.parameters(*_FILES)
   def test_macros_shrink_any_run(self, path):
+    # Their sizes win over those of MODEL.
+    own_sizes = ('ModelConfig.blocks = None', 'ModelConfig.head_size = None')
     experiment = _load(
       path,
       (
+        *(own_sizes if path in _ABLATIONS else ()),
         "MODEL = 'coatnet_test'",
         'IMAGE_SIZE = 64',
         'NUM_CLASSES = 7',
@@ -127,6 +143,99 @@ class GinFilesTest(parameterized.TestCase):
   def test_gin_is_data_only(self):
     for folder, _, files in os.walk(os.path.join(_ROOT, 'gin')):
       self.assertEmpty([f for f in files if f.endswith('.py')], folder)
+
+
+class PaperFilesTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.addCleanup(gin.clear_config)
+
+  @parameterized.parameters(*((r,) for r in paper.RESULTS if r.gin_file))
+  def test_the_file_of_a_result_is_its_network(self, result):
+    experiment = _load(result.gin_file)
+    model = experiment.model
+    expected = config.ModelConfig(
+      result.model, image_size=224, **dict(result.settings)
+    )
+    recipe = {
+      field: getattr(model, field)
+      for field in ('num_classes', 'stochastic_depth', 'head_bias', 'dtype')
+    }
+    self.assertEqual(model, dataclasses.replace(expected, **recipe))
+    with open(os.path.join(_ROOT, result.gin_file)) as f:
+      head = f.read().split('include')[0]
+    if result.metric == 'top1':
+      self.assertIn(f'top-1 {result.accuracy} %', head)
+    for key, value in result.settings:
+      self.assertEqual(getattr(model, key), value)
+      self.assertNotEqual(getattr(_load(_base(result.model)).model, key), value)
+
+  def test_every_ablation_is_of_the_paper_or_named_here(self):
+    known = {r.gin_file for r in paper.RESULTS}
+    known |= {f'gin/ablations/{name}.gin' for name in _NO_TABLE}
+    known |= {_figure_1_file(layout) for layout in paper.FIGURE_1}
+    self.assertEmpty(set(_ABLATIONS) - known)
+
+  @parameterized.parameters(
+    *((r.gin_file, r.model, dict(r.settings)) for r in paper.RESULTS
+      if r.gin_file in _ABLATIONS),
+    *((f'gin/ablations/{name}.gin', 'coatnet_2', settings)
+      for name, settings in _NO_TABLE.items()),
+  )  # fmt: skip
+  def test_an_ablation_changes_one_thing(self, path, model, settings):
+    base = _load(_base(model))
+    changed = dataclasses.replace(base.model, **settings)
+    self.assertNotEqual(changed, base.model)
+    self.assertEqual(_load(path), dataclasses.replace(base, model=changed))
+
+  @parameterized.parameters(*paper.FIGURE_1.items())
+  def test_figure_1_is_the_recipe_without_regularization(self, layout, name):
+    base = _load(_base('coatnet_1'))
+    model = config.ModelConfig(name, dtype=base.model.dtype)
+    self.assertEqual(model.layout, layout)
+    expected = dataclasses.replace(
+      base,
+      model=model,
+      train_data=dataclasses.replace(
+        base.train_data, randaugment=None, mixup_alpha=None
+      ),
+      loss=dataclasses.replace(base.loss, label_smoothing=0.0),
+      optimizer=dataclasses.replace(base.optimizer, weight_decay=0.0),
+    )
+    self.assertEqual(expected.model.stochastic_depth, 0.0)
+    self.assertEqual(_load(_figure_1_file(layout)), expected)
+
+  # One binding each, and the network has it.
+  @parameterized.parameters(
+    ("layout = 'C-C-C-T'", ('C', 'C', 'C', 'T')),
+    ("layout = 'C-T-T-T'", ('C', 'T', 'T', 'T')),
+  )
+  def test_layout_by_gin(self, binding, kinds):
+    model = _load(bindings=[f'ModelConfig.{binding}']).model
+    self.assertEqual(model.stage_kinds, kinds)
+
+  def test_vit_rel_by_gin(self):
+    by_name = _load(bindings=["MODEL = 'figure1_vit_rel'"]).model
+    by_fields = _load(
+      bindings=[
+        "ModelConfig.layout = 'ViT_REL'",
+        'ModelConfig.blocks = (1, 13)',
+        'ModelConfig.widths = (512, 512)',
+      ]
+    ).model
+    self.assertEqual(dataclasses.replace(by_fields, name=by_name.name), by_name)
+    with self.assertRaisesRegex(
+      gin_config.ConfigError, "'coatnet_0', which has another layout"
+    ):
+      _load(bindings=["ModelConfig.layout = 'ViT_REL'"])
+
+
+def _base(model):
+  return f'gin/imagenet1k_{model.replace("_", "")}.gin'
+
+
+def _figure_1_file(layout):
+  return f'gin/ablations/figure1_{layout.lower().replace("-", "")}.gin'
 
 
 class GinErrorsTest(parameterized.TestCase):

@@ -1,5 +1,6 @@
 """Tests of training.controller: whole runs of a small network."""
 
+import dataclasses
 import os
 import shutil
 
@@ -108,6 +109,14 @@ class ControllerTest(tf.test.TestCase):
     self.assertNotAllClose(
       trained['loss'], self._run(raw, mode='eval')['loss'], rtol=1e-6
     )
+
+  def test_evaluation_needs_no_training_data(self):
+    experiment = fixture.make_experiment(run={'train_steps': None, 'epochs': 2})
+    trained = self._run(experiment)
+    away = fixture.make_data(source='tfrecord', num_examples=None)
+    experiment = dataclasses.replace(experiment, train_data=away)
+    evaluated = self._run(experiment, mode='continuous_eval')
+    self.assertAllClose(trained, evaluated, rtol=1e-5)
 
   def test_ema_that_is_not_there(self):
     self._run(fixture.make_experiment(), mode='train')

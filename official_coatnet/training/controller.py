@@ -1,6 +1,7 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 
@@ -88,6 +89,7 @@ def run(
   if problems:
     raise ValueError(join_problems(problems))
   tf.io.gfile.makedirs(model_dir)
+  experiment = _with_counts(experiment, mode=mode, model_dir=model_dir)
   if mode in ('train', 'train_and_eval'):
     preflight.write_experiment(experiment, model_dir)
     _write_labels(experiment, model_dir)
@@ -96,8 +98,8 @@ def run(
   plan = plan_lib.make_plan(
     experiment,
     num_replicas=strategy.num_replicas_in_sync,
-    num_train_examples=checks.count_examples(experiment.train_data),
-    num_eval_examples=checks.count_examples(experiment.eval_data),
+    num_train_examples=experiment.train_data.num_examples,
+    num_eval_examples=experiment.eval_data.num_examples,
   )
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
@@ -138,6 +140,23 @@ def join_problems(problems: list[str]) -> str:
   """Makes one message of all that stands in the way of a run."""
   lines = '\n'.join(f'  - {problem}' for problem in problems)
   return f'The run cannot start:\n{lines}'
+
+
+def _with_counts(experiment, *, mode, model_dir):
+  """Fills in the numbers of images that the manifests know.
+
+  A folder of evaluation data need not hold the training data. Then the number
+  is what the run left in its model_dir.
+  """
+  counts = {}
+  for split in ('train_data', 'eval_data'):
+    data = getattr(experiment, split)
+    count = checks.count_examples(data)
+    if count is None and mode in ('eval', 'continuous_eval'):
+      stored = preflight.read_experiment(model_dir)
+      count = getattr(stored, split).num_examples
+    counts[split] = dataclasses.replace(data, num_examples=count)
+  return dataclasses.replace(experiment, **counts)
 
 
 def _train(

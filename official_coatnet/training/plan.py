@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 from official_coatnet.training import durations
 from official_coatnet.training import experiment as experiment_lib
@@ -86,7 +87,7 @@ def make_plan(
     ValueError: If the durations contradict each other or the cores do not
       divide the batch.
   """
-  run, optimizer = experiment.run, experiment.optimizer
+  run, batch_size = experiment.run, experiment.train_data.batch_size
   problems = batch_problems(experiment, num_replicas=num_replicas)
   if problems:
     raise ValueError(' '.join(problems))
@@ -97,29 +98,14 @@ def make_plan(
       steps=steps,
       epochs=epochs,
       num_examples=num_train_examples,
-      batch_size=experiment.train_data.batch_size,
+      batch_size=batch_size,
     )
 
-  total = steps('train_steps', run.train_steps, run.epochs)
-  if total < 1:
-    raise ValueError(
-      f'The run has {total} steps; it must have at least one (TRAIN_STEPS or '
-      'EPOCHS in a gin file).'
-    )
-  warmup = (
-    steps('warmup_steps', optimizer.warmup_steps, optimizer.warmup_epochs) or 0
+  total, warmup = _total_and_warmup(experiment, steps)
+  eval_interval = steps(
+    'eval_interval', run.eval_interval_steps, run.eval_interval_epochs
   )
-  if warmup > total:
-    raise ValueError(
-      f'The warm-up has {warmup} steps, the run only {total}: lower '
-      'WARMUP_STEPS (`OptimizerConfig.warmup_steps`) or lengthen the run '
-      '(TRAIN_STEPS, EPOCHS).'
-    )
-  eval_interval = (
-    steps('eval_interval', run.eval_interval_steps, run.eval_interval_epochs)
-    or total
-  )
-  eval_interval = min(eval_interval, total)
+  eval_interval = min(eval_interval or total, total)
   checkpoint_interval = min(
     run.checkpoint_interval_steps or eval_interval, total
   )
@@ -137,6 +123,33 @@ def make_plan(
     eval_steps=eval_steps,
     num_train_examples=num_train_examples,
     num_eval_examples=num_eval_examples,
-    batch_size=experiment.train_data.batch_size,
-    per_replica_batch_size=experiment.train_data.batch_size // num_replicas,
+    batch_size=batch_size,
+    per_replica_batch_size=batch_size // num_replicas,
   )
+
+
+def _total_and_warmup(
+  experiment: experiment_lib.Experiment, steps: Callable[..., int | None]
+) -> tuple[int, int]:
+  """Returns the steps of the run and of its warm-up.
+
+  Raises:
+    ValueError: If the run has no step, or the warm-up is longer than the run.
+  """
+  run, optimizer = experiment.run, experiment.optimizer
+  total = steps('train_steps', run.train_steps, run.epochs)
+  warmup = steps(
+    'warmup_steps', optimizer.warmup_steps, optimizer.warmup_epochs
+  )
+  if total < 1:
+    raise ValueError(
+      f'The run has {total} steps; it must have at least one (TRAIN_STEPS or '
+      'EPOCHS in a gin file).'
+    )
+  if (warmup or 0) > total:
+    raise ValueError(
+      f'The warm-up has {warmup} steps, the run only {total}: lower '
+      'WARMUP_STEPS (`OptimizerConfig.warmup_steps`) or lengthen the run '
+      '(TRAIN_STEPS, EPOCHS).'
+    )
+  return total, warmup or 0

@@ -46,7 +46,7 @@ def export(
       or `export_dir` cannot be written.
   """
   version = versions.choose_version(export_dir, version=version)
-  experiment = _read_experiment(model_dir)
+  experiment = preflight.read_experiment(model_dir)
   names = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
@@ -95,17 +95,6 @@ def load_model(
     checkpoints.load_weights(model, path, weights=weights)
     network.cache_relative_bias(model)
   return model
-
-
-def _read_experiment(model_dir: str) -> experiment_lib.Experiment:
-  try:
-    return preflight.read_experiment(model_dir)
-  except (ValueError, TypeError, KeyError) as e:
-    raise ValueError(
-      f'{os.path.join(model_dir, preflight.EXPERIMENT_FILE)} cannot be read '
-      f'({e}): the folder was written by another version of this package, or '
-      'damaged.'
-    ) from e
 
 
 def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:

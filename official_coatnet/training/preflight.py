@@ -75,12 +75,8 @@ def _model_dir_problems(
     stored = read_experiment(model_dir)
   except FileNotFoundError:
     return []
-  except (ValueError, TypeError, KeyError) as e:
-    return [
-      f'{os.path.join(model_dir, EXPERIMENT_FILE)} cannot be read ({e}): the '
-      'folder was written by another version of this package, or damaged. '
-      'Give another --model_dir.'
-    ]
+  except ValueError as e:
+    return [f'{e} Give another --model_dir.']
   return _model_differences(experiment, stored, model_dir=model_dir)
 
 
@@ -115,11 +111,18 @@ def read_experiment(model_dir: str) -> experiment_lib.Experiment:
 
   Raises:
     FileNotFoundError: If the folder is not one of a run.
+    ValueError: If the file cannot be read.
   """
   path = os.path.join(model_dir, EXPERIMENT_FILE)
   if not tf.io.gfile.exists(path):
     raise FileNotFoundError(
       f'{path} does not exist: {model_dir!r} is not the model_dir of a run.'
     )
-  with tf.io.gfile.GFile(path) as f:
-    return experiment_lib.Experiment.from_dict(json.loads(f.read()))
+  try:
+    with tf.io.gfile.GFile(path) as f:
+      return experiment_lib.Experiment.from_dict(json.loads(f.read()))
+  except (ValueError, TypeError, KeyError, AttributeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it was written by another version of this '
+      'package, or damaged.'
+    ) from e

@@ -22,7 +22,9 @@ class ModelConfig:
 
   Attributes:
     name: Row of the size table (`sizes.SIZES`).
-    image_size: Height and width in pixels, or a (height, width) pair.
+    image_size: Height and width in pixels, or a (height, width) pair; from 32
+      pixels a side on (16 for 'ViT_REL'). Where a stage does not divide a side
+      evenly, the result is rounded up (SAME padding).
     num_classes: Number of logits.
     layout: What the stages are, in place of the size table's: the block type
       of S1 to S4, such as 'C-C-T-T', C for MBConv and T for transformer, or

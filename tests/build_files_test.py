@@ -19,6 +19,7 @@ FLOORS = {
   'official_coatnet/training': 1,
   'official_coatnet/export': 2,
   'official_coatnet/analysis': 2,
+  'official_coatnet/model_garden': 2,
   'official_coatnet': 3,
   'tools': 4,
   'tools/benchmark': 4,

@@ -39,9 +39,7 @@ class SizesTest(parameterized.TestCase):
     size = sizes.get_size(name)
     self.assertEqual(
       size,
-      dataclasses.replace(
-        sizes.get_size(base), source=size.source, **changes
-      ),
+      dataclasses.replace(sizes.get_size(base), source=size.source, **changes),
     )
     self.assertIn(size.source, ('Table 7', 'Table 8'))
 

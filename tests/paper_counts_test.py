@@ -49,7 +49,7 @@ class PaperCountsTest(parameterized.TestCase):
   @parameterized.parameters(
     *((c,) for c in paper_counts.networks() if c.name == 'coatnet_0')
   )
-  def test_built_network_has_the_reference_counts.closed_form(self, c):
+  def test_built_network_has_the_closed_form(self, c):
     self.assertEqual(paper_counts.count(c), reference_counts.closed_form(c))
 
   # The paper counts these at 384 and 512 only, where their tables are larger.
@@ -73,7 +73,9 @@ class PaperCountsTest(parameterized.TestCase):
 class ComparisonTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
-    self.counts = {c: reference_counts.closed_form(c) for c in paper_counts.networks()}
+    self.counts = {
+      c: reference_counts.closed_form(c) for c in paper_counts.networks()
+    }
     self.comparisons = paper_counts.compare_all(self.counts)
 
   def test_all_rows_are_there_once(self):

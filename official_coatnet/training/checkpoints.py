@@ -194,8 +194,8 @@ def check_resumable(
     except ValueError as e:
       raise ValueError(
         f'The run cannot resume from {stored.prefix!r}: `ema_decay` is set, '
-        'but the checkpoint holds no average. Set it to None, as it was, or give '
-        'another --model_dir and start from this one by '
+        'but the checkpoint holds no average. Set it to None, as it was, or '
+        'give another --model_dir and start from this one by '
         'RunConfig.init_checkpoint.'
       ) from e
 

@@ -42,14 +42,12 @@ _DATA = {
 
 
 def all_rows() -> list[Row]:
-  """Returns a row for each result, then for each curve without a number."""
+  """Returns a row for each result, then for each curve of Figure 1."""
   runs = paper_runs.all_runs()
   rows = [_row_of(result, runs) for result in paper.RESULTS]
   for data in ('imagenet1k', 'jft'):
     for layout in paper.FIGURE_1:
       run = runs[paper.figure_1_file(layout, data=data)]
-      if run.results:
-        continue
       title = f'{layout} at 224, {_DATA[paper.JFT if data == "jft" else data]}'
       metric = 'precision_at_1' if data == 'jft' else 'top1'
       commands = tuple(paper_runs.chain(run))

@@ -8,22 +8,17 @@ way.
 
 import dataclasses
 import functools
-import hashlib
-import io
-import json
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
 
 from official_coatnet.data import manifest as manifest_lib
 from official_coatnet.data import records, schema
+from official_coatnet.data.build import corpus, encoding
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff')
-# Of an image that had to be encoded anew.
-_JPEG_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +66,7 @@ def list_folder(input_dir: str, *, validation_fraction: float = 0.0) -> Listing:
     ValueError: if there is no such folder, no image in it, or the fraction is
       out of range.
   """
-  if not 0 <= validation_fraction < 1:
-    raise ValueError(
-      f'validation_fraction is {validation_fraction}, but must lie in [0, 1); '
-      '0.1 holds out a tenth.'
-    )
+  corpus.check_fraction('validation_fraction', validation_fraction)
   if not tf.io.gfile.isdir(input_dir):
     raise ValueError(
       f'input_dir is {input_dir!r}, but there is no such folder; check it.'
@@ -96,7 +87,7 @@ def list_folder(input_dir: str, *, validation_fraction: float = 0.0) -> Listing:
       path = os.path.join(input_dir, class_name, file)
       size = tf.io.gfile.stat(path).length
       entry = ImageFileEntry(f'{class_name}/{file}', label, size)
-      held_out = _hash_fraction(entry.name) < validation_fraction
+      held_out = corpus.hash_fraction(entry.name) < validation_fraction
       images['validation' if held_out else 'train'].append(entry)
   if not any(images.values()):
     raise ValueError(
@@ -112,15 +103,48 @@ def list_folder(input_dir: str, *, validation_fraction: float = 0.0) -> Listing:
   )
 
 
+def folder_splits(
+  input_dir: str, *, validation_fraction: float = 0.0
+) -> list[corpus.Split]:
+  """Returns what the splits of a folder of class folders are made of.
+
+  Args:
+    input_dir: the folder.
+    validation_fraction: share of the images to hold out.
+
+  Raises:
+    ValueError: as in `list_folder`.
+  """
+  listing = list_folder(input_dir, validation_fraction=validation_fraction)
+  return [
+    corpus.Split(
+      name=name,
+      schema='imagenet',
+      num_classes=len(listing.class_names),
+      num_examples=len(entries),
+      select=functools.partial(
+        _select, input_dir, entries, class_names=listing.class_names
+      ),
+      fingerprint=corpus.fingerprint(
+        listing.class_names, [dataclasses.astuple(entry) for entry in entries]
+      ),
+      label_offset=-1,
+      class_names=listing.class_names,
+    )
+    for name, entries in listing.images.items()
+  ]
+
+
 def write_folder(
   input_dir: str,
   output_dir: str,
   *,
   num_shards: int = 16,
   validation_fraction: float = 0.0,
+  max_failures: int | float | None = None,
   progress: records.Progress | None = None,
 ) -> dict[str, manifest_lib.Manifest]:
-  """Writes a folder of class folders as records.
+  """Writes a folder of class folders as records, in this process.
 
   Args:
     input_dir: the folder.
@@ -128,6 +152,7 @@ def write_folder(
     num_shards: number of files of the train split; validation gets a share of
       that in proportion to its images.
     validation_fraction: share of the images to hold out.
+    max_failures: as in `corpus.write_corpus`.
     progress: called after each image, with the number of images of its split.
 
   Returns:
@@ -135,114 +160,60 @@ def write_folder(
     split that is there, complete and made from the same files is left as it is.
 
   Raises:
-    ValueError: as in `list_folder`, or if not one image of a split can be read.
+    ValueError: as in `list_folder`, or if too many images cannot be read.
   """
-  listing = list_folder(input_dir, validation_fraction=validation_fraction)
-  num_images = {split: len(each) for split, each in listing.images.items()}
-  most = max(num_images.values())
-  manifests = {}
-  for split, entries in listing.images.items():
-    share = -(-num_shards * len(entries) // most)
-    split_shards = max(1, min(share, len(entries)))
-    fingerprint = _fingerprint(listing, split, num_shards=split_shards)
-    if not manifest_lib.is_complete(output_dir, split, fingerprint=fingerprint):
-      _write_split(
-        functools.partial(
-          _make_shard,
-          input_dir=input_dir,
-          listing=listing,
-          split=split,
-          num_shards=split_shards,
-        ),
-        output_dir,
-        split=split,
-        num_shards=split_shards,
-        listing=listing,
-        fingerprint=fingerprint,
-        progress=progress,
-      )
-    manifests[split] = manifest_lib.read_manifest(output_dir, split)
-    _check_not_empty(manifests[split], input_dir)
-  return manifests
-
-
-def _write_split(
-  make_shard: Callable[[int], Iterable[records.Record | manifest_lib.Failure]],
-  output_dir: str,
-  *,
-  split: str,
-  num_shards: int,
-  listing: Listing,
-  fingerprint: str,
-  progress: records.Progress | None,
-) -> None:
-  records.write_split(
-    make_shard,
+  return corpus.write_corpus(
+    folder_splits(input_dir, validation_fraction=validation_fraction),
     output_dir,
-    split=split,
     num_shards=num_shards,
-    schema='imagenet',
-    num_classes=len(listing.class_names),
-    label_offset=-1,
-    class_names=listing.class_names,
-    num_examples=len(listing.images[split]),
-    fingerprint=fingerprint,
+    max_failures=max_failures,
     progress=progress,
   )
 
 
-def _make_shard(
-  shard: int,
-  *,
+@dataclasses.dataclass(frozen=True)
+class FolderImages:
+  """Images of a folder, as an iterable of records.
+
+  Attributes:
+    input_dir: the folder.
+    entries: the images.
+    class_names: names of all classes.
+  """
+
+  input_dir: str
+  entries: tuple[ImageFileEntry, ...]
+  class_names: tuple[str, ...]
+
+  def __iter__(self) -> Iterator[records.Record | manifest_lib.Failure]:
+    for entry in self.entries:
+      path = os.path.join(self.input_dir, entry.name)
+      try:
+        with tf.io.gfile.GFile(path, 'rb') as file:
+          contents = file.read()
+        encoded, width, height = encoding.normalize_image(contents)
+      except (ValueError, tf.errors.OpError) as error:
+        yield manifest_lib.Failure(entry.name, str(error))
+        continue
+      yield records.Record(
+        schema.serialize_imagenet(
+          encoded,
+          label=entry.label + 1,
+          height=height,
+          width=width,
+          filename=entry.name,
+          text=self.class_names[entry.label],
+        ),
+        labels=[entry.label + 1],
+      )
+
+
+def _select(
   input_dir: str,
-  listing: Listing,
-  split: str,
-  num_shards: int,
-) -> Iterator[records.Record | manifest_lib.Failure]:
-  """Yields what is in a shard."""
-  entries = listing.images[split]
-  for index in records.shard_range(
-    shard, num_shards, num_examples=len(entries)
-  ):
-    entry = entries[index]
-    with tf.io.gfile.GFile(os.path.join(input_dir, entry.name), 'rb') as file:
-      contents = file.read()
-    try:
-      encoded, width, height = normalize_image(contents)
-    except ValueError as error:
-      yield manifest_lib.Failure(entry.name, str(error))
-      continue
-    yield records.Record(
-      schema.serialize_imagenet(
-        encoded,
-        label=entry.label + 1,
-        height=height,
-        width=width,
-        filename=entry.name,
-        text=listing.class_names[entry.label],
-      ),
-      labels=[entry.label + 1],
-    )
-
-
-def _fingerprint(listing: Listing, split: str, *, num_shards: int) -> str:
-  """Returns a checksum of names, classes and sizes of the images of a split."""
-  contents = json.dumps(
-    [
-      listing.class_names,
-      [dataclasses.astuple(entry) for entry in listing.images[split]],
-      num_shards,
-      _JPEG_QUALITY,
-    ]
-  )
-  return hashlib.sha256(contents.encode()).hexdigest()
-
-
-def _check_not_empty(manifest: manifest_lib.Manifest, input_dir: str) -> None:
-  if not manifest.num_examples:
-    first = manifest.failures[0]
-    raise ValueError(
-      f'input_dir is {input_dir!r}, but none of the {len(manifest.failures)} '
-      f'images of split {manifest.split!r} can be read; the first, '
-      f'{first.name}: {first.reason}.'
-    )
+  entries: tuple[ImageFileEntry, ...],
+  examples: range,
+  *,
+  class_names: tuple[str, ...],
+) -> FolderImages:
+  part = entries[examples.start : examples.stop]
+  return FolderImages(input_dir, part, class_names)

@@ -169,7 +169,7 @@ def fingerprint(*parts: Any) -> str:
     if isinstance(part, np.ndarray):
       digest.update(str((part.dtype, part.shape)).encode() + part.tobytes())
     else:
-      digest.update(json.dumps(part).encode())
+      digest.update(json.dumps(part).encode() + b'\n')
   return digest.hexdigest()
 
 

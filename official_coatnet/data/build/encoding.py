@@ -9,6 +9,8 @@ from PIL import Image, UnidentifiedImageError
 
 # Of an image that had to be encoded anew. Fingerprints of builds hold it.
 JPEG_QUALITY = 95
+# Pillow calls a JPEG that carries further pictures, as cameras write them, MPO.
+_JPEG_FORMATS = ('JPEG', 'MPO')
 
 
 def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
@@ -28,16 +30,16 @@ def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
     with Image.open(io.BytesIO(contents)) as image:
       image.load()  # Decodes: a header alone says nothing.
       width, height = image.size
-      if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
+      if image.format in _JPEG_FORMATS and image.mode in ('RGB', 'L'):
         return contents, width, height
       buffer = io.BytesIO()
       _to_rgb(image).save(buffer, 'JPEG', quality=JPEG_QUALITY)
   except UnidentifiedImageError as error:
     raise ValueError('no image of a known format') from error
-  except (OSError, SyntaxError, ValueError) as error:
+  except Exception as error:
+    # Decoders raise anything, struct.error and IndexError included, and one
+    # odd file must not end the work of days.
     raise ValueError(f'{type(error).__name__}: {error}') from error
-  except Image.DecompressionBombError as error:
-    raise ValueError(str(error)) from error
   return buffer.getvalue(), width, height
 
 

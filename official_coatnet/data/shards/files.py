@@ -43,15 +43,25 @@ def list_splits(folder: str) -> list[SplitFiles]:
   """Lists the splits of a folder of records.
 
   Args:
-    folder: the folder.
+    folder: the folder, or a single file of one.
 
   Returns:
     The splits that have a manifest, then those whose files alone are there:
-    files called `<split>-<number>-of-<total>`.
+    files called `<split>-<number>-of-<total>`. Of a single file, its split with
+    that file alone.
 
   Raises:
     ValueError: if there is no such folder, or nothing of the kind in it.
   """
+  if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
+    folder, name = os.path.split(os.path.abspath(folder))
+    for split in list_splits(folder):
+      if name in split.names:
+        return [dataclasses.replace(split, names=(name,), problems=())]
+    raise ValueError(
+      f'{name!r} is in no manifest of {folder}, nor called '
+      '<split>-<number>-of-<total>.'
+    )
   if not tf.io.gfile.isdir(folder):
     raise ValueError(
       f'{folder!r} is not a folder, but must be one of TFRecord files.'

@@ -67,14 +67,14 @@ def repair_split(
   same = os.path.abspath(output_dir) == os.path.abspath(split.folder)
   if same and '://' not in output_dir:
     raise ValueError(
-      f'output_dir is {output_dir!r}, where the damaged files are; give another '
-      'folder, so that nothing is lost.'
+      f'output_dir is {output_dir!r}, where the damaged files are; give '
+      'another folder, so that nothing is lost.'
     )
   if not split.names:
     raise ValueError(f'no file of split {split.split!r} is in {split.folder}.')
   tf.io.gfile.makedirs(output_dir)
-  copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   rules = dataclasses.replace(rules, decode=False)
+  copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
     map_tasks(copy, split.paths, report=report),
     key=lambda shard: shard.entry.name,

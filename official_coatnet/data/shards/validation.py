@@ -227,12 +227,10 @@ def image_problem(encoded: bytes, *, decode: bool = True) -> str:
   """
   if not encoded:
     return 'no image'
-  if encoded[:2] == b'\xff\xd8':
-    # Within scans these pairs of bytes do not occur, in thumbnails they do.
-    if encoded.rfind(b'\xff\xd9') < encoded.rfind(b'\xff\xda'):
-      return 'JPEG without an end, cut off'
-  elif decode is False:
-    return ''
+  is_jpeg = encoded[:2] == b'\xff\xd8'
+  # Within scans these pairs of bytes do not occur, in thumbnails they do.
+  if is_jpeg and encoded.rfind(b'\xff\xd9') <= encoded.rfind(b'\xff\xda'):
+    return 'JPEG without an end, cut off'
   if not decode:
     return ''
   try:
@@ -289,16 +287,17 @@ def compare(
       )
     elif found.bytes == entry.bytes:
       problems.append(
-        f'{path}: another checksum than its manifest says, so it was changed or '
+        f'{path}: another checksum than its manifest says: it was changed or '
         'replaced'
       )
   counts = collections.Counter()
   for each in reports:
     counts.update(each.label_counts)
-  if not problems and dict(counts) != dict(manifest.label_counts):
+  whole = not problems and len(by_name) == len(manifest.files)
+  if whole and dict(counts) != dict(manifest.label_counts):
     problems.append(
-      f'{folder}: the labels of split {manifest.split!r} are not those that its '
-      'manifest counts'
+      f'{folder}: the labels of split {manifest.split!r} are not those that '
+      'its manifest counts'
     )
   return problems
 

@@ -81,7 +81,9 @@ class ArchivesTest(parameterized.TestCase, tf.test.TestCase):
     contents = image_files.make_tar(images)
     # In the data of an image, before its header, in it, before the end mark.
     for length in (1000, 512 + 2048, 512 + 2048 + 100, 3 * (512 + 2048)):
-      with self.assertRaisesRegex(ValueError, 'cut off|unexpected end|readable'):
+      with self.assertRaisesRegex(
+        ValueError, 'cut off|unexpected end|readable'
+      ):
         self.list(contents[:length])
 
   def test_damaged_header_is_not_the_end(self):
@@ -97,9 +99,7 @@ class ArchivesTest(parameterized.TestCase, tf.test.TestCase):
     (member,) = archives.list_members(file, 'x', pattern='b')
     short = archives.Member('b', member.offset, 2048)
     with self.assertRaisesRegex(ValueError, 'x, b: .* goes beyond the end'):
-      list(
-        archives.list_members(file, 'x', pattern=PATTERN, inside=short)
-      )
+      list(archives.list_members(file, 'x', pattern=PATTERN, inside=short))
 
   def test_open(self):
     folder = self.create_tempdir()

@@ -127,9 +127,7 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_order_is_that_of_the_seed(self):
     self.assertCountEqual(corpus.shuffled(9, seed=1), range(9))
-    self.assertAllEqual(
-      corpus.shuffled(9, seed=0), [7, 2, 1, 4, 8, 6, 3, 0, 5]
-    )
+    self.assertAllEqual(corpus.shuffled(9, seed=0), [7, 2, 1, 4, 8, 6, 3, 0, 5])
     self.assertNotAllEqual(
       corpus.shuffled(50, seed=0), corpus.shuffled(50, seed=1)
     )

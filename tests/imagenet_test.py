@@ -90,7 +90,9 @@ class ImagenetTestCase(tf.test.TestCase):
 
   def read(self, manifest):
     """Returns names, in order, and by name: label, synset, image."""
-    paths = [os.path.join(self.output_dir, each.name) for each in manifest.files]
+    paths = [
+      os.path.join(self.output_dir, each.name) for each in manifest.files
+    ]
     names, examples = [], {}
     for record in tf.data.TFRecordDataset(paths):
       values = tf.train.Example.FromString(record.numpy()).features.feature
@@ -230,9 +232,7 @@ class Imagenet21kTest(ImagenetTestCase):
       self.assertEqual(label, SYNSETS.index(synset) + 1)
 
   def test_number_of_classes_and_default_share(self):
-    path = self.add(
-      'fall.tar', image_files.make_class_archives(self.images)
-    )
+    path = self.add('fall.tar', image_files.make_class_archives(self.images))
     with self.assertRaisesRegex(ValueError, 'num_classes is 21841'):
       imagenet.imagenet21k_splits(path)
     splits = imagenet.imagenet21k_splits(path, num_classes=3)

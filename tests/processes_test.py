@@ -46,9 +46,7 @@ class MapTasksTest(absltest.TestCase):
 
   def test_no_tasks(self):
     self.assertEmpty(
-      list(
-        processes.map_tasks(square, [], report=print, num_processes=2)
-      )
+      list(processes.map_tasks(square, [], report=print, num_processes=2))
     )
 
   def test_errors_come_back(self):

@@ -157,9 +157,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
     with self.assertRaises(KeyboardInterrupt):
       write(folder, progress=kill)
     calls = []
-    write(
-      folder, fingerprint='g', progress=lambda *call: calls.append(call)
-    )
+    write(folder, fingerprint='g', progress=lambda *call: calls.append(call))
     self.assertLen(calls, 10)
     self.assertEqual(contents(folder), contents(whole))
 
@@ -188,9 +186,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertFalse(manifest_lib.is_complete(folder, 'train'))
     # What is finished is kept for a run that is more patient.
     calls = []
-    write(
-      folder, failure_limit=1, progress=lambda *call: calls.append(call)
-    )
+    write(folder, failure_limit=1, progress=lambda *call: calls.append(call))
     self.assertEqual(calls[0], (6, 10))
 
   @parameterized.parameters((10, 3), (3, 5), (1281167, 1024))

@@ -160,7 +160,7 @@ def rows_splits(
   )
   if not len(offsets):
     raise ValueError(
-      f'list_path is {list_path!r}, but there are no rows in it.'
+      f'list_path is {list_path!r}, but has no rows.'
     )
   reader = dataclasses.replace(
     reader, num_classes=reader.num_classes or max_label + 1

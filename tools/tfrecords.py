@@ -46,7 +46,6 @@ goes on after the last file that it finished.
 import functools
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 # Without it TensorFlow's import prints warnings about CUDA that concern nobody
@@ -61,25 +60,17 @@ from absl import app, flags  # noqa: E402
 
 from official_coatnet.data import (  # noqa: E402
   demo_digits,
-  folder,
   manifest,
   processes,
   records,
 )
-from official_coatnet.data.build import (  # noqa: E402
-  beam,
-  corpus,
-  imagenet,
-  prepared,
-  rows,
-)
+from official_coatnet.data.build import beam, corpus  # noqa: E402
 from official_coatnet.data.shards import files, repair, validation  # noqa: E402
+from tools import record_sources  # noqa: E402
+from tools.progress import Progress  # noqa: E402
 
 _OUTPUT_DIR = flags.DEFINE_string(
   'output_dir', None, 'Folder to write records and manifests to.'
-)
-_INPUT_DIR = flags.DEFINE_string(
-  'input_dir', None, 'Where the images are; see the sub-commands.'
 )
 _NUM_SHARDS = flags.DEFINE_integer(
   'num_shards',
@@ -102,39 +93,6 @@ _MAX_FAILURES = flags.DEFINE_string(
   'Images of a split that may be left out: a number (10) or a share (0.001). '
   'If not set, a thousandth, or 10 where that is more.',
 )
-_VALIDATION_FRACTION = flags.DEFINE_float(
-  'validation_fraction',
-  None,
-  'folder, manifest, imagenet21k: share of the images to hold out as split '
-  '"validation", by a hash of their names; if not set, 0.01 for imagenet21k, '
-  'else none.',
-)
-_SEED = flags.DEFINE_integer(
-  'seed', 0, 'imagenet1k, imagenet21k, manifest: seed of the order of images.'
-)
-_NUM_CLASSES = flags.DEFINE_integer(
-  'num_classes',
-  None,
-  'Number of classes: what must be in an archive (1000 and 21841 if not set), '
-  'or what labels of a list, or of files without a manifest, lie below.',
-  lower_bound=1,
-)
-_CLASS_NAMES = flags.DEFINE_string(
-  'class_names', None, 'manifest: text file of the class names, one a line.'
-)
-_LIST = flags.DEFINE_string(
-  'list', None, 'manifest: the list of images, JSON lines or .csv.'
-)
-_VALIDATION_LABELS = flags.DEFINE_string(
-  'validation_labels',
-  None,
-  'imagenet1k: text file with the synset of each validation image, one a line '
-  'in order of their names, or "<name> <synset>".',
-)
-_TFDS_NAME = flags.DEFINE_string(
-  'tfds_name', None, 'tfds: name, perhaps with configuration and version.'
-)
-_SPLITS = flags.DEFINE_list('splits', None, 'tfds: splits; all if not set.')
 _SCHEMA = flags.DEFINE_enum(
   'schema',
   'imagenet',
@@ -162,37 +120,6 @@ _MAX_FAILURES_SHOWN = 20
 _BYTES_AN_IMAGE = 100_000
 
 
-class Progress:
-  """Prints how far a job is, how fast it goes and when it will be done."""
-
-  def __init__(self, what: str = 'images'):
-    self._what = what
-    self._first = self._last = None
-    self._start = self._last_print = time.monotonic()
-    self._interval = 0.5 if sys.stderr.isatty() else 10.0
-
-  def __call__(self, done: int, total: int | None) -> None:
-    """Reports `done` of `total` images; prints now and then."""
-    now = time.monotonic()
-    if self._last is None or done < self._last:  # A new split.
-      self._first, self._start = done, now
-    self._last = done
-    if now - self._last_print < self._interval and done != total:
-      return
-    self._last_print = now
-    # What an earlier run has done is no measure of this one's speed.
-    rate = (done - self._first) / max(now - self._start, 1e-6)
-    line = f'{done:,} {self._what}'
-    if total:
-      line = f'{done:,} of {total:,} {self._what}'
-    if rate:
-      line += f', {rate:,.0f}/s'
-      if total and done < total:
-        line += f', {_duration((total - done) / rate)} to go'
-    end = '\r' if sys.stderr.isatty() and done != total else '\n'
-    print(f'{line:<60}', end=end, file=sys.stderr, flush=True)
-
-
 def demo() -> dict[str, manifest.Manifest]:
   """Writes the digits of the demo."""
   shards = {}
@@ -203,79 +130,16 @@ def demo() -> dict[str, manifest.Manifest]:
   )
 
 
-def from_folder() -> list[corpus.Split]:
-  """A folder of class folders."""
-  return folder.folder_splits(
-    _require(
-      _INPUT_DIR, 'give the folder that holds a folder of images for each class'
-    ),
-    validation_fraction=_VALIDATION_FRACTION.value or 0.0,
-  )
-
-
-def from_imagenet1k() -> list[corpus.Split]:
-  """The archives of ImageNet-1K."""
-  return imagenet.imagenet1k_splits(
-    _require(_INPUT_DIR, 'give the folder of the archives'),
-    validation_labels=_VALIDATION_LABELS.value,
-    num_classes=_NUM_CLASSES.value or imagenet.IMAGENET1K_CLASSES,
-    seed=_SEED.value,
-  )
-
-
-def from_imagenet21k() -> list[corpus.Split]:
-  """The archive of ImageNet-21K."""
-  fraction = _VALIDATION_FRACTION.value
-  return imagenet.imagenet21k_splits(
-    _require(_INPUT_DIR, 'give the folder of the archive'),
-    num_classes=_NUM_CLASSES.value or imagenet.IMAGENET21K_CLASSES,
-    validation_fraction=0.01 if fraction is None else fraction,
-    seed=_SEED.value,
-  )
-
-
-def from_list() -> list[corpus.Split]:
-  """A list of images with several labels each."""
-  names = None
-  if _CLASS_NAMES.value:
-    with tf.io.gfile.GFile(_CLASS_NAMES.value) as file:
-      names = file.read().splitlines()
-  return rows.rows_splits(
-    _require(_LIST, 'give the list of images, JSON lines or .csv'),
-    input_dir=_require(_INPUT_DIR, 'give the folder of the images'),
-    num_classes=_NUM_CLASSES.value,
-    class_names=names,
-    validation_fraction=_VALIDATION_FRACTION.value or 0.0,
-    seed=_SEED.value,
-  )
-
-
-def from_tfds() -> list[corpus.Split]:
-  """A data set of TFDS."""
-  return prepared.tfds_splits(
-    _require(_TFDS_NAME, 'give the name of the data set'),
-    data_dir=_INPUT_DIR.value,
-    splits=_SPLITS.value,
-  )
-
-
-SOURCES = {
-  'folder': from_folder,
-  'imagenet1k': from_imagenet1k,
-  'imagenet21k': from_imagenet21k,
-  'manifest': from_list,
-  'tfds': from_tfds,
-}
-
-
 def build(command: str) -> None:
   """Builds the records of a source."""
-  output_dir = _require(_OUTPUT_DIR, 'give the folder to write to')
+  output_dir = record_sources.require(
+    _OUTPUT_DIR, 'give the folder to write to'
+  )
   if command == 'demo':
     _report(demo(), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
-  splits = SOURCES[command]()
+  splits = record_sources.SOURCES[command]()
   manifests = corpus.write_corpus(
     splits,
     output_dir,
@@ -336,7 +200,7 @@ def main(argv: list[str]) -> None:
   """Runs the sub-command that is named first."""
   command, *paths = argv[1:] or ['']
   _, num_paths = INSPECTIONS.get(command, (None, 0))
-  known = sorted({'demo', *SOURCES, *INSPECTIONS})
+  known = sorted({'demo', *record_sources.SOURCES, *INSPECTIONS})
   if command not in known or len(paths) != num_paths:
     raise app.UsageError(
       f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
@@ -373,7 +237,7 @@ def _splits_of(path: str):
         'rules': validation.rules_for(
           split,
           schema=_SCHEMA.value,
-          num_classes=_NUM_CLASSES.value,
+          num_classes=record_sources.NUM_CLASSES.value,
           decode=_DECODE.value,
         ),
         'report': count,
@@ -394,12 +258,6 @@ def _workers(num_images: int) -> records.MapTasks:
   if number == 1:
     return records.map_here
   return functools.partial(processes.map_tasks, num_processes=number)
-
-
-def _require(flag: flags.FlagHolder, fix: str) -> str:
-  if not flag.value:
-    raise ValueError(f'--{flag.name} is not set; {fix}.')
-  return flag.value
 
 
 def _parse_max_failures(text: str | None) -> int | float | None:
@@ -436,13 +294,6 @@ def _print_failures(
     print(f'  {failure.name}: {failure.reason}')
   if len(failures) > _MAX_FAILURES_SHOWN:
     print(f'  ... all in {manifest.manifest_path(output_dir, split)}')
-
-
-def _duration(seconds: float) -> str:
-  """Returns a duration for people, such as 1:02:03."""
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}:{minutes:02d}:{seconds:02d}'
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from official_coatnet.data import atomic
+from official_coatnet.data import storage
 from official_coatnet.data.manifest import Failure, FileEntry
 
 _ENDING = '.receipt.json'
@@ -47,7 +47,7 @@ def save(shard: Shard, folder: str, *, fingerprint: str | None) -> None:
     'failures': [dataclasses.asdict(each) for each in shard.failures],
   }
   path = os.path.join(folder, f'{shard.entry.name}{_ENDING}')
-  atomic.write_text(path, json.dumps(receipt))
+  storage.write_text(path, json.dumps(receipt))
 
 
 def list_names(folder: str) -> set[str]:
@@ -75,7 +75,7 @@ def load(
     name = os.path.basename(path)
     if name not in there or not tf.io.gfile.exists(path):
       continue
-    fields = atomic.read_json(os.path.join(folder, f'{name}{_ENDING}'))
+    fields = storage.read_json(os.path.join(folder, f'{name}{_ENDING}'))
     entry = FileEntry(**fields['entry'])
     if (
       fields['fingerprint'] == fingerprint

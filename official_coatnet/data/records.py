@@ -20,7 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.data import atomic, receipts
+from official_coatnet.data import receipts, storage
 from official_coatnet.data.manifest import (
   Failure,
   FileEntry,
@@ -135,9 +135,9 @@ def write_shard(
     name=name,
     records=num_records,
     bytes=tf.io.gfile.stat(temporary).length,
-    sha256=atomic.sha256(temporary),
+    sha256=storage.sha256(temporary),
   )
-  atomic.rename(temporary, path)
+  storage.rename(temporary, path)
   return Shard(entry, label_counts, tuple(failures))
 
 
@@ -260,7 +260,9 @@ def discard_unfinished(output_dir: str, split: str) -> None:
 
 def write_manifest(manifest: Manifest, data_dir: str) -> None:
   """Writes the manifest of a split beside its files."""
-  atomic.write_text(manifest_path(data_dir, manifest.split), manifest.to_json())
+  storage.write_text(
+    manifest_path(data_dir, manifest.split), manifest.to_json()
+  )
 
 
 def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
@@ -271,14 +273,14 @@ def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
   """
   path = manifest_path(data_dir, split)
   memory = os.path.join(unfinished_dir(data_dir, split), 'old-files')
-  names = set(atomic.read_json(memory) or ())
+  names = set(storage.read_json(memory) or ())
   if tf.io.gfile.exists(path):
     try:
       manifest = read_manifest(data_dir, split)
       names |= {file.name for file in manifest.files}
     except ValueError:
       pass  # Not one of ours: there is nothing to learn from it.
-    atomic.write_text(memory, json.dumps(sorted(names)))
+    storage.write_text(memory, json.dumps(sorted(names)))
     tf.io.gfile.remove(path)
   return names
 

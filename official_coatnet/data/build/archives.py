@@ -21,6 +21,8 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet.data import storage
+
 _BLOCK = 512
 
 
@@ -79,9 +81,7 @@ def open_archive(path: str) -> BinaryIO:
   """
   if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
     raise ValueError(f'{path} is not there, but must be a tar archive.')
-  # Of local files Python's own reader seeks without reading anew.
-  opener = tf.io.gfile.GFile if '://' in path else open
-  file = opener(path, 'rb')
+  file = storage.open_binary(path)
   start = file.read(2)
   file.seek(0)
   if start in (b'\x1f\x8b', b'BZ'):

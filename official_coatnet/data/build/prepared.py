@@ -143,6 +143,7 @@ def _name_of(example: dict[str, Any]) -> str:
   """Returns the name that a data set gives an image itself, or ''."""
   for key in ('file_name', 'filename', 'image/filename'):
     value = example.get(key)
-    if value is not None and value.dtype.name == 'string' and not value.shape:
+    # (A TensorShape of no dimensions is not false.)
+    if value is not None and value.dtype == 'string' and value.shape.rank == 0:
       return value.numpy().decode()
   return ''

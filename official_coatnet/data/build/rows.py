@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet.data import manifest as manifest_lib
-from official_coatnet.data import records, schema
+from official_coatnet.data import records, schema, storage
 from official_coatnet.data.build import corpus, encoding
 
 # A label beyond it is a mistake, and would not fit the arrays of the readers.
@@ -86,7 +86,8 @@ class RowReader:
     labels = _as_list(_first(fields, _LABEL_KEYS))
     if labels is None:
       raise ValueError(f'{image} has no labels')
-    confidences = _as_list(_first(fields, _CONFIDENCE_KEYS))
+    # An empty cell of CSV is no confidence, rather than none of several.
+    confidences = _as_list(_first(fields, _CONFIDENCE_KEYS)) or None
     return Row(
       _check_path(image),
       tuple(self._class_of(label) for label in labels),
@@ -159,9 +160,7 @@ def rows_splits(
     list_path, reader, validation_fraction=validation_fraction
   )
   if not len(offsets):
-    raise ValueError(
-      f'list_path is {list_path!r}, but has no rows.'
-    )
+    raise ValueError(f'list_path is {list_path!r}, but has no rows.')
   reader = dataclasses.replace(
     reader, num_classes=reader.num_classes or max_label + 1
   )
@@ -209,7 +208,7 @@ class ListedImages:
   reader: RowReader
 
   def __iter__(self) -> Iterator[records.Record | manifest_lib.Failure]:
-    with tf.io.gfile.GFile(self.list_path, 'rb') as file:
+    with storage.open_binary(self.list_path) as file:
       for offset in self.offsets:
         file.seek(int(offset))
         yield self._make_record(file.readline(), offset=int(offset))
@@ -268,9 +267,10 @@ def _scan(
   """
   offsets, held_out = array.array('q'), array.array('b')
   max_label, offset, digest = -1, 0, hashlib.sha256()
-  with tf.io.gfile.GFile(list_path, 'rb') as file:
+  with storage.open_binary(list_path) as file:
     while line := file.readline():
-      start, offset = offset, offset + len(line)
+      # Not the length of the line: TensorFlow drops carriage returns.
+      start, offset = offset, file.tell()
       digest.update(line)
       if not line.strip() or (start == 0 and reader.columns is not None):
         continue

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import BinaryIO
 
 import tensorflow as tf
 
 from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import storage
 
 _SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
 # Builders disagree on the name of what readers here call 'validation'.
@@ -131,6 +132,4 @@ def _by_names(
 
 def open_with_size(path: str) -> tuple[BinaryIO, int]:
   """Opens a file for reading bytes, and returns its length as well."""
-  # Of local files Python's own reader seeks without reading anew.
-  opener: Callable[..., Any] = tf.io.gfile.GFile if '://' in path else open
-  return opener(path, 'rb'), tf.io.gfile.stat(path).length
+  return storage.open_binary(path), tf.io.gfile.stat(path).length

@@ -19,7 +19,7 @@ import tensorflow as tf
 from google.protobuf import message
 from PIL import Image
 
-from official_coatnet.data import atomic, records
+from official_coatnet.data import records, storage
 from official_coatnet.data import schema as schema_lib
 from official_coatnet.data.manifest import FileEntry, Manifest
 from official_coatnet.data.shards import files, framing
@@ -155,7 +155,7 @@ def examine_file(
       name=os.path.basename(path),
       records=len(rows),
       bytes=size,
-      sha256=atomic.sha256(path),
+      sha256=storage.sha256(path),
     ),
     label_counts,
     tuple(problems),

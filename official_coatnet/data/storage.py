@@ -1,14 +1,23 @@
-"""Files that are there whole or not at all, and their checksums.
+"""Files of any file system that TensorFlow knows, object stores included.
 
-Paths may be of any file system that TensorFlow knows, object stores included.
+What is written is there whole or not at all.
 """
 
 import hashlib
 import json
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
 import tensorflow as tf
+
+
+def open_binary(path: str) -> BinaryIO:
+  """Opens a file for reading bytes, here and there."""
+  if '://' in path:
+    return tf.io.gfile.GFile(path, 'rb')
+  # TensorFlow's own reads its buffer anew at every seek, and its readline drops
+  # carriage returns.
+  return open(path, 'rb')
 
 
 def rename(temporary: str, path: str) -> None:

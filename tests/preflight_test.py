@@ -61,6 +61,14 @@ class PreflightTest(absltest.TestCase):
     )
     self.assertIn('head_size was 16 and is now 8', problem)
 
+  def test_other_image_size_names_the_remedy(self):
+    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    size = {'image_size': 64}
+    other = fixture.make_experiment(model=size, train_data=size, eval_data=size)
+    (problem,) = _find(other, model_dir=self.folder)
+    self.assertIn('image_size was 32 and is now 64', problem)
+    self.assertIn(f"init_checkpoint = '{self.folder}'", problem)
+
   def test_what_may_change_from_one_start_to_the_next(self):
     preflight.write_experiment(fixture.make_experiment(), self.folder)
     other = fixture.make_experiment(

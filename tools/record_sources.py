@@ -4,7 +4,7 @@ import tensorflow as tf
 from absl import flags
 
 from official_coatnet.data import folder
-from official_coatnet.data.build import corpus, imagenet, prepared, rows
+from official_coatnet.data.build import corpus, imagenet, rows
 
 _INPUT_DIR = flags.DEFINE_string(
   'input_dir', None, 'Where the images are; see the sub-commands.'
@@ -93,6 +93,9 @@ def from_list() -> list[corpus.Split]:
 
 def from_tfds() -> list[corpus.Split]:
   """A data set of TFDS."""
+  # TFDS takes seconds to import, in every worker process as well.
+  from official_coatnet.data.build import prepared
+
   return prepared.tfds_splits(
     require(_TFDS_NAME, 'give the name of the data set'),
     data_dir=_INPUT_DIR.value,

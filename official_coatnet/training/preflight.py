@@ -84,17 +84,21 @@ def _model_differences(experiment, stored, *, model_dir) -> list[str]:
   new, old = experiment.to_dict()['model'], stored.to_dict()['model']
   # What the same weights may be run with.
   free = ('stochastic_depth', 'lookup', 'dtype', 'sync_batch_norm')
-  differences = [
-    f'{field} was {old[field]!r} and is now {new[field]!r}'
-    for field in new
-    if field not in free and new[field] != old[field]
-  ]
-  if not differences:
+  different = [f for f in new if f not in free and new[f] != old[f]]
+  if not different:
     return []
+  remedy = 'Give another --model_dir, or the gin file and bindings of that run.'
+  if different == ['image_size']:
+    remedy = (
+      'Its relative-bias tables are of that size: to go on at the new one, '
+      'fine-tune it in a --model_dir of its own with '
+      f"RunConfig.init_checkpoint = '{model_dir}', which resizes them."
+    )
+  changes = '; '.join(
+    f'{f} was {old[f]!r} and is now {new[f]!r}' for f in different
+  )
   return [
-    f'The folder {model_dir!r} belongs to another model: '
-    f'{"; ".join(differences)}. Give another --model_dir, or the gin file and '
-    'bindings of that run.'
+    f'The folder {model_dir!r} belongs to another model: {changes}. {remedy}'
   ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import tensorflow as tf
 from absl.testing import absltest
 
 from official_coatnet.training import preflight
@@ -36,6 +37,25 @@ class PreflightTest(absltest.TestCase):
       '`init_checkpoint`: No checkpoint at',
     ):
       self.assertIn(part, problems)
+
+  def test_fine_tuning_does_not_start_from_random_weights(self):
+    experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
+    for mode in ('train', 'train_and_eval'):
+      (problem,) = _find(experiment, model_dir=self.folder, mode=mode)
+      self.assertIn('`init_checkpoint` is None, but this run is a', problem)
+      self.assertIn('INIT_CHECKPOINT', problem)
+      self.assertIn('init_checkpoint_required = False', problem)
+    self.assertLen(_find(experiment, model_dir=None), 2)
+    # Evaluation reads the weights of the run itself.
+    self.assertEqual(
+      _find(experiment, model_dir=self.folder, mode='continuous_eval'), []
+    )
+
+  def test_fine_tuning_that_resumes_needs_no_init_checkpoint(self):
+    experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(1))
+    checkpoint.save(os.path.join(self.folder, 'ckpt'))
+    self.assertEqual(_find(experiment, model_dir=self.folder), [])
 
   def test_only_what_the_mode_reads_is_checked(self):
     experiment = fixture.make_experiment(train_data={'source': 'tfrecord'})

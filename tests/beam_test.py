@@ -7,8 +7,8 @@ import unittest
 
 import tensorflow as tf
 
-from official_coatnet.data import folder as folder_lib
 from official_coatnet.data.build import beam, corpus
+from official_coatnet.data.build import folder as folder_lib
 from tests import image_files
 
 HAS_BEAM = importlib.util.find_spec('apache_beam') is not None

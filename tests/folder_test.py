@@ -1,4 +1,4 @@
-"""Tests of official_coatnet.data.folder."""
+"""Tests of official_coatnet.data.build.folder."""
 
 import io
 import os
@@ -7,8 +7,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import folder as folder_lib
 from official_coatnet.data import manifest, schema
+from official_coatnet.data.build import folder as folder_lib
 
 
 def encode(picture, image_format='JPEG', **options):

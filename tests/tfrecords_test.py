@@ -11,8 +11,8 @@ import time
 import tensorflow as tf
 from PIL import Image
 
-from official_coatnet.data import folder as folder_lib
 from official_coatnet.data import manifest
+from official_coatnet.data.build import folder as folder_lib
 from tests import image_files
 from tools import tfrecords
 

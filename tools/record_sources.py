@@ -3,8 +3,7 @@
 import tensorflow as tf
 from absl import flags
 
-from official_coatnet.data import folder
-from official_coatnet.data.build import corpus, imagenet, rows
+from official_coatnet.data.build import corpus, folder, imagenet, rows
 
 _INPUT_DIR = flags.DEFINE_string(
   'input_dir', None, 'Where the images are; see the sub-commands.'

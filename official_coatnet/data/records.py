@@ -219,10 +219,7 @@ def write_split(
     class_names=None if class_names is None else tuple(class_names),
     fingerprint=fingerprint,
   )
-  for name in old_files - set(shards):
-    path = os.path.join(output_dir, name)
-    if tf.io.gfile.exists(path):
-      tf.io.gfile.remove(path)
+  _remove_files(old_files - set(shards), output_dir)
   write_manifest(manifest, output_dir)
   discard_unfinished(output_dir, split)
   return manifest
@@ -283,6 +280,13 @@ def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
     storage.write_text(memory, json.dumps(sorted(names)))
     tf.io.gfile.remove(path)
   return names
+
+
+def _remove_files(names: Iterable[str], folder: str) -> None:
+  for name in names:
+    path = os.path.join(folder, name)
+    if tf.io.gfile.exists(path):
+      tf.io.gfile.remove(path)
 
 
 def _finish_shard(task: Task, report: Report) -> Shard:

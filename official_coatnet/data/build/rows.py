@@ -164,28 +164,29 @@ def rows_splits(
   reader = dataclasses.replace(
     reader, num_classes=reader.num_classes or max_label + 1
   )
+  make = functools.partial(
+    corpus.Split,
+    schema='multilabel',
+    num_classes=reader.num_classes,
+    label_offset=0,
+    fingerprint=corpus.fingerprint(
+      checksum, validation_fraction, seed, reader.num_classes, class_names
+    ),
+    class_names=None if class_names is None else tuple(class_names),
+  )
+  select = functools.partial(
+    _select, list_path, input_dir=input_dir, reader=reader
+  )
   splits = []
   for name, chosen in (('train', ~held_out), ('validation', held_out)):
-    if chosen.any():
-      part = offsets[chosen]
+    part = offsets[chosen]
+    mixed = part[corpus.shuffled(len(part), seed=seed)]
+    if len(part):
       splits.append(
-        corpus.Split(
+        make(
           name=name,
-          schema='multilabel',
-          num_classes=reader.num_classes,
           num_examples=len(part),
-          select=functools.partial(
-            _select,
-            list_path,
-            part[corpus.shuffled(len(part), seed=seed)],
-            input_dir=input_dir,
-            reader=reader,
-          ),
-          fingerprint=corpus.fingerprint(
-            checksum, validation_fraction, seed, reader.num_classes
-          ),
-          label_offset=0,
-          class_names=None if class_names is None else tuple(class_names),
+          select=functools.partial(select, offsets=mixed),
         )
       )
   return splits
@@ -238,9 +239,9 @@ class ListedImages:
 
 def _select(
   list_path: str,
-  offsets: np.ndarray,
   examples: range,
   *,
+  offsets: np.ndarray,
   input_dir: str,
   reader: RowReader,
 ) -> ListedImages:

@@ -38,6 +38,9 @@ class DataConfig:
     random_flip: whether training mirrors images at random.
     randaugment: (layers, magnitude) of RandAugment, or None.
     randaugment_exclude: RandAugment operations not to use.
+    randaugment_fill: what turns, shears and shifts bring in from beyond the
+      image: 'reflect' as Model Garden does, or 'grey' as the code did that
+      Google's papers were run with.
     mixup_alpha: parameter of mixup's Beta distribution, or None.
     shuffle_buffer: records shuffled together; twice as many are in memory.
     num_examples: examples in the split. None for what the manifest says.
@@ -65,6 +68,7 @@ class DataConfig:
   random_flip: bool = True
   randaugment: Sequence[float] | None = None
   randaugment_exclude: Sequence[str] = ()
+  randaugment_fill: str = 'reflect'
   mixup_alpha: float | None = None
   shuffle_buffer: int = 8192
   num_examples: int | None = None
@@ -199,7 +203,10 @@ class DataConfig:
       return None
     num_layers, magnitude = self.randaugment
     return augment.RandAugment(
-      int(num_layers), magnitude, exclude_ops=self.randaugment_exclude
+      int(num_layers),
+      magnitude,
+      exclude_ops=self.randaugment_exclude,
+      fill=self.randaugment_fill,
     )
 
 

@@ -50,6 +50,7 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('randaugment', (2,), r'\(layers, magnitude\)'),
     ('randaugment', 15, r'\(layers, magnitude\)'),
     ('randaugment', (0, 15), 'num_layers is 0'),
+    ('randaugment_fill', 'black', "fill is 'black'"),
     ('mixup_alpha', 0, 'must be positive'),
     ('label_offset', 0.5, 'integer'),
     ('confidence_threshold', 0.5, "None in schema 'imagenet'"),

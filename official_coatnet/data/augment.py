@@ -1,7 +1,7 @@
 """RandAugment (Cubuk et al. 2020) on uint8 images, on the host."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -147,19 +147,21 @@ class RandAugment:
       )
     # One call draws all; four in [0, 1) for each layer.
     draws = tf.random.stateless_uniform([self._num_layers, 4], seed)
-    # All layers share the maps.
-    geometric_maps = functools.cache(
-      functools.partial(self._geometric_maps, height=shape[0], width=shape[1])
-    )
+    # One set for all layers, which reach for them at random: the less memory
+    # they take, the more of it is in the cache.
+    maps = {
+      operation: tf.constant(
+        self._index_maps(operation, height=shape[0], width=shape[1])
+      )
+      for operation in self._operations
+      if operation in _GEOMETRIC
+    }
     for layer in range(self._num_layers):
-      image = self._apply_one(image, draws[layer], geometric_maps)
+      image = self._apply_one(image, draws[layer], maps)
     return image
 
   def _apply_one(
-    self,
-    image: tf.Tensor,
-    draws: tf.Tensor,
-    geometric_maps: Callable[[str], np.ndarray],
+    self, image: tf.Tensor, draws: tf.Tensor, maps: dict[str, tf.Tensor]
   ) -> tf.Tensor:
     """Applies the operation that `draws` choose, or none."""
     height, width, _ = image.shape
@@ -170,7 +172,7 @@ class RandAugment:
     def apply(operation: str) -> tf.Tensor:
       if operation in _GEOMETRIC:
         return augment_ops.move_pixels(
-          image, geometric_maps(operation), direction
+          image, maps[operation][direction], fill=self._fill
         )
       if operation == 'Cutout':
         half_side = int(self._level * self._cutout_const)
@@ -189,27 +191,21 @@ class RandAugment:
     """Applies an operation that leaves pixels where they are."""
     level = self._level
     factor = level * 1.8 + 0.1
-    if operation == 'AutoContrast':
-      return augment_ops.autocontrast(image)
-    if operation == 'Equalize':
-      return augment_ops.equalize(image)
-    if operation == 'Color':
-      return augment_ops.color(image, factor)
-    if operation == 'Sharpness':
-      return augment_ops.sharpness(image, factor)
-    tables = {
-      'Invert': augment_ops.invert_table,
-      'Posterize': lambda: augment_ops.posterize_table(int(level * 4)),
-      'Solarize': lambda: augment_ops.solarize_table(int(level * 256)),
-      'SolarizeAdd': lambda: augment_ops.solarize_add_table(int(level * 110)),
-      'Brightness': lambda: augment_ops.brightness_table(factor),
-      'Contrast': lambda: augment_ops.contrast_table(
-        factor, num_pixels=image.shape[0] * image.shape[1]
-      ),
+    functions = {
+      'AutoContrast': augment_ops.autocontrast,
+      'Equalize': augment_ops.equalize,
+      'Invert': augment_ops.invert,
+      'Posterize': lambda x: augment_ops.posterize(x, int(level * 4)),
+      'Solarize': lambda x: augment_ops.solarize(x, int(level * 256)),
+      'SolarizeAdd': lambda x: augment_ops.solarize_add(x, int(level * 110)),
+      'Color': lambda x: augment_ops.color(x, factor),
+      'Contrast': lambda x: augment_ops.contrast(x, factor),
+      'Brightness': lambda x: augment_ops.brightness(x, factor),
+      'Sharpness': lambda x: augment_ops.sharpness(x, factor),
     }
-    return augment_ops.look_up(image, tables[operation]())
+    return functions[operation](image)
 
-  def _geometric_maps(
+  def _index_maps(
     self, operation: str, *, height: int, width: int
   ) -> np.ndarray:
     """Returns the int32 [2, height x width] maps of both directions."""

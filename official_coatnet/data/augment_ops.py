@@ -3,15 +3,14 @@
 They give, byte for byte, what `official.vision.ops.augment` of Model Garden
 2.15 gives for the same argument, in a fraction of its time:
 
-*   What depends on a byte alone is a table of 256 entries (`look_up`), applied
-    to two bytes at once.
 *   What moves pixels is a map of the image onto itself (`index_map`), which
     depends on the argument and the size only: TensorFlow's projective transform
     makes it once, when the graph is built, and each image is one gather.
-*   Gathers are `gather_nd`, which is twice as fast as `gather` for slices of a
-    few bytes.
+*   What depends on a byte alone stays in bytes where it can.
 *   The rest keeps Model Garden's float32 arithmetic, since a truncation comes
     after it, and saves its copies.
+*   Gathers are `gather_nd`, which is twice as fast as `gather` for slices of a
+    few bytes.
 
 Every image is a uint8 [height, width, 3] tensor of static shape.
 """
@@ -24,78 +23,60 @@ import tensorflow as tf
 GREY = 128
 
 
-def invert_table() -> np.ndarray:
-  """Returns the uint8 [256] table of 255 - x."""
-  return np.arange(255, -1, -1, dtype=np.uint8)
+def invert(image: tf.Tensor) -> tf.Tensor:
+  """Returns 255 - x."""
+  return 255 - image
 
 
-def solarize_table(threshold: int) -> np.ndarray:
-  """Returns the uint8 [256] table that inverts values from `threshold` on.
+def solarize(image: tf.Tensor, threshold: int) -> tf.Tensor:
+  """Inverts values from `threshold` on.
 
   The reference compares in uint8, in which a threshold wraps around: 384 (of
   magnitude 15) acts as 128, and 256 and 512 (of 10 and 20) invert everything.
   """
-  values = np.arange(256)
-  return np.where(values < threshold % 256, values, 255 - values).astype(
-    np.uint8
-  )
+  is_bright = image >= tf.constant(threshold % 256, tf.uint8)
+  return tf.bitwise.bitwise_xor(image, _byte_mask(is_bright))
 
 
-def solarize_add_table(addition: int) -> np.ndarray:
-  """Returns the uint8 [256] table that adds to values below 128."""
-  values = np.arange(256)
-  added = np.clip(values + addition, 0, 255)
-  return np.where(values < 128, added, values).astype(np.uint8)
+def solarize_add(image: tf.Tensor, addition: int) -> tf.Tensor:
+  """Adds `addition`, 0 or more, to values below 128, up to 255."""
+  addition = min(addition, 255)
+  # uint8 wraps around, so what would exceed 255 is lowered before.
+  added = tf.minimum(image, tf.constant(255 - addition, tf.uint8)) + addition
+  is_dark = image < tf.constant(128, tf.uint8)
+  return image + tf.bitwise.bitwise_and(added - image, _byte_mask(is_dark))
 
 
-def posterize_table(bits: int) -> np.ndarray:
-  """Returns the uint8 [256] table that keeps the highest `bits` bits.
+def posterize(image: tf.Tensor, bits: int) -> tf.Tensor:
+  """Keeps the highest `bits` bits of each value.
 
   The reference shifts by 8 - bits as a uint8, in which a negative shift wraps
   around, and TensorFlow shifts a byte by 7 at most. So 0 bits keep one, and so
-  does anything above 8 bits (magnitudes above 22).
+  does anything above 8 bits (magnitudes from 22.5 on).
   """
   shift = min((8 - bits) % 256, 7)
-  return (np.arange(256) >> shift << shift).astype(np.uint8)
+  mask = tf.constant(0xFF >> shift << shift, tf.uint8)
+  return tf.bitwise.bitwise_and(image, mask)
 
 
-def brightness_table(factor: float) -> np.ndarray:
-  """Returns the uint8 [256] table that blends with black."""
-  return _blend_table(0, factor)
+def brightness(image: tf.Tensor, factor: float) -> tf.Tensor:
+  """Blends an image with black; a factor above 1 makes it brighter."""
+  if factor == 1.0:
+    return tf.identity(image)
+  return _to_bytes(tf.cast(image, tf.float32) * factor)
 
 
-def contrast_table(factor: float, *, num_pixels: int) -> np.ndarray:
-  """Returns the uint8 [256] table that blends with one grey.
+def contrast(image: tf.Tensor, factor: float) -> tf.Tensor:
+  """Blends an image with one grey; a factor above 1 adds contrast.
 
   PIL takes the mean grey of the image. The reference means to, but divides the
   number of pixels by 256: whatever the image, its grey is 196 at 224 x 224, and
   white from 256 x 256 on.
   """
-  return _blend_table(min(num_pixels // 256, 255), factor)
-
-
-def _blend_table(start: int, factor: float) -> np.ndarray:
-  """Returns the table of start + factor (x - start), in float32, truncated."""
-  start = np.float32(start)
-  values = np.arange(256, dtype=np.float32)
-  blended = start + np.float32(factor) * (values - start)
-  return np.clip(blended, 0, 255).astype(np.uint8)
-
-
-def look_up(image: tf.Tensor, table: np.ndarray) -> tf.Tensor:
-  """Replaces each byte of an image by the entry of a uint8 [256] table."""
-  if np.array_equal(table, np.arange(256)):
+  if factor == 1.0:
     return tf.identity(image)
-  num_bytes = math.prod(image.shape)
-  if num_bytes % 2:
-    return tf.gather_nd(table, tf.cast(image, tf.int32)[..., tf.newaxis])
-  pairs = np.arange(65536, dtype=np.uint16).view(np.uint8)
-  pair_table = table[pairs].view(np.uint16)
-  # [height, width, 3] -> [bytes / 2, 2] -> uint16 [bytes / 2]
-  words = tf.bitcast(tf.reshape(image, [num_bytes // 2, 2]), tf.uint16)
-  words = tf.gather_nd(pair_table, tf.cast(words, tf.int32)[:, tf.newaxis])
-  # -> uint8 [bytes / 2, 2] -> [height, width, 3]
-  return tf.reshape(tf.bitcast(words, tf.uint8), image.shape)
+  grey = float(min(math.prod(image.shape[:2]) // 256, 255))
+  return _to_bytes(grey + factor * (tf.cast(image, tf.float32) - grey))
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
@@ -227,26 +208,26 @@ def index_map(
 
 
 def move_pixels(
-  image: tf.Tensor, maps: np.ndarray, which: tf.Tensor
+  image: tf.Tensor, indices: tf.Tensor, *, fill: str
 ) -> tf.Tensor:
   """Takes each pixel from where a map says.
 
   Args:
     image: the image.
-    maps: int32 [n, height x width] array, n results of `index_map`.
-    which: scalar integer tensor, the map to use.
+    indices: int32 [height x width] tensor, of `index_map`.
+    fill: as given to `index_map`.
 
   Returns:
     A tensor like `image`.
   """
   num_pixels = math.prod(image.shape[:2])
   pixels = tf.reshape(image, [num_pixels, 3])
-  if maps.max() == num_pixels:
+  if fill == 'grey':
     grey = tf.fill([1, 3], tf.constant(GREY, tf.uint8))
     pixels = tf.concat([pixels, grey], axis=0)
-  # [n, pixels] -> [pixels, 1]
-  indices = tf.constant(maps)[which][:, tf.newaxis]
-  return tf.reshape(tf.gather_nd(pixels, indices), image.shape)
+  # [pixels] -> [pixels, 1]
+  moved = tf.gather_nd(pixels, indices[:, tf.newaxis])
+  return tf.reshape(moved, image.shape)
 
 
 def _blend(start: tf.Tensor, end: tf.Tensor, factor: float) -> tf.Tensor:
@@ -257,4 +238,13 @@ def _blend(start: tf.Tensor, end: tf.Tensor, factor: float) -> tf.Tensor:
 
 
 def _to_bytes(values: tf.Tensor) -> tf.Tensor:
+  """Returns float32 values as uint8 ones, truncated."""
   return tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)
+
+
+def _byte_mask(condition: tf.Tensor) -> tf.Tensor:
+  """Returns uint8 255 where a condition holds, 0 elsewhere.
+
+  For bitwise operations, which are several times as fast as tf.where on bytes.
+  """
+  return tf.cast(condition, tf.uint8) * 255

@@ -167,6 +167,13 @@ class DataConfig:
       'must lie in (0, 1]',
       'use 0.875, or center_crop = False for the whole image',
     )
+    _require(
+      self.randaugment_fill in augment.FILLS,
+      'randaugment_fill',
+      self.randaugment_fill,
+      f'must be one of {list(augment.FILLS)}',
+      "use 'reflect' for Model Garden's way",
+    )
     if self.randaugment is not None:
       _require(
         _is_pair(self.randaugment),

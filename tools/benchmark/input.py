@@ -9,7 +9,7 @@ images a second and core, and the ratios to the alternative of the same run:
     Model Garden's classification parser, and against nothing but a fused
     decode-and-crop and a resize.
 *   RandAugment(2, 15), against Model Garden's.
-*   several labels an image, against one.
+*   parsing several labels an image, against one, as a share of `training`.
 *   TFDS, against TFRecord.
 
 With --images_per_second, what the model takes in on all its devices, it says
@@ -30,7 +30,7 @@ sys.path[0] = os.path.dirname(
 )
 
 import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
 
 from tools.benchmark import input_variants, timing  # noqa: E402
 
@@ -49,9 +49,9 @@ _TARGETS = (
   ('training', 'Model Garden parser', 1.6),
   ('training', 'bare decode, crop, resize', 0.85),
   ('RandAugment(2, 15)', 'Model Garden RandAugment(2, 15)', 3.0),
-  ('training, several labels', 'training, one label', 0.98),
   ('TFDS', 'training', 0.85),
 )
+_MAX_LABEL_SHARE = 0.02
 
 
 def cores_needed(images_per_second: float, rate: float) -> int:
@@ -63,6 +63,7 @@ def main(argv):
   """Runs the benchmark."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.WARNING)  # TFDS tells all it does.
   tf.config.threading.set_inter_op_parallelism_threads(1)
   tf.config.threading.set_intra_op_parallelism_threads(1)
   rounds = 1 if _QUICK.value else _ROUNDS.value
@@ -75,14 +76,22 @@ def main(argv):
     comparison = timing.compare(
       variants, rounds=rounds, clock=timing.idle_cpu_seconds
     )
-  print(f'{"images a second and core":34s}')
+  print('images a second and core')
   for name in variants:
     print(f'{name:34s} {comparison.rate(name):8.0f}')
-  print(f'\n{"ratio":34s} {"":8s} {"at least":>8s}')
+  print('\nratios')
   for name, other, target in _TARGETS:
     ratio = comparison.ratio(name, to=other)
     verdict = '' if ratio >= target else '  BELOW'
     print(f'{name} / {other}: {ratio:.2f}  (at least {target}){verdict}')
+  extra = comparison.extra(
+    'several labels', over='one label', share_of='training'
+  )
+  verdict = '' if extra <= _MAX_LABEL_SHARE else '  ABOVE'
+  print(
+    f'several labels cost {extra:.1%} of training more than one '
+    f'(at most {_MAX_LABEL_SHARE:.0%}){verdict}'
+  )
   if _IMAGES_PER_SECOND.value:
     print(f'\ncores of the hosts for {_IMAGES_PER_SECOND.value:g} images/s:')
     for name in ('training', 'training, RandAugment(2, 15)'):

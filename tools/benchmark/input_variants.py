@@ -11,7 +11,14 @@ import tensorflow_datasets as tfds
 from official.vision.dataloaders import classification_input
 from official.vision.ops import augment as model_garden_augment
 
-from official_coatnet.data import augment, config, pipeline, records, schema
+from official_coatnet.data import (
+  augment,
+  config,
+  labels,
+  pipeline,
+  records,
+  schema,
+)
 
 IMAGE_SIZE = 224
 NUM_CLASSES = 1000
@@ -33,39 +40,9 @@ def photograph(number: int) -> bytes:
       size=(cells, cells, 1)
     )
     layer = tf.image.resize(noise, [_HEIGHT, _WIDTH], method='bicubic')
-    image += layer.numpy() * 50 / cells**0.55
+    image += layer.numpy() * 50 / cells**0.36
   pixels = tf.cast(tf.clip_by_value(image, 0, 255), tf.uint8)
   return tf.io.encode_jpeg(pixels, quality=95).numpy()
-
-
-class Photographs(tfds.core.GeneratorBasedBuilder):
-  """The images of the benchmark as a TFDS data set."""
-
-  VERSION = tfds.core.Version('1.0.0')
-
-  def __init__(self, *, encoded: list[bytes], **kwargs):
-    self._encoded = encoded
-    super().__init__(**kwargs)
-
-  def _info(self):
-    return tfds.core.DatasetInfo(
-      builder=self,
-      features=tfds.features.FeaturesDict(
-        {
-          'image': tfds.features.Image(encoding_format='jpeg'),
-          'label': tfds.features.ClassLabel(num_classes=NUM_CLASSES),
-        }
-      ),
-      supervised_keys=('image', 'label'),
-    )
-
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'train': self._generate_examples()}
-
-  def _generate_examples(self):
-    for number, encoded in enumerate(self._encoded):
-      yield number, {'image': io.BytesIO(encoded), 'label': number}
 
 
 def make_variants(
@@ -83,7 +60,7 @@ def make_variants(
   several = f'{folder}/several'
   _write(one, encoded, schema_name='imagenet')
   _write(several, encoded, schema_name='multilabel')
-  Photographs(encoded=encoded, data_dir=f'{folder}/tfds').download_and_prepare()
+  _write_tfds(f'{folder}/tfds', encoded)
   pixels = tf.stack([_bare(each) for each in encoded[:16]])
   pixels = tf.data.Dataset.from_tensor_slices(tf.cast(pixels, tf.uint8))
   ours = augment.RandAugment(2, 15)
@@ -95,12 +72,13 @@ def make_variants(
     ),
     'training': _ours(data_dir=one),
     'Model Garden parser': _model_garden(f'{one}/train-00000-of-00001'),
-    'training, one label': _ours(data_dir=one),
-    'training, several labels': _ours(
-      data_dir=several,
-      schema='multilabel',
-      max_labels=8,
-      confidence_threshold=0.25,
+    'one label': _batched(
+      tf.data.TFRecordDataset(f'{one}/train-00000-of-00001').repeat(),
+      functools.partial(_labels, schema_name='imagenet'),
+    ),
+    'several labels': _batched(
+      tf.data.TFRecordDataset(f'{several}/train-00000-of-00001').repeat(),
+      functools.partial(_labels, schema_name='multilabel'),
     ),
     'TFDS': _ours(
       source='tfds', tfds_name='photographs', data_dir=f'{folder}/tfds'
@@ -157,6 +135,42 @@ def _write(folder: str, encoded: list[bytes], *, schema_name: str) -> None:
   )
 
 
+def _write_tfds(folder: str, encoded: list[bytes]) -> None:
+  """Writes one file as TFDS does when it prepares a data set."""
+  features = tfds.features.FeaturesDict(
+    {
+      'image': tfds.features.Image(encoding_format='jpeg'),
+      'label': tfds.features.ClassLabel(num_classes=NUM_CLASSES),
+    }
+  )
+  data_dir = f'{folder}/photographs/1.0.0'
+  tf.io.gfile.makedirs(data_dir)
+  path = f'{data_dir}/photographs-train.tfrecord-00000-of-00001'
+  with tf.io.TFRecordWriter(path) as writer:
+    for number, image in enumerate(encoded):
+      example = {'image': io.BytesIO(image), 'label': number}
+      writer.write(features.serialize_example(example))
+  tfds.folder_dataset.write_metadata(
+    data_dir=data_dir,
+    features=features,
+    check_data=False,
+    split_infos=[
+      tfds.core.SplitInfo(
+        name='train',
+        shard_lengths=[len(encoded)],
+        num_bytes=sum(map(len, encoded)),
+        filename_template=tfds.core.ShardedFileTemplate(
+          dataset_name='photographs',
+          data_dir=data_dir,
+          split='train',
+          filetype_suffix='tfrecord',
+        ),
+      )
+    ],
+    supervised_keys=('image', 'label'),
+  )
+
+
 def _ours(**settings) -> tf.data.Dataset:
   """The batches of the package's own training path, on one thread."""
   data_config = config.DataConfig(
@@ -170,6 +184,21 @@ def _ours(**settings) -> tf.data.Dataset:
   )
   return _on_one_thread(
     pipeline.make_dataset(data_config, seed=0, is_training=True)
+  )
+
+
+def _labels(record: tf.Tensor, *, schema_name: str) -> tf.Tensor:
+  """The labels of a record, checked, without its image."""
+  keys = schema.get_schema(schema_name)
+  return labels.clean_labels(
+    schema.parse(record, schema=schema_name),
+    file=tf.constant('file'),
+    record=tf.constant(0, tf.int64),
+    num_classes=NUM_CLASSES,
+    label_offset=keys.label_offset,
+    max_labels=1 if keys.single_label else 8,
+    single_label=keys.single_label,
+    confidence_threshold=None if keys.single_label else 0.25,
   )
 
 

@@ -51,6 +51,15 @@ class Comparison:
       for ours, theirs in zip(self.seconds[name], self.seconds[to])
     )
 
+  def extra(self, name: str, *, over: str, share_of: str) -> float:
+    """What `name` takes longer than `over`, as a share of a third's time."""
+    return statistics.median(
+      (more - less) / whole
+      for more, less, whole in zip(
+        self.seconds[name], self.seconds[over], self.seconds[share_of]
+      )
+    )
+
 
 def compare(
   variants: Mapping[str, Callable[[], int]],

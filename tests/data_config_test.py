@@ -85,12 +85,13 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     colors = set()
     for fill in augment.FILLS:
       randaugment = make(
-        randaugment=(4, 2), randaugment_exclude=others, randaugment_fill=fill
+        randaugment=(4, 0.2), randaugment_exclude=others, randaugment_fill=fill
       ).make_randaugment()
       for seed in range(4):
-        colors |= {(fill, value) for value in np.unique(
-          randaugment(image, seed=[0, seed])
-        )}
+        colors |= {
+          (fill, value)
+          for value in np.unique(randaugment(image, seed=[0, seed]))
+        }
     self.assertEqual(colors, {('reflect', 10), ('grey', 10), ('grey', 128)})
 
   def test_replaced_fields_are_checked(self):

@@ -50,9 +50,9 @@ class RandAugment:
   *   Beside the n operations there is "none" in each layer, all with
       probability 1 / (n + 1).
 
-  In two things Model Garden differs from the code that Google's papers of those
-  years were run with, which is public twice: autoaugment.py in tensorflow/tpu,
-  models/official/efficientnet, and in google/automl, efficientnetv2. There,
+  In two things Model Garden differs from the code that Google published with
+  papers of those years, autoaugment.py in tensorflow/tpu
+  (models/official/efficientnet) and in google/automl (efficientnetv2). There,
   what rotate, shear and translate bring in from beyond the image is grey 128: a
   fourth channel tells it apart (`wrap`, `unwrap`). Model Garden fills by
   reflection, which makes that channel useless: `fill='grey'` brings the grey

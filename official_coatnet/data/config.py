@@ -39,8 +39,8 @@ class DataConfig:
     randaugment: (layers, magnitude) of RandAugment, or None.
     randaugment_exclude: RandAugment operations not to use.
     randaugment_fill: what turns, shears and shifts bring in from beyond the
-      image: 'reflect' as Model Garden does, or 'grey' as the code did that
-      Google's papers were run with.
+      image: 'reflect' as Model Garden does, or 'grey' as Google's earlier
+      TPU code does.
     mixup_alpha: parameter of mixup's Beta distribution, or None.
     shuffle_buffer: records shuffled together; twice as many are in memory.
     num_examples: examples in the split. None for what the manifest says.

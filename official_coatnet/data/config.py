@@ -38,6 +38,9 @@ class DataConfig:
     random_flip: whether training mirrors images at random.
     randaugment: (layers, magnitude) of RandAugment, or None.
     randaugment_exclude: RandAugment operations not to use.
+    randaugment_fill: what turns, shears and shifts bring in from beyond the
+      image: 'reflect' as Model Garden does, or 'grey' as Google's earlier
+      TPU code does.
     mixup_alpha: parameter of mixup's Beta distribution, or None.
     shuffle_buffer: records shuffled together; twice as many are in memory.
     num_examples: examples in the split. None for what the manifest says.
@@ -65,6 +68,7 @@ class DataConfig:
   random_flip: bool = True
   randaugment: Sequence[float] | None = None
   randaugment_exclude: Sequence[str] = ()
+  randaugment_fill: str = 'reflect'
   mixup_alpha: float | None = None
   shuffle_buffer: int = 8192
   num_examples: int | None = None
@@ -163,6 +167,13 @@ class DataConfig:
       'must lie in (0, 1]',
       'use 0.875, or center_crop = False for the whole image',
     )
+    _require(
+      self.randaugment_fill in augment.FILLS,
+      'randaugment_fill',
+      self.randaugment_fill,
+      f'must be one of {list(augment.FILLS)}',
+      "use 'reflect' for Model Garden's way",
+    )
     if self.randaugment is not None:
       _require(
         _is_pair(self.randaugment),
@@ -199,7 +210,10 @@ class DataConfig:
       return None
     num_layers, magnitude = self.randaugment
     return augment.RandAugment(
-      int(num_layers), magnitude, exclude_ops=self.randaugment_exclude
+      int(num_layers),
+      magnitude,
+      exclude_ops=self.randaugment_exclude,
+      fill=self.randaugment_fill,
     )
 
 

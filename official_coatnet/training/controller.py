@@ -12,6 +12,7 @@ from official_coatnet.data import checks, pipeline
 from official_coatnet.modeling import complexity, network
 from official_coatnet.training import (
   checkpoints,
+  cluster,
   distribution,
   orbit_overrides,
   preflight,
@@ -62,6 +63,7 @@ def run(
 
   Raises:
     ValueError: If something stands in the way of the run.
+    cluster.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
@@ -82,11 +84,15 @@ def run(
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
+  is_chief = cluster.is_chief(strategy)
   tf.io.gfile.makedirs(model_dir)
-  if mode in ('train', 'train_and_eval'):
+  if is_chief and mode in ('train', 'train_and_eval'):
     preflight.write_experiment(experiment, model_dir)
     _write_labels(experiment, model_dir)
-  on_start()
+  if is_chief:
+    on_start()
+  else:
+    on_first_loop = lambda: None
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
@@ -97,7 +103,7 @@ def run(
     'model_dir': model_dir,
     'strategy': strategy,
   }
-  with orbit_overrides.speaks_once():
+  with orbit_overrides.speaks_once(), cluster.lost_workers(strategy):
     if mode in ('train', 'train_and_eval'):
       return _train(experiment, model, on_first_loop=on_first_loop, **settings)
     return _evaluate(experiment, model, **settings)
@@ -145,8 +151,17 @@ def _train(
   checkpoints.check_resumable(
     model, model_dir, has_averages=trainer.average is not None
   )
-  manager = _checkpoint_manager(experiment, trainer, plan, model_dir)
-  reporter, metrics_file = _make_reporter(plan, trainer, model_dir)
+  manager = _checkpoint_manager(
+    experiment, trainer, plan=plan, model_dir=model_dir, strategy=strategy
+  )
+  writes = cluster.is_chief(strategy)
+  metrics_file = reporting.MetricsFile(model_dir, writes=writes)
+  reporter = reporting.Reporter(
+    plan=plan,
+    clock=trainer.clock,
+    global_step=trainer.optimizer.iterations,
+    metrics_file=metrics_file,
+  )
   controller = orbit_overrides.Controller(
     global_step=trainer.optimizer.iterations,
     trainer=trainer,
@@ -154,12 +169,13 @@ def _train(
     strategy=strategy,
     steps_per_loop=plan.steps_per_loop,
     checkpoint_manager=manager,
-    summary_dir=os.path.join(model_dir, 'train'),
-    eval_summary_dir=os.path.join(model_dir, 'eval'),
+    summary_dir=os.path.join(model_dir, 'train') if writes else None,
+    eval_summary_dir=os.path.join(model_dir, 'eval') if writes else None,
     train_actions=[reporter.after_training_loop, _once(on_first_loop)],
     eval_actions=[reporter.after_evaluation],
   )
   step = int(trainer.optimizer.iterations.numpy())
+  cluster.check_same_step(strategy, step, model_dir=model_dir)
   metrics_file.rewind(step, evaluates=step >= plan.total_steps)
   if step:
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
@@ -182,17 +198,18 @@ def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
       experiment, model, plan=plan, strategy=strategy, average=None
     )
     global_step = orbit.utils.create_global_step()
+  writes = cluster.is_chief(strategy)
   reporter = reporting.Reporter(
     plan=plan,
     clock=clock_lib.Clock(num_cores=1, batch_size=plan.batch_size),
     global_step=global_step,
-    metrics_file=reporting.MetricsFile(model_dir),
+    metrics_file=reporting.MetricsFile(model_dir, writes=writes),
   )
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
     strategy=strategy,
-    eval_summary_dir=os.path.join(model_dir, 'eval'),
+    eval_summary_dir=os.path.join(model_dir, 'eval') if writes else None,
     eval_actions=[reporter.after_evaluation],
   )
   paths = [model_dir]
@@ -243,7 +260,7 @@ def _distribute(experiment, strategy, *, is_training, start_step=0):
   return strategy.distribute_datasets_from_function(make)
 
 
-def _checkpoint_manager(experiment, trainer, plan, model_dir):
+def _checkpoint_manager(experiment, trainer, *, plan, model_dir, strategy):
   averages = trainer.average.averages if trainer.average else {}
   checkpoint = checkpoints.make_checkpoint(
     trainer.model,
@@ -263,7 +280,10 @@ def _checkpoint_manager(experiment, trainer, plan, model_dir):
     if trainer.average:
       trainer.average.reset()
 
-  return tf.train.CheckpointManager(
+  manager = tf.train.CheckpointManager
+  if not cluster.is_chief(strategy):
+    manager = cluster.FollowerCheckpointManager
+  return manager(
     checkpoint,
     directory=model_dir,
     max_to_keep=experiment.run.max_to_keep,
@@ -272,17 +292,6 @@ def _checkpoint_manager(experiment, trainer, plan, model_dir):
     checkpoint_name=checkpoints.CHECKPOINT_NAME,
     init_fn=initialize,
   )
-
-
-def _make_reporter(plan, trainer, model_dir):
-  metrics_file = reporting.MetricsFile(model_dir)
-  reporter = reporting.Reporter(
-    plan=plan,
-    clock=trainer.clock,
-    global_step=trainer.optimizer.iterations,
-    metrics_file=metrics_file,
-  )
-  return reporter, metrics_file
 
 
 def _once(function: Callable[[], None]) -> Callable[[dict], None]:

@@ -10,6 +10,7 @@ several machines. --dry_run takes the same configuration through two training
 steps, an evaluation and an export on synthetic images, without data.
 """
 
+import logging as python_logging
 import os
 import sys
 import tempfile
@@ -48,8 +49,8 @@ _TPU = flags.DEFINE_string(
   'tpu',
   None,
   "Name of a Cloud TPU, its address (grpc://host:8470) or 'local'. Without it "
-  'the run uses the GPUs of this machine, or its processor; with TF_CONFIG those '
-  'of several machines.',
+  'the run uses the GPUs of this machine, or its processor; with TF_CONFIG '
+  'those of several machines.',
 )
 _TPU_ZONE = flags.DEFINE_string(
   'tpu_zone', None, 'Zone of --tpu; that of this machine if not given.'
@@ -76,6 +77,8 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   logging.set_verbosity(logging.INFO)
+  # Between several machines it tells of each sum over them, twice.
+  python_logging.getLogger('tensorflow').setLevel('WARNING')
   try:
     experiment = gin_config.load(
       _GIN_FILE.value or [], _GIN_BINDINGS.value, root=_ROOT
@@ -136,11 +139,17 @@ def _look_at_tpu() -> tuple[dict, list[str]]:
 
 
 def _make_strategy():
+  machines = cluster.read_cluster()
+  if machines is not None and _MODE.value == 'continuous_eval':
+    raise ValueError(
+      '--mode is continuous_eval and TF_CONFIG is set: the workers might see '
+      'different checkpoints. Unset TF_CONFIG, and evaluate on one machine.'
+    )
   return distribution.make_strategy(
     _TPU.value,
     zone=_TPU_ZONE.value,
     project=_GCP_PROJECT.value,
-    cluster=cluster.read_cluster(),
+    cluster=machines,
   )
 
 

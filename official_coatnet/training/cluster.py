@@ -183,8 +183,12 @@ def check_same_step(strategy: tf.distribute.Strategy, step: int, *, model_dir):
   if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
     return
 
-  steps = strategy.run(lambda: tf.constant(step, tf.int64))
-  total = int(strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None))
+  @tf.function
+  def sum_over_replicas():
+    steps = strategy.run(lambda: tf.constant(step, tf.int64))
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None)
+
+  total = int(sum_over_replicas())
   if total != step * strategy.num_replicas_in_sync:
     raise ValueError(
       f'This worker found a checkpoint of step {step} in {model_dir!r}, others '
@@ -211,7 +215,7 @@ def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
       raise
     first = str(e.message).strip().splitlines()[0]
     raise WorkerLostError(
-      f'A worker has gone ({type(e).__name__}: {first}). Start the same command '
-      'again, on every machine of the run: it goes on from the latest '
+      f'A worker has gone ({type(e).__name__}: {first}). Start the same '
+      'command again, on every machine of the run: it goes on from the latest '
       'checkpoint.'
     ) from e

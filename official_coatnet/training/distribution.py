@@ -104,7 +104,11 @@ def describe(strategy: tf.distribute.Strategy) -> str:
   """Returns a line such as '2 x CPU (MirroredStrategy)'."""
   devices = strategy.extended.worker_devices
   kind = tf.DeviceSpec.from_string(devices[0]).device_type
-  return f'{strategy.num_replicas_in_sync} x {kind} ({type(strategy).__name__})'
+  name = type(strategy).__name__
+  if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    # Its class has another name than it is known by.
+    name = 'MultiWorkerMirroredStrategy'
+  return f'{strategy.num_replicas_in_sync} x {kind} ({name})'
 
 
 def num_hosts(strategy: tf.distribute.Strategy) -> int:

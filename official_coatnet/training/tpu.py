@@ -1,4 +1,4 @@
-"""A Cloud TPU before a run connects to it: is it there, ready, and the right one?
+"""A Cloud TPU before a run connects to it: is it there, and is it ready?
 
 To connect to a TPU that is not ready, or that runs another TensorFlow, can hang
 for many minutes. What is asked here takes seconds and ends with an answer.

@@ -5,11 +5,13 @@ each step, evaluation and checkpoint, because values are summed over all; one,
 the chief, writes the files.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 
@@ -164,8 +166,9 @@ class FollowerCheckpointManager(tf.train.CheckpointManager):
 
   def __init__(self, checkpoint, directory, max_to_keep, **kwargs):
     """As of tf.train.CheckpointManager; `directory` is that of the chief."""
-    self._temporary = tempfile.TemporaryDirectory(prefix='coatnet_worker_')
-    super().__init__(checkpoint, self._temporary.name, 1, **kwargs)
+    temporary = tempfile.mkdtemp(prefix='coatnet_worker_')
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    super().__init__(checkpoint, temporary, 1, **kwargs)
     self._shared = directory
     del max_to_keep
 
@@ -213,9 +216,17 @@ def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
       (tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.TPUStrategy),
     ):
       raise
-    first = str(e.message).strip().splitlines()[0]
+    gist = _gist(str(e.message))
     raise WorkerLostError(
-      f'A worker has gone ({type(e).__name__}: {first}). Start the same '
-      'command again, on every machine of the run: it goes on from the latest '
+      f'A worker has gone ({type(e).__name__}: {gist}). Start the same command '
+      'again, on every machine of the run: it goes on from the latest '
       'checkpoint.'
     ) from e
+
+
+def _gist(message: str) -> str:
+  """Returns the line that says something of TensorFlow's many."""
+  lines = [line.strip() for line in message.splitlines() if line.strip()]
+  empty = ('Graph execution error', 'Detected at', 'File "', '(0)', '(1)')
+  told = [line for line in lines if not line.startswith(empty)]
+  return (told or lines or ['no message'])[0][:300]

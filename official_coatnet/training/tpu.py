@@ -318,10 +318,11 @@ def not_found(
       f'{project or "of this machine"}, zone: {zone or "of this machine"})'
     )
   answer, advice = _explain(tpu, error, zone=zone, project=project)
+  if tpu != LOCAL:
+    advice += ' On a single TPU VM use --tpu=local.'
   return (
     f'TPU not found. Looked for {looked}; the answer was: {answer}. {advice} '
-    'On a single TPU VM use --tpu=local. Without --tpu the run uses this '
-    'machine.'
+    'Without --tpu the run uses this machine.'
   )
 
 
@@ -345,7 +346,14 @@ def _explain(tpu, error, *, zone, project) -> tuple[str, str]:
       'Check that the Cloud TPU API is enabled in the project and that the '
       'account has the role roles/tpu.viewer.'
     )
-  words = f'{type(error).__name__}: {error}'
+  # TensorFlow adds pages of what it has registered.
+  first_line = next(iter(str(error).splitlines()), '')
+  words = f'{type(error).__name__}: {first_line}'
+  if tpu == LOCAL:
+    return words, (
+      'Check that this is a TPU VM, that no other program holds its chips, and '
+      "that TensorFlow is the TPU VM's own build."
+    )
   if isinstance(error, TimeoutError):
     words = str(error) or 'no answer in time'
   if isinstance(error, urllib.error.URLError) and not (zone and project):

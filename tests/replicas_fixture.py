@@ -7,7 +7,8 @@ leaves behind:
     python tests/replicas_fixture.py FOLDER NUM_REPLICAS BATCH_NORM...
 
 BATCH_NORM is 'synchronized', 'local' (each replica its own statistics) or
-'groups=N': one device that normalises N parts of its batch each for itself. Each
+'groups=N': one device that normalises N parts of its batch, each for itself. A
+run
 leaves FOLDER/NUM_REPLICAS-BATCH_NORM.npz.
 """
 

@@ -25,7 +25,7 @@ from official_coatnet.data import manifest as manifest_lib
 from official_coatnet.data.build import corpus
 
 # Scenes of each list.
-NUM_SCENES = {'train': 4096, 'validation': 512}
+NUM_SCENES = {'train': 8192, 'validation': 512}
 LABELLED_A_CLASS = 10
 NUM_HELD_OUT = 247
 SCENE_SIZE = 64

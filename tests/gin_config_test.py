@@ -256,6 +256,9 @@ class GinFilesTest(parameterized.TestCase):
     )
     self.assertEqual(before.train_data.confidence_threshold, 0.5)
     self.assertGreater(before.train_data.max_labels, 1)
+    # Nor the last layer, although both have ten classes.
+    self.assertEqual(before.model.num_classes, after.model.num_classes)
+    self.assertFalse(after.run.init_last_layer)
     self.assertEqual((before.model.head_bias, after.model.head_bias), (-1.5, 0))
     self.assertEqual(
       (before.model.image_size, after.model.image_size), (48, 64)

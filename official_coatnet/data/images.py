@@ -22,6 +22,89 @@ def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
   return int(height), int(width)
 
 
+def count_pixels(encoded: tf.Tensor) -> tf.Tensor:
+  """Reads from its header how many pixels an image has, without decoding it.
+
+  Args:
+    encoded: scalar string tensor, the image file.
+
+  Returns:
+    Height x width, a scalar int64 tensor; 0 for an unknown format.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when the graph runs, if it is a JPEG whose
+      header cannot be read.
+  """
+
+  def of_jpeg() -> tf.Tensor:
+    shape = tf.io.extract_jpeg_shape(encoded, output_type=tf.int32)
+    return tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+
+  def of_other() -> tf.Tensor:
+    # Zeros behind it, for what is shorter than a header.
+    header = tf.strings.substr(
+      tf.strings.join([tf.strings.substr(encoded, 0, 32), b'\0' * 32]), 0, 32
+    )
+    is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
+    is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
+    is_bmp = tf.equal(tf.strings.substr(header, 0, 2), b'BM')
+    sides = tf.where(
+      is_png,
+      _integers(header, at=16, dtype=tf.int32, little_endian=False),
+      tf.where(
+        is_gif,
+        _integers(header, at=6, dtype=tf.uint16),
+        tf.where(is_bmp, _integers(header, at=18, dtype=tf.int32), [0, 0]),
+      ),
+    )
+    # The height of a BMP is negative where its top row comes first.
+    return tf.reduce_prod(tf.abs(sides))
+
+  return tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_other)
+
+
+def _integers(
+  header: tf.Tensor, *, at: int, dtype: tf.DType, little_endian: bool = True
+) -> tf.Tensor:
+  """Reads two integers in a row from bytes; returns int64 [2]."""
+  pair = tf.strings.substr(header, at, 2 * dtype.size)
+  return tf.cast(
+    tf.io.decode_raw(pair, dtype, little_endian=little_endian), tf.int64
+  )
+
+
+def looks_whole(encoded: tf.Tensor) -> tf.Tensor:
+  """Whether an image begins and ends as JPEG, PNG or GIF demand.
+
+  Args:
+    encoded: scalar string tensor, the image file.
+
+  Returns:
+    A scalar bool tensor. A BMP has no end that could be told: False.
+  """
+
+  def check() -> tf.Tensor:
+    head = tf.strings.substr(encoded, 0, 4)
+    tail = tf.strings.substr(encoded, -8, 8)
+    is_jpeg = tf.logical_and(
+      tf.equal(tf.strings.substr(head, 0, 3), b'\xff\xd8\xff'),
+      tf.equal(tf.strings.substr(tail, 6, 2), b'\xff\xd9'),
+    )
+    is_png = tf.logical_and(
+      tf.equal(head, b'\x89PNG'), tf.equal(tail, b'IEND\xaeB`\x82')
+    )
+    is_gif = tf.logical_and(
+      tf.equal(head, b'GIF8'), tf.equal(tf.strings.substr(tail, 7, 1), b';')
+    )
+    return is_jpeg | is_png | is_gif
+
+  return tf.cond(
+    tf.strings.length(encoded, unit='BYTE') < 32,
+    lambda: tf.constant(False),
+    check,
+  )
+
+
 def decode_and_crop_train(
   encoded: tf.Tensor,
   *,

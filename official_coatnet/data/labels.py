@@ -1,5 +1,6 @@
 """From labels as stored to the padded class ids that the device expects."""
 
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -32,6 +33,22 @@ def require(
     return tf.constant(False)
 
   return tf.cond(condition, lambda: tf.constant(True), fail)
+
+
+def sentence(error: tf.errors.OpError) -> str | None:
+  """Returns the sentence with which `require` stopped a run.
+
+  Args:
+    error: what a graph or a data set raised.
+
+  Returns:
+    The sentence without TensorFlow's words around it, or None if the error is
+    of another origin.
+  """
+  found = re.search(
+    r'assertion failed: \[(.*?)\]\s*(?:\[\[|\[Op|$)', error.message, re.DOTALL
+  )
+  return found and found.group(1)
 
 
 def clean_labels(

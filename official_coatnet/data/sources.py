@@ -40,6 +40,8 @@ class Source:
       float32 [m].
     label_offset: what to add to a stored label to get a class.
     single_label: whether each record has exactly one label.
+    on_disk: whether the files are TFRecords that may be damaged or cut off, and
+      not made up: see `shards`.
   """
 
   files: tuple[str, ...]
@@ -49,6 +51,7 @@ class Source:
   parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
   label_offset: int
   single_label: bool
+  on_disk: bool = False
 
   @property
   def num_examples(self) -> int | None:
@@ -90,6 +93,7 @@ def tfrecord_source(
     parse=lambda record: schema_lib.parse(record, schema=schema),
     label_offset=keys.label_offset if label_offset is None else label_offset,
     single_label=keys.single_label,
+    on_disk=True,
   )
 
 
@@ -213,6 +217,7 @@ def tfds_source(
     single_label=isinstance(
       builder.info.features[label_key], tfds.features.ClassLabel
     ),
+    on_disk=True,
   )
 
 

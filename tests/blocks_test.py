@@ -1,4 +1,4 @@
-"""Tests of blocks and stems: against the reference, and what they refuse."""
+"""Tests of blocks: each against the reference, and what it refuses."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import blocks, stems
+from official_coatnet.modeling import blocks
 from tests import reference, weights
 
 # Keras rounds 1 - momentum to float32 whatever the dtype; of 0.75 it need not.
@@ -61,22 +61,6 @@ class BlocksTest(parameterized.TestCase, tf.test.TestCase):
     if dtype == 'float32':
       bound = 1e-5 * np.max(np.abs(expected))
     self.assertLessEqual(error, bound)
-
-  @parameterized.parameters(
-    *itertools.product(DTYPES, NORMS, [2], [(3, 33, 47, 3)]),
-    ('float64', 'batch_norm', 1, (3, 32, 20, 3)),
-    ('float64', 'batch_norm', 3, (3, 32, 20, 3)),
-  )
-  def test_stem_is_the_reference(self, dtype, norm, count, shape):
-    block = stems.Stem(
-      8, blocks=count, norm=NORMS[norm], name='s0', dtype=dtype
-    )
-    self.check(
-      block,
-      lambda ref, x: ref.stem(x, blocks=count),
-      norm=norm if count > 1 else 'layer_norm',
-      shape=shape,
-    )
 
   @parameterized.parameters(
     *itertools.product(
@@ -166,15 +150,11 @@ class BlocksTest(parameterized.TestCase, tf.test.TestCase):
   def test_no_convolution_before_batch_norm_has_a_bias(self):
     for norm in ('batch_norm', 'layer_norm'):
       block = blocks.MBConvBlock(8, norm=NORMS[norm], name='block')
-      stem = stems.Stem(8, norm=NORMS[norm], name='s0')
       block(images())
-      stem(images())
-      names = {*weights.by_name(block), *weights.by_name(stem)}
-      for conv in ('block/expand_conv', 'block/depthwise_conv', 's0/conv0'):
+      names = weights.by_name(block)
+      for conv in ('block/expand_conv', 'block/depthwise_conv'):
         self.assertEqual(f'{conv}/bias' in names, norm == 'layer_norm')
-      self.assertContainsSubset(
-        ['block/project_conv/bias', 's0/conv1/bias'], names
-      )
+      self.assertIn('block/project_conv/bias', names)
 
   def test_stochastic_depth_drops_each_residual_branch_alone(self):
     x = images((64, 4, 4, 8))
@@ -229,33 +209,7 @@ class BlocksTest(parameterized.TestCase, tf.test.TestCase):
     ):
       blocks.MBConvBlock(8, downsample='pool')
 
-  def test_stem_needs_a_block(self):
-    with self.assertRaisesRegex(ValueError, '`blocks` of the stem is 0'):
-      stems.Stem(8, blocks=0)
-
-  # Sides that 16 divides, and sides of which the padding is even and odd.
-  @parameterized.product(
-    dtype=DTYPES, shape=[(3, 32, 48, 3), (3, 30, 47, 3), (3, 16, 17, 3)]
-  )
-  def test_patches_are_the_reference(self, dtype, shape):
-    self.check(
-      stems.PatchStem(8, name='s0', dtype=dtype),
-      lambda ref, x: ref.conv(x, 's0/conv', stride=16),
-      norm='layer_norm',
-      shape=shape,
-    )
-
-  def test_a_patch_is_seen_by_its_own_place_alone(self):
-    stem = stems.PatchStem(8)
-    x = images((1, 32, 48, 3))
-    before = stem(x).numpy()
-    x[:, 16:, 16:32] += 1.0
-    changed = np.any(stem(x).numpy() != before, axis=-1)[0]
-    self.assertAllEqual(changed, [[False] * 3, [False, True, False]])
-
   @parameterized.parameters(
-    stems.PatchStem(8, patch_size=4, kernel_stddev=0.1),
-    stems.Stem(8, blocks=3, norm={'kind': 'layer_norm'}, kernel_stddev=0.1),
     blocks.MBConvBlock(
       8,
       stride=2,

@@ -84,6 +84,21 @@ class CheckpointsTest(tf.test.TestCase):
     for a, b in zip(before, other.get_weights()):
       self.assertAllEqual(a, b)
 
+  def test_resumes_only_what_is_its_own(self):
+    model = _model()
+    folder = self._save(model)
+    checkpoints.check_resumable(model, folder, has_averages=False)
+    empty = self.create_tempdir().full_path
+    checkpoints.check_resumable(model, empty, has_averages=True)
+    with self.assertRaisesRegex(ValueError, '(?s)cannot resume.*logits/kernel'):
+      checkpoints.check_resumable(
+        _model(num_classes=9), folder, has_averages=False
+      )
+    with self.assertRaisesRegex(ValueError, '`ema_decay` is set, but the ch'):
+      checkpoints.check_resumable(model, folder, has_averages=True)
+    averaged = self._save(model, averages=self._averages(model, 1.0))
+    checkpoints.check_resumable(model, averaged, has_averages=True)
+
   def test_no_checkpoint(self):
     with self.assertRaisesRegex(ValueError, 'neither a folder'):
       checkpoints.find_checkpoint('/no/such/folder')

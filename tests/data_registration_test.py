@@ -2,9 +2,9 @@
 
 import dataclasses
 
+import gin
 from absl.testing import absltest
 
-import gin
 from official_coatnet.data import config, registration
 
 

@@ -1,8 +1,8 @@
 """Tests of the registration modules of all floors."""
 
+import gin
 from absl.testing import absltest
 
-import gin
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import registration

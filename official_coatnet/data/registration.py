@@ -1,6 +1,7 @@
 """Names of the data floor in gin files."""
 
 import gin
+
 from official_coatnet.data import config
 
 

@@ -1,6 +1,7 @@
 """Names of the modeling floor in gin files."""
 
 import gin
+
 from official_coatnet.modeling import config
 
 

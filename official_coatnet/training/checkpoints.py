@@ -162,6 +162,44 @@ def load_weights(
   return stored.prefix
 
 
+def check_resumable(
+  model: tf.keras.Model, model_dir: str, *, has_averages: bool
+):
+  """Checks that the latest checkpoint of a folder is of this run.
+
+  TensorFlow restores what has the same name and shape, and leaves the rest at
+  its random start without a word.
+
+  Args:
+    model: The network that is to be trained on.
+    model_dir: Where the run's checkpoints are; there may be none yet.
+    has_averages: Whether the run averages its weights.
+
+  Raises:
+    ValueError: If weights or averages are missing or of another shape.
+  """
+  if tf.train.latest_checkpoint(model_dir) is None:
+    return
+  stored = StoredWeights(model_dir, weights='raw')
+  problems = _mismatches(named_weights(model), stored.shapes)
+  if problems:
+    raise ValueError(
+      f'The run cannot resume from {stored.prefix!r}, which is of another '
+      f'network: {shorten(problems)}\nGive another --model_dir, or the '
+      'configuration of that run (config.gin beside it).'
+    )
+  if has_averages:
+    try:
+      StoredWeights(model_dir, weights='ema')
+    except ValueError as e:
+      raise ValueError(
+        f'The run cannot resume from {stored.prefix!r}: `ema_decay` is set, '
+        'but the checkpoint holds no average. Set it to None, as it was, or '
+        'give another --model_dir and start from this one by '
+        'RunConfig.init_checkpoint.'
+      ) from e
+
+
 def shorten(problems: list[str], *, shown: int = 10) -> str:
   """Returns the first problems a line each, and how many more there are."""
   lines = [f'\n  {problem}' for problem in problems[:shown]]

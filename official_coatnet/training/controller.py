@@ -1,9 +1,8 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import orbit
 import tensorflow as tf
@@ -15,6 +14,7 @@ from official_coatnet.training import (
   checkpoints,
   distribution,
   inputs,
+  orbit_overrides,
   preflight,
   reporting,
   transfer,
@@ -33,19 +33,6 @@ MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')
 # How long continuous evaluation waits for the next checkpoint, in seconds.
 CONTINUOUS_EVAL_TIMEOUT = 4 * 3600
 LABELS_FILE = 'labels.txt'
-
-
-class Controller(orbit.Controller):
-  """orbit's controller, but for a run that is resumed at its last step.
-
-  There orbit's `train_and_evaluate` saves a second time what it has restored,
-  and does not evaluate: a run killed in its last evaluation would end without.
-  """
-
-  def train_and_evaluate(self, train_steps, eval_steps=-1, eval_interval=None):
-    if self.global_step.numpy() >= train_steps:
-      return self.evaluate(eval_steps)
-    return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
 
 
 def run(
@@ -112,30 +99,10 @@ def run(
     'model_dir': model_dir,
     'strategy': strategy,
   }
-  with _orbit_speaks_once():
+  with orbit_overrides.speaks_once():
     if mode in ('train', 'train_and_eval'):
       return _train(experiment, model, on_first_loop=on_first_loop, **settings)
     return _evaluate(experiment, model, **settings)
-
-
-@contextlib.contextmanager
-def _orbit_speaks_once() -> Iterator[None]:
-  """Within this context orbit's messages go to the log alone.
-
-  orbit 2.15 logs each of its messages and prints it as well, and its reports of
-  loops and evaluations say what `reporting.Reporter` says shorter.
-  """
-
-  def log(message: str):
-    if 'output:' not in message:
-      logging.info('%s', message.strip())
-
-  original = orbit.controller._log
-  orbit.controller._log = log
-  try:
-    yield
-  finally:
-    orbit.controller._log = original
 
 
 def join_problems(problems: list[str]) -> str:
@@ -177,9 +144,12 @@ def _train(
       evaluator = _make_evaluator(
         experiment, model, plan=plan, strategy=strategy, average=trainer.average
       )
+  checkpoints.check_resumable(
+    model, model_dir, has_averages=trainer.average is not None
+  )
   manager = _checkpoint_manager(experiment, trainer, plan, model_dir)
   reporter, metrics_file = _make_reporter(plan, trainer, model_dir)
-  controller = Controller(
+  controller = orbit_overrides.Controller(
     global_step=trainer.optimizer.iterations,
     trainer=trainer,
     evaluator=evaluator,
@@ -226,7 +196,7 @@ def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
     global_step=global_step,
     metrics_file=reporting.MetricsFile(model_dir),
   )
-  controller = Controller(
+  controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
     strategy=strategy,

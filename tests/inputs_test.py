@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet.data import records, schema
-from official_coatnet.training import controller
+from official_coatnet.training import controller, inputs
 from tests import experiment_fixture as fixture
 
 _PNG = tf.io.encode_png(
@@ -42,81 +42,103 @@ class InputsTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
+    self.strategy = tf.distribute.OneDeviceStrategy('CPU:0')
 
-  def run_it(self, *, mode='train_and_eval', **fields):
+  def experiment(self, **fields):
     data = {
       'source': 'tfrecord',
       'data_dir': self.folder,
       'num_examples': None,
+      'parallel_calls': 1,
       **fields,
     }
-    experiment = fixture.make_experiment(
+    return fixture.make_experiment(
       train_data=data, eval_data=data, run={'train_steps': 6}
     )
+
+  def run_it(self, experiment, *, mode):
     return controller.run(
       experiment,
       mode=mode,
       model_dir=self.create_tempdir().full_path,
-      strategy=tf.distribute.OneDeviceStrategy('CPU:0'),
+      strategy=self.strategy,
     )
 
-  def test_damaged_record(self):
-    write(self.folder, split='train')
-    write(self.folder, split='validation')
-    path = os.path.join(self.folder, 'train-00001-of-00002')
-    with open(path, 'r+b') as file:
-      file.seek(os.path.getsize(path) - 50)  # The last record.
-      file.write(b'?')
-    with self.assertRaisesRegex(
-      ValueError,
-      rf'^The input stopped the run. {path}, record 11 cannot be read.*'
-      '`tools/tfrecords.py repair`',
+  def read(self, *, is_training, num_steps=6):
+    """Reads, as a run would, until something stops it."""
+    experiment = self.experiment()
+    with inputs.readable_errors(
+      experiment,
+      self.strategy,
+      step=(lambda: 0) if is_training else None,
+      num_steps=num_steps,
     ):
-      self.run_it()
+      batches = inputs.distribute(
+        experiment, self.strategy, is_training=is_training
+      )
+      for _, batch in zip(range(num_steps), batches):
+        del batch
 
-  def test_image_that_is_cut_off(self):
-    write(self.folder, split='train', bad=[14])
-    with self.assertRaisesRegex(
-      ValueError, 'train-00001-of-00002, record 2: the image, of .* bytes'
-    ):
-      self.run_it(mode='train')
-
-  def test_image_that_is_damaged_within(self):
+  def test_whole_run_with_an_image_that_is_damaged_within(self):
     """The decoder does not say which image it was: the batch is made again."""
     write(self.folder, split='train', bad=[5], image=_BROKEN)
     with self.assertRaisesRegex(
-      ValueError, 'train-00000-of-00002, record 5: the image, of .* bytes'
+      ValueError,
+      '^The input stopped the run. .*train-00000-of-00002, record 5: the image,'
+      ' of .* bytes, does not decode',
     ):
-      self.run_it(mode='train')
+      self.run_it(self.experiment(), mode='train')
+
+  def test_whole_run_with_images_left_out(self):
+    write(self.folder, split='train', bad=[3, 20])
+    write(self.folder, split='validation', bad=[0, 1, 2, 3, 23], image=_BROKEN)
+    experiment = self.experiment(on_error='skip', max_skipped=0.25)
+    results = self.run_it(experiment, mode='train_and_eval')
+    self.assertEqual(results['examples'], 19)
+    # The first batch has no image at all, which does not end the evaluation.
+    self.assertEqual(results['skipped_images'], 5)
+    self.assertTrue(np.isfinite(results['loss']))
+
+  def test_damaged_record(self):
+    write(self.folder, split='validation')
+    path = os.path.join(self.folder, 'validation-00001-of-00002')
+    with open(path, 'r+b') as file:
+      file.seek(os.path.getsize(path) - 50)  # In the last record.
+      file.write(b'?')
+    with self.assertRaisesRegex(
+      ValueError,
+      f'^The input stopped the run. {path}, record 11 cannot be read.*'
+      '`tools/tfrecords.py repair`',
+    ):
+      self.read(is_training=False)
 
   def test_image_of_the_evaluation(self):
-    write(self.folder, split='train')
     write(self.folder, split='validation', bad=[17], image=_BROKEN)
     with self.assertRaisesRegex(
       ValueError, 'validation-00001-of-00002, record 5: the image'
     ):
-      self.run_it()
+      self.read(is_training=False)
 
-  def test_images_left_out(self):
-    write(self.folder, split='train', bad=[3, 20])
-    write(self.folder, split='validation', bad=[0, 1, 2, 3, 23], image=_BROKEN)
-    skip = {'on_error': 'skip', 'max_skipped': 0.25}
-    results = self.run_it(**skip)
-    self.assertEqual(results['examples'], 19)
-    self.assertEqual(results['skipped_images'], 5)
-    self.assertTrue(np.isfinite(results['loss']))
+  def test_file_that_vanishes(self):
+    write(self.folder, split='train')
+    path = os.path.join(self.folder, 'train-00001-of-00002')
+    os.remove(path)
     with self.assertRaisesRegex(
-      ValueError,
-      '`eval_data`: 5 images do not decode.*max_skipped = 0.1 of 24.*validate',
+      ValueError, f'^The input stopped the run. {path} cannot be opened'
     ):
-      self.run_it(**{**skip, 'max_skipped': 0.1})
+      self.read(is_training=True)
 
-  def test_too_many_left_out_in_training(self):
-    write(self.folder, split='train', bad=[3, 20])
-    with self.assertRaisesRegex(
-      ValueError, '`train_data`: [12] images do not decode.*max_skipped = 0.03'
+  def test_other_errors_are_left_alone(self):
+    experiment = self.experiment()
+    for error in (
+      tf.errors.InvalidArgumentError(None, None, 'Shapes do not match.'),
+      tf.errors.NotFoundError(None, None, 'ckpt-7'),
     ):
-      self.run_it(mode='train', on_error='skip', max_skipped=0.03)
+      with self.assertRaises(type(error)):
+        with inputs.readable_errors(
+          experiment, self.strategy, step=None, num_steps=0
+        ):
+          raise error
 
 
 if __name__ == '__main__':

@@ -71,7 +71,7 @@ class ResumeTest(tf.test.TestCase):
       return list(dataset.take(14 - start_step).as_numpy_iterator())
 
     expected = batches(1)
-    for parallel_calls, start_step in ((4, 0), (16, 0), (16, 3), (4, 12)):
+    for parallel_calls, start_step in ((4, 0), (16, 7)):
       with self.subTest((parallel_calls, start_step)):
         others = batches(parallel_calls, start_step)
         for batch, other in zip(expected[start_step:], others, strict=True):

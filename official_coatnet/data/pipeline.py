@@ -103,7 +103,7 @@ def make_dataset(
     num_parallel_calls=None,
   )
   if is_training and config.on_error == 'skip':
-    dataset = dataset.map(decoding.fill, deterministic=config.deterministic)
+    dataset = dataset.map(decoding.fill)
   if is_training and config.data_service is not None:
     dataset = service.distribute(dataset, address=config.data_service)
   return dataset.prefetch(config.prefetch).with_options(_options(config))

@@ -72,7 +72,7 @@ def readable_errors(
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
   ) as error:
-    words = labels.sentence(error)
+    words = labels.sentence(error) or _missing_file(error)
     if words is None and _DECODER.search(error.message):
       words = _find_image(
         experiment, strategy, step=step and step(), num_steps=num_steps
@@ -80,6 +80,16 @@ def readable_errors(
     if words is None:
       raise
     raise ValueError(f'The input stopped the run. {words}') from error
+
+
+def _missing_file(error: tf.errors.OpError) -> str | None:
+  """Says which file of records is gone; None if it is another error."""
+  found = re.search(
+    r'(?:\}\} )?([^{}]+); No such file or directory', error.message
+  )
+  if found is None or 'Iterator' not in error.message:
+    return None
+  return f'{found.group(1).strip()} cannot be opened: it is there no more.'
 
 
 def _find_image(experiment, strategy, *, step, num_steps) -> str | None:

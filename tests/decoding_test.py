@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import decoding, images, labels
+from official_coatnet.data import decoding, images, labels, reports
 
 SHAPE = (8, 8, 3)
 
@@ -70,17 +70,27 @@ DAMAGED_WITHIN = {
 }
 
 
+def record(content=b''):
+  return {
+    'record': tf.constant(content),
+    'file': tf.constant('train-7'),
+    'position': tf.constant(31, tf.int64),
+  }
+
+
 def make(**options):
   """Returns a compiled decode, which traces once for all images."""
 
   @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
   def decode(encoded):
     return decoding.decode(
+      record(),
       encoded,
-      lambda each: images.decode_for_eval(each, image_size=SHAPE[:2]),
+      lambda each, limit: images.decode_for_eval(
+        each, image_size=SHAPE[:2], limit=limit
+      ),
       shape=SHAPE,
-      file=tf.constant('train-7'),
-      position=tf.constant(31, tf.int64),
+      schema='imagenet',
       **{'max_pixels': 10_000, **options},
     )
 
@@ -134,6 +144,68 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
         image, skipped = decode(encoded)
         self.assertTrue(skipped)
         self.assertAllEqual(image, np.zeros(SHAPE))
+
+  @parameterized.parameters(True, False)
+  def test_cut_off_below_the_crop(self, skip):
+    """Whether an image is bad does not depend on where a crop lies."""
+
+    def decode_top(encoded, limit=None):
+      del limit
+      image = tf.io.decode_and_crop_jpeg(encoded, [0, 0, 8, 8], channels=3)
+      return tf.ensure_shape(image, SHAPE)
+
+    @tf.function
+    def run(encoded):
+      return decoding.decode(
+        record(),
+        encoded,
+        decode_top,
+        shape=SHAPE,
+        schema='imagenet',
+        max_pixels=10_000,
+        skip=skip,
+      )
+
+    cut = tf.constant(JPEG[: len(JPEG) * 9 // 10])
+    decode_top(cut)  # There is nothing wrong with the top.
+    if skip:
+      self.assertTrue(run(cut)[1])
+    else:
+      with self.assertRaisesRegex(
+        tf.errors.InvalidArgumentError, 'does not decode'
+      ):
+        run(cut)
+
+  @parameterized.parameters(True, False)
+  def test_records_that_cannot_be_read(self, skip):
+    """They stop the run in any case: what is lost behind them is not known."""
+
+    @tf.function
+    def run(content):
+      return decoding.decode(
+        {**record(), 'record': content},
+        tf.constant(b''),
+        lambda each, limit: tf.io.decode_jpeg(each),
+        shape=SHAPE,
+        schema='imagenet',
+        max_pixels=10_000,
+        skip=skip,
+      )
+
+    for content, words in (
+      (
+        reports.make(['at byte 8 cannot be read']),
+        'train-7, record 31 at byte 8 cannot be read: it was damaged or cut off'
+        '.*`tools/tfrecords.py validate`.*`tools/tfrecords.py repair`',
+      ),
+      (
+        tf.constant(b''),
+        "train-7, record 31: no image under the key of schema 'imagenet'",
+      ),
+    ):
+      with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+        run(content)
+      self.assertRegex(labels.sentence(caught.exception), words)
 
   def test_what_libjpeg_does_not_notice(self):
     """Noise within the scan: wrong pixels, and nobody can tell."""

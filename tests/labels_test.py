@@ -130,14 +130,22 @@ class RequireTest(tf.test.TestCase):
   def test_sentence(self):
     def fail(number):
       ok = labels_lib.require(
-        number < 2, lambda: ['/a/b[1]*, record ', number, ': [x] is no y].']
+        number < 2, lambda: ['/é/b[1]*, record ', number, ": [x] is no 'y']."]
       )
       with tf.control_dependencies([ok]):
         return tf.identity(number)
 
-    words = '/a/b[1]*, record 2: [x] is no y].'
+    words = "/é/b[1]*, record 2: [x] is no 'y']."
+
+    def expect(number):
+      parts = ['/é/b[1]*, record ', number, ': [x] is no ', "'y']."]
+      with tf.control_dependencies([labels_lib.expect(number < 2, parts)]):
+        return tf.identity(number)
+
     runs = (
       lambda: fail(tf.constant(2)),
+      lambda: expect(tf.constant(2)),
+      lambda: list(tf.data.Dataset.range(3).map(expect)),
       lambda: tf.function(fail)(tf.constant(2)),
       lambda: list(tf.data.Dataset.range(3).map(fail)),
     )

@@ -7,7 +7,7 @@ import tempfile
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import shards, sources, streams
+from official_coatnet.data import reports, sources, streams
 
 # Of each file: five records of 100 bytes, which take 116 in the file.
 RECORDS = 5
@@ -76,16 +76,14 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
     )
 
   def read(self, dataset, count=None):
-    """Reads to the end, or to the first error, which comes last."""
-    dataset = dataset.map(
-      lambda each: shards.check(
-        each['record'], file=each['file'], position=each['position']
-      )
-    )
+    """Reads to the end, to a report or to an error, which comes last."""
     seen = []
     try:
-      for record in dataset.take(count or -1).as_numpy_iterator():
-        seen.append(record[:2].decode())
+      for each in dataset.take(count or -1):
+        if reports.is_report(each['record']):
+          place = f'{each["file"].numpy().decode()}, record {each["position"]}'
+          return [*seen, f'{place} {reports.text(each["record"])}']
+        seen.append(each['record'].numpy()[:2].decode())
     except tf.errors.OpError as error:
       seen.append(error)
     return seen
@@ -97,13 +95,10 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
   def test_damage_has_a_place(self, damage, with_counts):
     source = self.source(damage, with_counts=with_counts)
     *seen, error = self.read(streams.evaluation_records(source))
-    self.assertIsInstance(error, tf.errors.InvalidArgumentError)
-    self.assertIn(f'{self.bad}, record 3 ', error.message)
-    self.assertIn('`tools/tfrecords.py validate`', error.message)
-    self.assertIn('`tools/tfrecords.py repair`', error.message)
+    self.assertIn(f'{self.bad}, record 3 ', error)
     self.assertIn(
       'should have 5 records' if with_counts else f'at byte {3 * FRAME} cannot',
-      error.message,
+      error,
     )
     # What comes before it is there.
     self.assertContainsSubset(['b0', 'b1', 'b2'], seen)
@@ -113,7 +108,7 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
     """Only the number of records tells: the file itself looks whole."""
     source = self.source(damage)
     error = self.read(streams.evaluation_records(source))[-1]
-    self.assertIn(f'{self.bad}, record {record} ', error.message)
+    self.assertIn(f'{self.bad}, record {record} ', error)
     self.assertLen(
       self.read(
         streams.evaluation_records(self.source(damage, with_counts=False))
@@ -135,7 +130,7 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
     stream = streams.training_records(source, seed=1, shuffle_buffer=4)
     *seen, error = self.read(stream, 100)
     self.assertLess(len(seen), 3 * RECORDS)
-    self.assertRegex(error.message, re.escape(self.bad) + ', record [03] ')
+    self.assertRegex(error, re.escape(self.bad) + ', record [03] ')
 
   def test_resumed_behind_the_damage(self):
     """The number of a record does not depend on where reading began."""
@@ -143,7 +138,7 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
     # Records a0 b0 c0 a1 b1 c1 ...: the first eight are left out.
     plain = streams.training_records(source, seed=1, shuffle_buffer=1, start=8)
     error = self.read(plain, 100)[-1]
-    self.assertIn(f'{self.bad}, record 3 ', error.message)
+    self.assertIn(f'{self.bad}, record 3 ', error)
 
   @parameterized.parameters(True, False)
   def test_missing_file_does_not_hang(self, with_counts):
@@ -156,7 +151,7 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
   def test_file_that_is_no_record_file(self):
     source = self.source(lambda content: b'image,label\n' * 50)
     error = self.read(streams.evaluation_records(source))[-1]
-    self.assertIn(f'{self.bad}, record 0 ', error.message)
+    self.assertIn(f'{self.bad}, record 0 ', error)
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ class SkippedImagesTest(tf.test.TestCase):
     counter = self.make(on_error='skip', max_skipped=0.02)
     counter.check(count=2, seen=100)
     with self.assertRaisesRegex(
-      ValueError, '`eval_data`: 3 images .* max_skipped = 0.02 of 100.*validate'
+      ValueError, '`eval_data`: 3 images .*max_skipped = 0.02 of 100.*validate'
     ):
       counter.check(count=3, seen=100)
     self.make(on_error='skip', max_skipped=0).check(count=0, seen=0)

@@ -3,9 +3,9 @@
 A decoder that fails says neither which image nor which file it was given, and
 nothing in a graph can catch its error but a data set of one element with
 `ignore_errors`, which costs a tenth or more of the time of decoding. So an
-image that ends as its format demands takes the plain way. One that does not,
+image that ends as its format demands is taken to be whole. One that does not,
 which is what truncated downloads, pages of HTML and empty files have in common,
-takes the careful one; and so do all where images are to be left out, or where
+is tried beforehand. All are tried where images are to be left out, or where
 a plain run has failed and the question is which image it was.
 """
 
@@ -13,16 +13,18 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from official_coatnet.data import images, labels
+from official_coatnet.data import images, labels, reports
+
+_SKIP = "or set DataConfig.on_error to 'skip' to leave such images out."
 
 
 def decode(
+  record: dict[str, tf.Tensor],
   encoded: tf.Tensor,
-  decoder: Callable[[tf.Tensor], tf.Tensor],
+  decoder: Callable[[tf.Tensor, images.Limit | None], tf.Tensor],
   *,
   shape: tuple[int, int, int],
-  file: tf.Tensor,
-  position: tf.Tensor,
+  schema: str,
   max_pixels: int,
   skip: bool = False,
   careful: bool = False,
@@ -30,88 +32,138 @@ def decode(
   """Decodes an image.
 
   Args:
-    encoded: scalar string tensor, the image file.
-    decoder: maps it to uint8 `shape`.
+    record: of `streams`: 'record', 'file' and 'position', scalars.
+    encoded: scalar string tensor, the image file that was found in it.
+    decoder: maps it, and a limit to its pixels or None, to uint8 `shape`.
     shape: (height, width, 3) of the result.
-    file: scalar string tensor, where the image comes from.
-    position: scalar int64 tensor, the number of its record in that file.
+    schema: name of the record schema, for messages.
     max_pixels: an image with more, by its header, is not decoded.
     skip: whether to leave out an image that cannot be decoded.
-    careful: whether to catch every error; implied by `skip`. Otherwise the
-      error of an image that is damaged within is the decoder's own.
+    careful: whether to try every image; implied by `skip`. Otherwise the error
+      of one that is damaged within is the decoder's own.
 
   Returns:
     The image, uint8 `shape`, black where it is left out; and whether it is left
     out, a scalar bool tensor.
 
   Raises:
-    tf.errors.InvalidArgumentError: when the graph runs, if the image cannot be
-      decoded or is too large and `skip` is False.
+    tf.errors.InvalidArgumentError: when the graph runs, naming file and record,
+      if the record cannot be read or has no image; or, unless `skip`, if the
+      image cannot be decoded or is too large.
   """
+  where = [record['file'], ', record ', record['position']]
+
+  def look_closer() -> tf.Tensor:
+    _check_record(record['record'], encoded, where=where, schema=schema)
+    # Whatever the crop, an image that is cut off is as bad as no image.
+    tried = _try(encoded, images.decode_whole, max_pixels=max_pixels)
+    return tried[0]
+
+  # Nothing but this and the limit is done for every image: see `looks_whole`.
+  pixels = tf.cond(
+    images.looks_whole(encoded), lambda: tf.constant(0, tf.int64), look_closer
+  )
+  if skip or careful:
+    tried, image = _try(
+      encoded,
+      lambda each: decoder(each, None),
+      max_pixels=max_pixels,
+      shape=shape,
+    )
+    pixels = tf.where(pixels < 0, pixels, tried)
+  if skip:
+    is_good = tf.logical_and(pixels >= 0, pixels <= max_pixels)
+    return image, tf.logical_not(is_good)
+
+  def limit(pixels: tf.Tensor) -> tf.Operation:
+    return labels.expect(
+      pixels <= max_pixels,
+      [
+        *where,
+        ': the image has ',
+        pixels,
+        f' pixels, more than DataConfig.max_pixels = {max_pixels}; shrink it, '
+        f'or raise max_pixels, {_SKIP}',
+      ],
+    )
+
+  decodes = labels.expect(
+    pixels >= 0,
+    [
+      *where,
+      ': the image, of ',
+      tf.strings.length(encoded, unit='BYTE'),
+      ' bytes, does not decode: it is damaged or cut off, or neither JPEG, '
+      'PNG, GIF nor BMP. `tools/tfrecords.py validate` lists such images; build the '
+      f'records again, {_SKIP}',
+    ],
+  )
+  with tf.control_dependencies([decodes]):
+    encoded = tf.identity(encoded)
+    if not careful:
+      return tf.ensure_shape(decoder(encoded, limit), shape), tf.constant(False)
+    with tf.control_dependencies([limit(pixels)]):
+      return tf.identity(image), tf.constant(False)
+
+
+def _check_record(
+  record: tf.Tensor,
+  encoded: tf.Tensor,
+  *,
+  where: list[tf.Tensor | str],
+  schema: str,
+) -> None:
+  """Stops the run at a record that cannot be read, or has no image."""
+  labels.require(
+    tf.logical_not(reports.is_report(record)),
+    lambda: [
+      *where,
+      ' ',
+      reports.text(record),
+      ': it was damaged or cut off. `tools/tfrecords.py validate` lists what '
+      'is wrong with the files, `tools/tfrecords.py repair` saves the intact '
+      'records; or copy or build the file again.',
+    ],
+  )
+  labels.require(
+    tf.strings.length(encoded) > 0,
+    lambda: [
+      *where,
+      f': no image under the key of schema {schema!r}; check schema.',
+    ],
+  )
+
+
+def _try(
+  encoded: tf.Tensor,
+  decoder: Callable[[tf.Tensor], tf.Tensor],
+  *,
+  max_pixels: int,
+  shape: tuple[int | None, ...] = (None, None, 3),
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Decodes an image unless it is too large, and survives it if that fails.
+
+  Returns:
+    Its number of pixels, scalar int64, -1 if decoding failed; and the image,
+    black unless it was decoded.
+  """
+  black = tf.zeros([side or 1 for side in shape], tf.uint8)
 
   def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     pixels = images.count_pixels(encoded)
     image = tf.cond(
-      pixels <= max_pixels,
-      lambda: decoder(encoded),
-      lambda: tf.zeros(shape, tf.uint8),
+      pixels <= max_pixels, lambda: decoder(encoded), lambda: black
     )
-    return tf.ensure_shape(image, shape), pixels
+    return pixels, tf.ensure_shape(image, shape)
 
-  def attempt_carefully() -> tuple[tf.Tensor, tf.Tensor]:
-    attempts = tf.data.Dataset.from_tensors(encoded).map(attempt)
-    failed = (tf.zeros(shape, tf.uint8), tf.constant(-1, tf.int64))
-    # Nothing but the decoder is within reach of `ignore_errors`.
-    first = attempts.ignore_errors(log_warning=True).concatenate(
-      tf.data.Dataset.from_tensors(failed)
-    )
-    return first.take(1).get_single_element()
-
-  if skip or careful:
-    image, pixels = attempt_carefully()
-  else:
-    image, pixels = tf.cond(
-      images.looks_whole(encoded), lambda: attempt(encoded), attempt_carefully
-    )
-  is_good = tf.logical_and(pixels >= 0, pixels <= max_pixels)
-  if skip:
-    return image, tf.logical_not(is_good)
-  checked = labels.require(
-    is_good,
-    lambda: [
-      file,
-      ', record ',
-      position,
-      ': ',
-      tf.cond(
-        pixels < 0,
-        lambda: _cannot_decode(encoded),
-        lambda: tf.strings.join(
-          [
-            'the image has ',
-            tf.strings.as_string(pixels),
-            f' pixels, more than DataConfig.max_pixels = {max_pixels}; shrink '
-            'it, or raise max_pixels',
-          ]
-        ),
-      ),
-      ", or set DataConfig.on_error to 'skip' to leave such images out.",
-    ],
-  )
-  with tf.control_dependencies([checked]):
-    return tf.identity(image), tf.constant(False)
-
-
-def _cannot_decode(encoded: tf.Tensor) -> tf.Tensor:
-  size = tf.strings.as_string(tf.strings.length(encoded, unit='BYTE'))
-  return tf.strings.join(
-    [
-      'the image, of ',
-      size,
-      ' bytes, does not decode: it is damaged or cut off, or neither JPEG, '
-      'PNG, GIF nor BMP. `tools/tfrecords.py validate` lists such images; '
-      'build the records again',
-    ]
+  # Nothing but the decoder is within reach of `ignore_errors`.
+  attempts = tf.data.Dataset.from_tensors(encoded).map(attempt)
+  failed = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), black))
+  return (
+    attempts.ignore_errors(log_warning=True)
+    .concatenate(failed)
+    .take(1)
+    .get_single_element()
   )
 
 

@@ -29,14 +29,32 @@ def require(
       else tf.strings.as_string(part)
       for part in message()
     ]
-    tf.debugging.Assert(False, [tf.strings.join(parts)])
+    # The operation itself, whose words are the same eagerly and in a graph.
+    tf.raw_ops.Assert(condition=False, data=[tf.strings.join(parts)])
     return tf.constant(False)
 
   return tf.cond(condition, lambda: tf.constant(True), fail)
 
 
+def expect(condition: tf.Tensor, parts: list[tf.Tensor | str]) -> tf.Operation:
+  """Does what `require` does where all parts are there in any case.
+
+  One operation and no branch: for the way of every image.
+
+  Args:
+    condition: scalar bool tensor.
+    parts: of the sentence: strings, and scalar tensors.
+
+  Returns:
+    An operation to wait for; None eagerly.
+  """
+  return tf.raw_ops.Assert(
+    condition=condition, data=[tf.convert_to_tensor(part) for part in parts]
+  )
+
+
 def sentence(error: tf.errors.OpError) -> str | None:
-  """Returns the sentence with which `require` stopped a run.
+  """Returns the sentence with which `require` or `expect` stopped a run.
 
   Args:
     error: what a graph or a data set raised.
@@ -48,7 +66,12 @@ def sentence(error: tf.errors.OpError) -> str | None:
   found = re.search(
     r'assertion failed: \[(.*?)\]\s*(?:\[\[|\[Op|$)', error.message, re.DOTALL
   )
-  return found and found.group(1)
+  if found is None:
+    return None
+  # Each part comes in brackets of its own, and escaped as in C, byte by byte.
+  escaped = found.group(1).replace('] [', '')
+  content = escaped.encode('ascii', 'backslashreplace').decode('unicode_escape')
+  return content.encode('latin-1', 'replace').decode('utf-8', 'replace')
 
 
 def clean_labels(

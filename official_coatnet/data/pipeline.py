@@ -17,7 +17,6 @@ from official_coatnet.data import (
   files,
   images,
   service,
-  shards,
   sources,
   streams,
 )
@@ -129,7 +128,7 @@ def _training_examples(
     key = tf.stack([tf.constant(seed, tf.int64), index])
     crop_seed, augment_seed, mixup_seed = tf.unstack(tf.random.split(key, 3))
 
-    def decode(encoded: tf.Tensor) -> tf.Tensor:
+    def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
       return images.decode_and_crop_train(
         encoded,
         image_size=config.image_size,
@@ -138,6 +137,7 @@ def _training_examples(
         area_range=config.crop_area_range,
         aspect_range=config.crop_aspect_range,
         random_flip=config.random_flip,
+        limit=limit,
       )
 
     example = _decode(
@@ -190,12 +190,13 @@ def _evaluation_examples(
 ) -> tf.data.Dataset:
   """Returns each example once, then endless padding of weight 0."""
 
-  def decode(encoded: tf.Tensor) -> tf.Tensor:
+  def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
     return images.decode_for_eval(
       encoded,
       image_size=config.image_size,
       center_crop=config.center_crop,
       crop_fraction=config.eval_crop_fraction,
+      limit=limit,
     )
 
   def make_example(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -246,51 +247,43 @@ def sample_beta(alpha: float, *, seed: tf.Tensor) -> tf.Tensor:
 
 def _decode(
   record: dict[str, tf.Tensor],
-  decoder: Callable[[tf.Tensor], tf.Tensor],
+  decoder: Callable[[tf.Tensor, images.Limit | None], tf.Tensor],
   *,
   config: DataConfig,
   source: sources.Source,
   careful: bool,
 ) -> dict[str, tf.Tensor]:
   """Makes 'image', 'label' and perhaps 'skipped' of a record."""
-  encoded, labels = _parse(record, config=config, source=source)
+  example = source.parse(record['record'])
   image, skipped = decoding.decode(
-    encoded,
+    record,
+    example['encoded'],
     decoder,
     shape=(*config.height_and_width, 3),
-    file=record['file'],
-    position=record['position'],
+    schema=config.schema,
     max_pixels=config.max_pixels,
     skip=config.on_error == 'skip',
     careful=careful,
   )
+  # A record without an image may have no labels either: first things first.
+  with tf.control_dependencies([image]):
+    example['labels'] = tf.identity(example['labels'])
+  labels = _labels(example, record, config=config, source=source)
   example = {'image': image, 'label': labels}
   if config.on_error == 'skip':
     example['skipped'] = tf.cast(skipped, tf.float32)
   return example
 
 
-def _parse(
-  record: dict[str, tf.Tensor], *, config: DataConfig, source: sources.Source
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Returns the encoded image and the padded labels of a record."""
-  example = source.parse(
-    shards.check(
-      record['record'], file=record['file'], position=record['position']
-    )
-  )
-  has_image = labels_lib.require(
-    tf.strings.length(example['encoded']) > 0,
-    lambda: [
-      record['file'],
-      ', record ',
-      record['position'],
-      f': no image under the key of schema {config.schema!r}; check schema.',
-    ],
-  )
-  with tf.control_dependencies([has_image]):
-    encoded = tf.identity(example['encoded'])
-  labels = labels_lib.clean_labels(
+def _labels(
+  example: dict[str, tf.Tensor],
+  record: dict[str, tf.Tensor],
+  *,
+  config: DataConfig,
+  source: sources.Source,
+) -> tf.Tensor:
+  """Returns the padded labels of an example."""
+  return labels_lib.clean_labels(
     example,
     file=record['file'],
     record=record['position'],
@@ -300,7 +293,6 @@ def _parse(
     single_label=source.single_label,
     confidence_threshold=config.confidence_threshold,
   )
-  return encoded, labels
 
 
 def _options(config: DataConfig) -> tf.data.Options:

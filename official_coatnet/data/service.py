@@ -67,7 +67,8 @@ def training_records(
   )
   records = numbers.interleave(
     open_file,
-    cycle_length=streams.CYCLE_LENGTH,
+    # More would mix epochs where there are few files.
+    cycle_length=min(streams.CYCLE_LENGTH, num_files),
     num_parallel_calls=tf.data.AUTOTUNE,
     deterministic=False,
   )

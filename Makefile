@@ -54,7 +54,7 @@ demo: $(DEMO)/predictions.png $(DEMO)/model/training.png
 	@echo '  pictures     $(DEMO)/model/training.png, $(DEMO)/predictions.png'
 	@echo 'Try next:'
 	@echo '  a longer run     $(PYTHON) tools/train.py --gin_file=gin/demo.gin' \
-	  "--gin_bindings=\"DATA_DIR='$(DEMO)/data'\" --gin_bindings='EPOCHS=80'" \
+	  "--gin_bindings=\"DATA_DIR='$(DEMO)/data'\" --gin_bindings='EPOCHS=100'" \
 	  '--model_dir=runs/longer'
 	@echo '  a real network   $(PYTHON) tools/train.py' \
 	  '--gin_file=gin/imagenet1k_coatnet0.gin --dry_run'

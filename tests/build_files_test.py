@@ -16,6 +16,8 @@ ROOT = build_files.ROOT
 FLOORS = {
   'official_coatnet/modeling': 0,
   'official_coatnet/data': 0,
+  'official_coatnet/data/build': 1,
+  'official_coatnet/data/shards': 1,
   'official_coatnet/training': 1,
   'official_coatnet/export': 2,
   'official_coatnet/analysis': 2,

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from official_coatnet.data import augment
 from official_coatnet.data import config as config_lib
 
 
@@ -50,6 +52,7 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('randaugment', (2,), r'\(layers, magnitude\)'),
     ('randaugment', 15, r'\(layers, magnitude\)'),
     ('randaugment', (0, 15), 'num_layers is 0'),
+    ('randaugment_fill', 'black', r"\['reflect', 'grey'\]"),
     ('mixup_alpha', 0, 'must be positive'),
     ('label_offset', 0.5, 'integer'),
     ('max_pixels', 1e8, 'positive integer'),
@@ -80,6 +83,21 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
   def test_unknown_randaugment_operation(self):
     with self.assertRaisesRegex(ValueError, "exclude_ops names.*'Flip'"):
       make(randaugment=(2, 15), randaugment_exclude=('Flip',))
+
+  def test_randaugment_fill_reaches_the_augmentation(self):
+    image = np.full((8, 8, 3), 10, np.uint8)
+    others = [op for op in augment.OPERATIONS if op != 'TranslateX']
+    colors = set()
+    for fill in augment.FILLS:
+      randaugment = make(
+        randaugment=(4, 0.2), randaugment_exclude=others, randaugment_fill=fill
+      ).make_randaugment()
+      for seed in range(4):
+        colors |= {
+          (fill, value)
+          for value in np.unique(randaugment(image, seed=[0, seed]))
+        }
+    self.assertEqual(colors, {('reflect', 10), ('grey', 10), ('grey', 128)})
 
   def test_replaced_fields_are_checked(self):
     with self.assertRaisesRegex(ValueError, 'batch_size is -2'):

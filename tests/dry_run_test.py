@@ -24,6 +24,7 @@ class DryRunTest(absltest.TestCase):
         'epochs': 300,
         'eval_interval_epochs': 5,
         'init_checkpoint': '/some/checkpoint',
+        'init_checkpoint_required': True,
       },
     )
     small = dry_run.shrink(experiment, num_replicas=2)
@@ -33,6 +34,7 @@ class DryRunTest(absltest.TestCase):
     self.assertEqual(small.train_data.mixup_alpha, 0.8)
     self.assertEqual(small.train_data.source, 'synthetic')
     self.assertIsNone(small.run.init_checkpoint)
+    self.assertFalse(small.run.init_checkpoint_required)
     made = plan.make_plan(
       small, num_replicas=2, num_train_examples=8, num_eval_examples=8
     )

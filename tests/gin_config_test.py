@@ -8,8 +8,10 @@ import re
 import gin
 from absl.testing import absltest, parameterized
 
-from official_coatnet.analysis import paper
+from official_coatnet.analysis import paper, paper_runs
+from official_coatnet.data import schema
 from official_coatnet.modeling import config
+from official_coatnet.training import experiment as experiment_lib
 from official_coatnet.training import gin_config
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -22,6 +24,13 @@ def _files(*folders):
 
 _ABLATIONS = _files('gin', 'ablations')
 _FILES = _files('gin') + _ABLATIONS
+# Files that are no run of the paper.
+_OWN = ('gin/demo.gin', 'gin/custom_finetune.gin')
+_RUNS = paper_runs.all_runs()
+_FINE_TUNINGS = [
+  *(run.gin_file for run in _RUNS.values() if run.fine_tunes),
+  'gin/custom_finetune.gin',
+]
 # Ablations that no table of the paper has: what they change.
 _NO_TABLE = {
   'post_softmax': {'relative_attention': 'post_softmax'},
@@ -44,10 +53,44 @@ _TABLE_10 = {
   'jft_coatnet4': (0.1, _JFT),
   'jft_coatnet5': (0.0, _JFT),
 }
+# Fine-tuning: stochastic depth, RandAugment, mixup, batch.
+_TABLE_10_FINETUNE = {
+  'imagenet1k_coatnet0_384': (0.2, (2, 15), 0.8, 512),
+  'imagenet1k_coatnet1_384': (0.3, (2, 15), 0.8, 512),
+  'imagenet1k_coatnet2_384': (0.5, (2, 15), 0.8, 512),
+  'imagenet1k_coatnet2_512': (0.5, (2, 15), 0.8, 512),
+  'imagenet1k_coatnet3_384': (0.7, (2, 20), 0.8, 512),
+  'imagenet1k_coatnet3_512': (0.7, (2, 20), 0.8, 512),
+  'imagenet21k_coatnet2_224': (0.3, None, None, 1024),
+  'imagenet21k_coatnet3_384': (0.5, None, None, 1024),
+  'imagenet21k_coatnet4_512': (0.7, None, None, 1024),
+  'imagenet21k_coatnet4_384_ptra': (0.7, (2, 5), None, 1024),
+  'imagenet21k_coatnet4_512_ptra_e150': (0.7, (2, 5), None, 1024),
+  'jft_coatnet3_384': (0.1, (2, 5), None, 512),
+  'jft_coatnet3_512': (0.1, (2, 5), None, 512),
+  'jft_coatnet4_512': (0.3, (2, 5), None, 512),
+  'jft_coatnet5_512': (0.2, (2, 5), None, 512),
+}
 
 
 def _load(name='gin/imagenet1k_coatnet0.gin', bindings=()):
   return gin_config.load([name], list(bindings), root=_ROOT)
+
+
+def _base(result):
+  """The file of the row without what makes an ablation of it."""
+  model = '_'.join(result.model.split('_')[:2])
+  plain = dataclasses.replace(
+    result, gin_file='', model=model, variant='', settings=()
+  )
+  if result.variant == 'dagger':  # No file of ours has it without the dagger.
+    return f'gin/imagenet1k_{model.replace("_", "")}.gin'
+  return plain.gin_file
+
+
+def _head(path):
+  with open(os.path.join(_ROOT, path)) as f:
+    return f.read().split('\ninclude')[0]
 
 
 class GinFilesTest(parameterized.TestCase):
@@ -58,8 +101,7 @@ class GinFilesTest(parameterized.TestCase):
 
   @parameterized.parameters(*_FILES)
   def test_head_says_what_a_reader_needs(self, path):
-    with open(os.path.join(_ROOT, path)) as f:
-      head = f.read().split('include')[0]
+    head = _head(path)
     for field in (
       'Reproduces:',
       'Expected:',
@@ -67,8 +109,11 @@ class GinFilesTest(parameterized.TestCase):
       'Command:',
       'Required:',
       'Often set:',
+      *(['Readings:'] if path in _RUNS else []),
     ):
       self.assertIn(field, head)
+    if path in _FINE_TUNINGS:
+      self.assertIn('INIT_CHECKPOINT', head.split('Required:')[1])
 
   @parameterized.parameters(*_FILES)
   def test_two_levels_of_include_at_most(self, path):
@@ -112,14 +157,75 @@ class GinFilesTest(parameterized.TestCase):
       'depthwise' if name == 'jft_coatnet3' else 'expand_conv',
     )
 
+  @parameterized.parameters(*_TABLE_10_FINETUNE)
+  def test_values_of_table_10_in_fine_tuning(self, name):
+    experiment = _load(f'gin/{name}.gin')
+    data, optimizer = experiment.train_data, experiment.optimizer
+    self.assertEqual(
+      (
+        experiment.model.stochastic_depth,
+        data.randaugment,
+        data.mixup_alpha,
+        data.batch_size,
+      ),
+      _TABLE_10_FINETUNE[name],
+    )
+    self.assertEqual(experiment.run.epochs, 30)
+    self.assertEqual(
+      (
+        optimizer.peak_learning_rate,
+        optimizer.decay,
+        optimizer.warmup_steps,
+        optimizer.warmup_epochs,
+        optimizer.weight_decay,
+        optimizer.clip_norm,
+        optimizer.ema_decay,
+      ),
+      (5e-5, 'constant', None, None, 1e-8, 1.0, 0.9999),
+    )
+    self.assertEqual(str(experiment.model.image_size), name.split('_')[2])
+
+  # What a multi-label pre-training sets must not reach the fine-tuning.
+  @parameterized.parameters(*_FINE_TUNINGS)
+  def test_fine_tuning_has_one_label_an_image(self, path):
+    experiment = _load(path)
+    for data in (experiment.train_data, experiment.eval_data):
+      self.assertEqual(
+        (data.schema, data.max_labels, data.confidence_threshold),
+        ('imagenet', 1, None),
+      )
+      # That of the schema.
+      self.assertIsNone(data.label_offset)
+      self.assertEqual(schema.get_schema(data.schema).label_offset, -1)
+      self.assertTrue(schema.get_schema(data.schema).single_label)
+      self.assertEqual(data.num_classes, 1000)
+      self.assertFalse(data.center_crop)
+    self.assertEqual(experiment.loss, experiment_lib.LossConfig('softmax', 0.1))
+    self.assertEqual(experiment.model.head_bias, 0.0)
+    self.assertTrue(experiment.run.init_checkpoint_required)
+    self.assertIsNone(experiment.run.init_checkpoint)
+
+  @parameterized.parameters(
+    *(path for path, run in _RUNS.items() if run.column == 'jft_pretrain')
+  )
+  def test_jft_pre_training_has_several(self, path):
+    experiment = _load(path)
+    for data in (experiment.train_data, experiment.eval_data):
+      self.assertEqual((data.schema, data.num_classes), ('multilabel', 18291))
+      self.assertGreater(data.max_labels, 1)
+    self.assertEqual(experiment.loss.name, 'sigmoid')
+    self.assertEqual(experiment.model.head_bias, -10.0)
+    self.assertFalse(experiment.run.init_checkpoint_required)
+
+  def test_init_checkpoint_is_a_macro_of_every_file(self):
+    experiment = _load(bindings=["INIT_CHECKPOINT = '/runs/other'"])
+    self.assertEqual(experiment.run.init_checkpoint, '/runs/other')
+
   @parameterized.parameters(*_FILES)
   def test_macros_shrink_any_run(self, path):
-    # Their sizes win over those of MODEL.
-    own_sizes = ('ModelConfig.blocks = None', 'ModelConfig.head_size = None')
     experiment = _load(
       path,
       (
-        *(own_sizes if path in _ABLATIONS else ()),
         "MODEL = 'coatnet_test'",
         'IMAGE_SIZE = 64',
         'NUM_CLASSES = 7',
@@ -150,47 +256,63 @@ class PaperFilesTest(parameterized.TestCase):
     super().setUp()
     self.addCleanup(gin.clear_config)
 
-  @parameterized.parameters(*((r,) for r in paper.RESULTS if r.gin_file))
+  @parameterized.parameters(*((r,) for r in paper.RESULTS))
   def test_the_file_of_a_result_is_its_network(self, result):
     experiment = _load(result.gin_file)
     model = experiment.model
     expected = config.ModelConfig(
-      result.model, image_size=224, **dict(result.settings)
+      result.model, image_size=result.image_size, **dict(result.settings)
     )
     recipe = {
       field: getattr(model, field)
       for field in ('num_classes', 'stochastic_depth', 'head_bias', 'dtype')
     }
     self.assertEqual(model, dataclasses.replace(expected, **recipe))
-    with open(os.path.join(_ROOT, result.gin_file)) as f:
-      head = f.read().split('include')[0]
-    if result.metric == 'top1':
-      self.assertIn(f'top-1 {result.accuracy} %', head)
+    metric = 'top-1' if result.metric == 'top1' else 'precision@1'
+    self.assertIn(f'{metric} {result.accuracy} %', _head(result.gin_file))
     for key, value in result.settings:
-      self.assertEqual(getattr(model, key), value)
-      self.assertNotEqual(getattr(_load(_base(result.model)).model, key), value)
+      self.assertNotEqual(getattr(_load(_base(result)).model, key), value)
 
-  def test_every_ablation_is_of_the_paper_or_named_here(self):
-    known = {r.gin_file for r in paper.RESULTS}
-    known |= {f'gin/ablations/{name}.gin' for name in _NO_TABLE}
-    known |= {_figure_1_file(layout) for layout in paper.FIGURE_1}
-    self.assertEmpty(set(_ABLATIONS) - known)
+  def test_every_file_is_of_the_paper_or_named_here(self):
+    own = {*_OWN, *(f'gin/ablations/{name}.gin' for name in _NO_TABLE)}
+    self.assertEmpty(own & set(_RUNS))
+    self.assertEqual(set(_FILES), own | set(_RUNS))
 
   @parameterized.parameters(
-    *((r.gin_file, r.model, dict(r.settings)) for r in paper.RESULTS
-      if r.gin_file in _ABLATIONS),
-    *((f'gin/ablations/{name}.gin', 'coatnet_2', settings)
+    *(run.gin_file for run in _RUNS.values() if run.fine_tunes)
+  )
+  def test_fine_tuning_is_of_the_network_that_was_pre_trained(self, path):
+    pretraining = _RUNS[path].results[0].pretraining_file
+    self.assertIn(f'{pretraining}.', _head(path).replace('\n#', ''))
+    before, after = _load(pretraining).model, _load(path).model
+    self.assertEqual(before.image_size, 224)
+    changes = {
+      field: getattr(before, field)
+      for field in (
+        'image_size',
+        'num_classes',
+        'stochastic_depth',
+        'head_bias',
+      )
+    }
+    self.assertEqual(dataclasses.replace(after, **changes), before)
+
+  @parameterized.parameters(
+    *((r.gin_file, _base(r), {'name': r.model, **dict(r.settings)})
+      for r in paper.RESULTS
+      if r.gin_file in _ABLATIONS and r.tables != ('2',)),
+    *((f'gin/ablations/{name}.gin', 'gin/imagenet1k_coatnet2.gin', settings)
       for name, settings in _NO_TABLE.items()),
   )  # fmt: skip
-  def test_an_ablation_changes_one_thing(self, path, model, settings):
-    base = _load(_base(model))
+  def test_an_ablation_changes_one_thing(self, path, base_path, settings):
+    base = _load(base_path)
     changed = dataclasses.replace(base.model, **settings)
     self.assertNotEqual(changed, base.model)
     self.assertEqual(_load(path), dataclasses.replace(base, model=changed))
 
   @parameterized.parameters(*paper.FIGURE_1.items())
   def test_figure_1_is_the_recipe_without_regularization(self, layout, name):
-    base = _load(_base('coatnet_1'))
+    base = _load('gin/imagenet1k_coatnet1.gin')
     model = config.ModelConfig(name, dtype=base.model.dtype)
     self.assertEqual(model.layout, layout)
     expected = dataclasses.replace(
@@ -203,7 +325,23 @@ class PaperFilesTest(parameterized.TestCase):
       optimizer=dataclasses.replace(base.optimizer, weight_decay=0.0),
     )
     self.assertEqual(expected.model.stochastic_depth, 0.0)
-    self.assertEqual(_load(_figure_1_file(layout)), expected)
+    self.assertEqual(_load(paper.figure_1_file(layout)), expected)
+
+  @parameterized.parameters(*paper.FIGURE_1.items())
+  def test_figure_1_on_jft_likewise(self, layout, name):
+    base = _load('gin/jft_coatnet3.gin')
+    expected = dataclasses.replace(
+      base,
+      model=config.ModelConfig(
+        name, num_classes=18291, head_bias=-10.0, dtype=base.model.dtype
+      ),
+      train_data=dataclasses.replace(base.train_data, randaugment=None),
+      loss=dataclasses.replace(base.loss, label_smoothing=0.0),
+      optimizer=dataclasses.replace(base.optimizer, weight_decay=0.0),
+      run=dataclasses.replace(base.run, epochs=3),
+    )
+    path = paper.figure_1_file(layout, data='jft')
+    self.assertEqual(_load(path), expected)
 
   # One binding each, and the network has it.
   @parameterized.parameters(
@@ -228,14 +366,6 @@ class PaperFilesTest(parameterized.TestCase):
       gin_config.ConfigError, "'coatnet_0', which has another layout"
     ):
       _load(bindings=["ModelConfig.layout = 'ViT_REL'"])
-
-
-def _base(model):
-  return f'gin/imagenet1k_{model.replace("_", "")}.gin'
-
-
-def _figure_1_file(layout):
-  return f'gin/ablations/figure1_{layout.lower().replace("-", "")}.gin'
 
 
 class GinErrorsTest(parameterized.TestCase):

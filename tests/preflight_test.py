@@ -2,6 +2,7 @@
 
 import os
 
+import tensorflow as tf
 from absl.testing import absltest
 
 from official_coatnet.training import preflight
@@ -37,6 +38,25 @@ class PreflightTest(absltest.TestCase):
     ):
       self.assertIn(part, problems)
 
+  def test_fine_tuning_does_not_start_from_random_weights(self):
+    experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
+    for mode in ('train', 'train_and_eval'):
+      (problem,) = _find(experiment, model_dir=self.folder, mode=mode)
+      self.assertIn('`init_checkpoint` is None, but this run is a', problem)
+      self.assertIn('INIT_CHECKPOINT', problem)
+      self.assertIn('init_checkpoint_required = False', problem)
+    self.assertLen(_find(experiment, model_dir=None), 2)
+    # Evaluation reads the weights of the run itself.
+    self.assertEqual(
+      _find(experiment, model_dir=self.folder, mode='continuous_eval'), []
+    )
+
+  def test_fine_tuning_that_resumes_needs_no_init_checkpoint(self):
+    experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(1))
+    checkpoint.save(os.path.join(self.folder, 'ckpt'))
+    self.assertEqual(_find(experiment, model_dir=self.folder), [])
+
   def test_only_what_the_mode_reads_is_checked(self):
     experiment = fixture.make_experiment(train_data={'source': 'tfrecord'})
     problems = _find(experiment, model_dir=self.folder, mode='continuous_eval')
@@ -60,6 +80,14 @@ class PreflightTest(absltest.TestCase):
       "downsample was 'expand_conv' and is now 'depthwise'", problem
     )
     self.assertIn('head_size was 16 and is now 8', problem)
+
+  def test_other_image_size_names_the_remedy(self):
+    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    size = {'image_size': 64}
+    other = fixture.make_experiment(model=size, train_data=size, eval_data=size)
+    (problem,) = _find(other, model_dir=self.folder)
+    self.assertIn('image_size was 32 and is now 64', problem)
+    self.assertIn(f"init_checkpoint = '{self.folder}'", problem)
 
   def test_what_may_change_from_one_start_to_the_next(self):
     preflight.write_experiment(fixture.make_experiment(), self.folder)

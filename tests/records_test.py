@@ -20,7 +20,7 @@ def make_shard(shard, *, num_shards, num_examples=10):
       yield records.Record(f'record {index}'.encode(), [index % 2, 7])
 
 
-def write(folder, *, num_shards=3, progress=None):
+def write(folder, *, num_shards=3, fingerprint='f', **options):
   return records.write_split(
     lambda shard: make_shard(shard, num_shards=num_shards),
     folder,
@@ -30,8 +30,8 @@ def write(folder, *, num_shards=3, progress=None):
     num_classes=8,
     label_offset=0,
     num_examples=10,
-    fingerprint='f',
-    progress=progress,
+    fingerprint=fingerprint,
+    **options,
   )
 
 
@@ -125,6 +125,69 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
     calls = []
     write(self.create_tempdir(), progress=lambda *call: calls.append(call))
     self.assertEqual(calls, [(i, 10) for i in range(1, 11)])
+
+  def test_killed_run_goes_on_after_its_finished_shards(self):
+    folder = self.create_tempdir().full_path
+    whole = self.create_tempdir().full_path
+    write(whole)
+
+    def kill(done, total):
+      if done == 8:
+        raise KeyboardInterrupt
+
+    with self.assertRaises(KeyboardInterrupt):
+      write(folder, progress=kill)
+    first = os.path.join(folder, 'train-00000-of-00003')
+    before = os.stat(first)
+    calls = []
+    write(folder, progress=lambda *call: calls.append(call))
+    self.assertEqual(calls, [(i, 10) for i in range(6, 11)])
+    self.assertEqual(os.stat(first).st_ino, before.st_ino)
+    self.assertEqual(contents(folder), contents(whole))
+
+  def test_receipts_of_something_else_count_for_nothing(self):
+    folder = self.create_tempdir().full_path
+    whole = self.create_tempdir().full_path
+    write(whole, fingerprint='g')
+
+    def kill(done, total):
+      if done == 8:
+        raise KeyboardInterrupt
+
+    with self.assertRaises(KeyboardInterrupt):
+      write(folder, progress=kill)
+    calls = []
+    write(folder, fingerprint='g', progress=lambda *call: calls.append(call))
+    self.assertLen(calls, 10)
+    self.assertEqual(contents(folder), contents(whole))
+
+  def test_killed_rebuilds_leave_no_old_files(self):
+    folder = self.create_tempdir().full_path
+    whole = self.create_tempdir().full_path
+    write(whole, num_shards=1)
+    write(folder, num_shards=3)
+
+    def kill(done, total):
+      if done == 8:
+        raise KeyboardInterrupt
+
+    for num_shards in (2, 4):
+      with self.assertRaises(KeyboardInterrupt):
+        write(folder, num_shards=num_shards, progress=kill)
+    write(folder, num_shards=1)
+    self.assertEqual(contents(folder), contents(whole))
+
+  def test_too_many_failures(self):
+    folder = self.create_tempdir().full_path
+    with self.assertRaisesRegex(
+      ValueError, 'max_failures allows 0 .* 1 could not.*image 3: broken'
+    ):
+      write(folder, failure_limit=0)
+    self.assertFalse(manifest_lib.is_complete(folder, 'train'))
+    # What is finished is kept for a run that is more patient.
+    calls = []
+    write(folder, failure_limit=1, progress=lambda *call: calls.append(call))
+    self.assertEqual(calls[0], (6, 10))
 
   @parameterized.parameters((10, 3), (3, 5), (1281167, 1024))
   def test_shard_ranges_partition(self, num_examples, num_shards):

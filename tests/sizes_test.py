@@ -1,5 +1,6 @@
 """Tests of sizes."""
 
+import dataclasses
 import types
 
 from absl.testing import absltest, parameterized
@@ -9,6 +10,13 @@ from official_coatnet.modeling import layouts, sizes
 
 PAPER = {size.model: size for size in paper.SIZES}
 OWN = {'coatnet_demo', 'coatnet_test'}
+# What Tables 7 and 8 change of a printed size.
+CHANGED = {
+  'coatnet_2_v1': ('coatnet_2', {'blocks': (2, 2, 2, 18, 2)}),
+  'coatnet_2_v2': ('coatnet_2', {'blocks': (2, 2, 8, 12, 2)}),
+  'coatnet_3_v1': ('coatnet_3', {'blocks': (2, 2, 2, 18, 2)}),
+  'coatnet_2_head64': ('coatnet_2', {'head_size': 64}),
+}
 
 
 class SizesTest(parameterized.TestCase):
@@ -23,8 +31,17 @@ class SizesTest(parameterized.TestCase):
   def test_only_our_own_sizes_are_not_of_the_paper(self):
     self.assertEqual(
       set(sizes.SIZES) - set(PAPER),
-      OWN | set(paper.FIGURE_1.values()) - PAPER.keys(),
+      OWN | set(CHANGED) | set(paper.FIGURE_1.values()) - PAPER.keys(),
     )
+
+  @parameterized.parameters(*((n, *c) for n, c in CHANGED.items()))
+  def test_an_ablation_changes_one_size(self, name, base, changes):
+    size = sizes.get_size(name)
+    self.assertEqual(
+      size,
+      dataclasses.replace(sizes.get_size(base), source=size.source, **changes),
+    )
+    self.assertIn(size.source, ('Table 7', 'Table 8'))
 
   @parameterized.parameters(*sizes.SIZES)
   def test_heads_fit_the_transformer_stages(self, name):

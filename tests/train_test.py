@@ -80,8 +80,6 @@ class TrainTest(absltest.TestCase):
       '--gin_bindings=RunConfig.eval_interval_epochs = None',
       '--gin_bindings=RunConfig.checkpoint_interval_steps = 40',
       '--gin_bindings=RunConfig.steps_per_loop = 20',
-      # Model Garden's RandAugment draws anew in each process.
-      '--gin_bindings=train/DataConfig.randaugment = None',
     )
     killed = os.path.join(self.folder, 'killed')
     whole = os.path.join(self.folder, 'whole')

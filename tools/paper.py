@@ -1,13 +1,24 @@
-"""Compares what is here with what the paper prints.
+"""The rows of the paper: the gin files and commands that give them, checked.
 
-    python tools/paper.py --counts
+    python tools/paper.py
+    python tools/paper.py --table=5
+    python tools/paper.py --check
     python tools/paper.py --counts --format=json
+
+Without --check and --counts it lists every row that names a CoAtNet, and the
+curves of Figure 1: table, gin file, the commands from pre-training to
+evaluation, the number to expect.
+
+--check: resolves the gin file of each, pre-trainings included, and compares
+every hyper-parameter with Table 10. The exit code is 1 if one differs, or if a
+file is missing.
 
 --counts: parameters and multiply-adds of every row of Tables 4, 5, 9, 12 and 13
 that names a CoAtNet, counted from the built networks, and the sizes of Tables 3
 and 11. The exit code is 1 if a row that should fit the paper does not.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -24,11 +35,21 @@ sys.path.insert(0, _ROOT)
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.analysis import paper_counts  # noqa: E402
-from official_coatnet.training import clock  # noqa: E402
+from official_coatnet.analysis import (  # noqa: E402
+  paper_counts,
+  paper_listing,
+  paper_runs,
+)
+from official_coatnet.training import clock, gin_config  # noqa: E402
 
 _COUNTS = flags.DEFINE_bool(
   'counts', False, 'Compare parameters and multiply-adds.'
+)
+_CHECK = flags.DEFINE_bool(
+  'check', False, 'Compare the gin files with Table 10.'
+)
+_TABLE = flags.DEFINE_multi_string(
+  'table', [], "List this table alone, such as 4, or 'Figure 1'."
 )
 _FORMAT = flags.DEFINE_enum(
   'format', 'text', ('text', 'json'), 'Of the output.'
@@ -68,14 +89,59 @@ def _compare_counts() -> int:
   return 1 if problems else 0
 
 
+def _list_rows() -> int:
+  rows = paper_listing.all_rows()
+  known = {table for row in rows for table in row.tables}
+  for table in _TABLE.value:
+    if table not in known:
+      numbers = sorted(known - {'Figure 1'}, key=int)
+      raise app.UsageError(
+        f'--table={table} has no row of ours; those that have: '
+        f"{', '.join(numbers)}, 'Figure 1'."
+      )
+  if _TABLE.value:
+    rows = [row for row in rows if set(row.tables) & set(_TABLE.value)]
+  if _FORMAT.value == 'json':
+    print(json.dumps(paper_listing.to_list(rows), indent=2))
+  else:
+    print(paper_listing.format_text(rows))
+  return 0
+
+
+def _check_files() -> int:
+  program = os.path.basename(sys.argv[0])
+  try:
+    differences, compared = paper_runs.check(_ROOT)
+  except gin_config.ConfigError as error:
+    print(f'{program}: {error}', file=sys.stderr)
+    return 1
+  for difference in differences:
+    print(f'{program}: {difference}', file=sys.stderr)
+  files = len(paper_runs.all_runs())
+  if _FORMAT.value == 'json':
+    found = [dataclasses.asdict(difference) for difference in differences]
+    result = {'files': files, 'compared': compared, 'differences': found}
+    print(json.dumps(result, indent=2))
+  else:
+    print(
+      f'{files} gin files, {compared} values: {len(differences)} differ from '
+      'the paper.'
+    )
+  return 1 if differences else 0
+
+
 def main(argv):
-  """Prints a comparison; returns the exit code."""
+  """Prints what the flags ask for; returns the exit code."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
-  if not _COUNTS.value:
-    raise app.UsageError('Say what to compare: --counts.')
+  if _COUNTS.value and _CHECK.value:
+    raise app.UsageError('Give one of --counts and --check.')
+  if _TABLE.value and (_COUNTS.value or _CHECK.value):
+    raise app.UsageError('--table is for the list of rows alone.')
   tf.get_logger().setLevel('ERROR')
-  return _compare_counts()
+  if _COUNTS.value:
+    return _compare_counts()
+  return _check_files() if _CHECK.value else _list_rows()
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Writes images as TFRecord files that training reads.
+"""Writes images as TFRecord files that training reads, and looks after them.
 
     python tools/tfrecords.py demo --output_dir=D
         Handwritten digits that come with scikit-learn: 1,347 images to train,
@@ -6,16 +6,47 @@
 
     python tools/tfrecords.py folder --input_dir=I --output_dir=D
         Images in I, a folder for each class. --validation_fraction=0.1 holds
-        out a tenth of them. Images that cannot be read are listed and left out.
+        out a tenth of them.
 
-A manifest beside the files says what is in them. What is there and complete is
-not written again; a run that was stopped is started again the same way.
+    python tools/tfrecords.py imagenet1k --input_dir=I --output_dir=D
+        I holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+        ILSVRC2012_devkit_t12.tar.gz. Instead of the last, --validation_labels
+        names a text file with the synset of each validation image.
+
+    python tools/tfrecords.py imagenet21k --input_dir=I --output_dir=D
+        I holds fall11_whole.tar, or is its path. A hundredth of the images is
+        held out.
+
+    python tools/tfrecords.py manifest --list=L --input_dir=I --output_dir=D
+        L lists images in I with several labels each: JSON lines such as
+        {"image": "a.jpg", "labels": [3, 7], "label_probs": [0.9, 0.2]}, or CSV.
+
+    python tools/tfrecords.py tfds --tfds_name=N --output_dir=D
+        A data set of TFDS that is prepared (in --input_dir, if not in TFDS's
+        own folder). Images keep their bytes.
+
+    python tools/tfrecords.py validate D
+        Looks at every record in D, or of one file; exit code 1 if anything is
+        wrong, with file and offset.
+
+    python tools/tfrecords.py repair D E
+        Copies the intact records of D (a folder, or one file) to folder E, and
+        says what was lost.
+
+    python tools/tfrecords.py index D
+        Writes manifests for files in D that somebody else has built.
+
+Images that are not RGB or grey JPEGs are encoded as such, once. Those that
+cannot be read are left out and listed; above --max_failures the run fails. A
+manifest beside the files says what is in them. What is there and complete is
+not written again; a run that was stopped is started again the same way, and
+goes on after the last file that it finished.
 """
 
+import functools
 import os
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Without it TensorFlow's import prints warnings about CUDA that concern nobody
 # here. Errors come as Python exceptions all the same.
@@ -27,57 +58,66 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.data import demo_digits, folder, manifest  # noqa: E402
+from official_coatnet.data import (  # noqa: E402
+  demo_digits,
+  manifest,
+  processes,
+  records,
+)
+from official_coatnet.data.build import beam, corpus  # noqa: E402
+from official_coatnet.data.shards import files, repair, validation  # noqa: E402
+from tools import record_sources  # noqa: E402
+from tools.progress import Progress  # noqa: E402
 
 _OUTPUT_DIR = flags.DEFINE_string(
   'output_dir', None, 'Folder to write records and manifests to.'
 )
-_INPUT_DIR = flags.DEFINE_string(
-  'input_dir', None, 'folder: folder of class folders to read images from.'
-)
 _NUM_SHARDS = flags.DEFINE_integer(
   'num_shards',
   None,
-  'Files of the train split, 8 for demo and 16 for folder if not set. A '
-  'training host reads files of its own: have at least as many, better several '
-  'times as many, as hosts.',
+  'Files of the train split; if not set, 8 for demo, 1024 for imagenet1k, 8192 '
+  'for imagenet21k, else 16. A training host reads files of its own: have at '
+  'least as many, better several times as many, as hosts.',
   lower_bound=1,
 )
-_VALIDATION_FRACTION = flags.DEFINE_float(
-  'validation_fraction',
-  0.0,
-  'folder: share of the images to hold out as split "validation", chosen by a '
-  'hash of their names.',
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes',
+  None,
+  'Processes that work at once; if not set, one for each core, as far as the '
+  'number of images is worth it. The files are the same for any number.',
+  lower_bound=1,
+)
+_MAX_FAILURES = flags.DEFINE_string(
+  'max_failures',
+  None,
+  'Images of a split that may be left out: a number (10) or a share (0.001). '
+  'If not set, a thousandth, or 10 where that is more.',
+)
+_SCHEMA = flags.DEFINE_enum(
+  'schema',
+  'imagenet',
+  ['imagenet', 'multilabel', 'automl'],
+  'validate, repair, index: schema of files that have no manifest.',
+)
+_DECODE = flags.DEFINE_bool('decode', True, 'validate: decode every image.')
+_ALLOW_DUPLICATES = flags.DEFINE_bool(
+  'allow_duplicates',
+  False,
+  'validate: images may be there twice, as a few of ImageNet are.',
+)
+_RUNNER = flags.DEFINE_string(
+  'runner',
+  None,
+  'Apache Beam runner to build with, such as DirectRunner or DataflowRunner; '
+  'if not set, the processes of this machine.',
+)
+_BEAM_OPTIONS = flags.DEFINE_string(
+  'beam_options', '', 'Options of the Beam pipeline, separated by spaces.'
 )
 
 _MAX_FAILURES_SHOWN = 20
-
-
-class Progress:
-  """Prints how far a job is, how fast it goes and when it will be done."""
-
-  def __init__(self):
-    self._start = time.monotonic()
-    self._last_print = self._start
-    self._interval = 0.5 if sys.stderr.isatty() else 10.0
-
-  def __call__(self, done: int, total: int | None) -> None:
-    """Reports `done` of `total` images; prints now and then."""
-    now = time.monotonic()
-    if done == 1:  # A new split.
-      self._start = now
-      return
-    if now - self._last_print < self._interval and done != total:
-      return
-    self._last_print = now
-    rate = (done - 1) / max(now - self._start, 1e-6)
-    line = f'{done:,} images, {rate:,.0f}/s'
-    if total:
-      line = f'{done:,} of {total:,} images, {rate:,.0f}/s'
-      if done < total:
-        line += f', {_duration((total - done) / rate)} to go'
-    end = '\r' if sys.stderr.isatty() and done != total else '\n'
-    print(f'{line:<60}', end=end, file=sys.stderr, flush=True)
+# What is worth more than one process: so many bytes of records to read.
+_BYTES_AN_IMAGE = 100_000
 
 
 def demo() -> dict[str, manifest.Manifest]:
@@ -90,61 +130,170 @@ def demo() -> dict[str, manifest.Manifest]:
   )
 
 
-def from_folder() -> dict[str, manifest.Manifest]:
-  """Writes a folder of class folders."""
-  if not _INPUT_DIR.value:
-    raise ValueError(
-      '--input_dir is not set; give the folder that holds a folder of images '
-      'for each class.'
-    )
-  return folder.write_folder(
-    _INPUT_DIR.value,
-    _OUTPUT_DIR.value,
-    num_shards=_NUM_SHARDS.value or 16,
-    validation_fraction=_VALIDATION_FRACTION.value,
-    progress=Progress(),
+def build(command: str) -> None:
+  """Builds the records of a source."""
+  output_dir = record_sources.require(
+    _OUTPUT_DIR, 'give the folder to write to'
   )
+  if command == 'demo':
+    _report(demo(), output_dir)
+    return
+  print('Looking at what there is ...', file=sys.stderr)
+  splits = record_sources.SOURCES[command]()
+  manifests = corpus.write_corpus(
+    splits,
+    output_dir,
+    num_shards=_NUM_SHARDS.value,
+    max_failures=_parse_max_failures(_MAX_FAILURES.value),
+    progress=Progress(),
+    map_tasks=_workers(sum(split.num_examples for split in splits)),
+  )
+  _report(manifests, output_dir)
 
 
-COMMANDS = {'demo': demo, 'folder': from_folder}
+def validate(path: str) -> None:
+  """Looks at records; ends with exit code 1 if something is wrong."""
+  num_problems = 0
+  for split, options in _splits_of(path):
+    problems, reports = validation.validate_split(
+      split,
+      allow_duplicates=_ALLOW_DUPLICATES.value,
+      **options,
+    )
+    num_problems += len(problems)
+    for problem in problems:
+      print(problem)
+    intact = sum(each.entry.records for each in reports)
+    print(
+      f'{split.split}: {intact:,} intact records in {len(reports)} files, '
+      f'{len(problems)} problems'
+    )
+  if num_problems:
+    sys.exit(1)
+
+
+def repair_files(path: str, output_dir: str) -> None:
+  """Copies what is intact."""
+  manifests = {}
+  for split, options in _splits_of(path):
+    manifests[split.split] = repair.repair_split(split, output_dir, **options)
+  _report(manifests, output_dir)
+
+
+def index(path: str) -> None:
+  """Writes manifests."""
+  manifests = {}
+  for split, options in _splits_of(path):
+    manifests[split.split] = repair.index_split(split, **options)
+  _report(manifests, path)
+
+
+# Sub-commands that take paths, and how many.
+INSPECTIONS = {
+  'validate': (validate, 1),
+  'repair': (repair_files, 2),
+  'index': (index, 1),
+}
 
 
 def main(argv: list[str]) -> None:
   """Runs the sub-command that is named first."""
-  if len(argv) != 2 or argv[1] not in COMMANDS:
+  command, *paths = argv[1:] or ['']
+  _, num_paths = INSPECTIONS.get(command, (None, 0))
+  known = sorted({'demo', *record_sources.SOURCES, *INSPECTIONS})
+  if command not in known or len(paths) != num_paths:
     raise app.UsageError(
-      f'name one of {sorted(COMMANDS)}, as in: tfrecords.py demo --output_dir=D'
+      f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
+      'tfrecords.py validate D'
     )
   try:
-    if not _OUTPUT_DIR.value:
-      raise ValueError('--output_dir is not set; give the folder to write to.')
-    manifests = COMMANDS[argv[1]]()
-  except (ValueError, ImportError, OSError, tf.errors.OpError) as error:
-    sys.exit(f'tfrecords.py {argv[1]}: {error}')
-  _report(manifests)
+    if command in INSPECTIONS:
+      INSPECTIONS[command][0](*paths)
+    else:
+      build(command)
+  except (
+    ValueError,
+    ImportError,
+    OSError,
+    RuntimeError,
+    tf.errors.OpError,
+  ) as error:
+    sys.exit(f'tfrecords.py {command}: {error}')
 
 
-def _report(manifests: Mapping[str, manifest.Manifest]) -> None:
+def _splits_of(path: str):
+  """Yields the splits of a folder, each with what to look at it with."""
+  for split in files.list_splits(path):
+    size = sum(tf.io.gfile.stat(each).length for each in split.paths)
+    progress, done = Progress('records'), [0]
+
+    def count(number: int, progress=progress, done=done) -> None:
+      done[0] += number
+      progress(done[0], None)
+
+    yield (
+      split,
+      {
+        'rules': validation.rules_for(
+          split,
+          schema=_SCHEMA.value,
+          num_classes=record_sources.NUM_CLASSES.value,
+          decode=_DECODE.value,
+        ),
+        'report': count,
+        'map_tasks': _workers(size // _BYTES_AN_IMAGE),
+      },
+    )
+
+
+def _workers(num_images: int) -> records.MapTasks:
+  """Returns who carries out the tasks."""
+  if _RUNNER.value:
+    return functools.partial(
+      beam.map_tasks,
+      runner=_RUNNER.value,
+      options=_BEAM_OPTIONS.value.split(),
+    )
+  number = _NUM_PROCESSES.value or processes.choose_number(num_images)
+  if number == 1:
+    return records.map_here
+  return functools.partial(processes.map_tasks, num_processes=number)
+
+
+def _parse_max_failures(text: str | None) -> int | float | None:
+  if text is None:
+    return None
+  try:
+    return int(text) if text.isdigit() else float(text)
+  except ValueError as error:
+    raise ValueError(
+      f'--max_failures is {text!r}, but must be a number of images such as 10, '
+      'or a share such as 0.001.'
+    ) from error
+
+
+def _report(
+  manifests: Mapping[str, manifest.Manifest], output_dir: str
+) -> None:
   """Prints what there is now, and what was left out."""
   for split, each in manifests.items():
     size = sum(file.bytes for file in each.files)
     print(
       f'{split}: {each.num_examples:,} images of {each.num_classes} classes in '
-      f'{len(each.files)} files ({size / 1e6:,.1f} MB) in {_OUTPUT_DIR.value}'
+      f'{len(each.files)} files ({size / 1e6:,.1f} MB) in {output_dir}'
     )
-    if each.failures:
-      print(f'{split}: left out, {len(each.failures)}:')
-    for failure in each.failures[:_MAX_FAILURES_SHOWN]:
-      print(f'  {failure.name}: {failure.reason}')
-    if len(each.failures) > _MAX_FAILURES_SHOWN:
-      print(f'  ... all in {manifest.manifest_path(_OUTPUT_DIR.value, split)}')
+    _print_failures(split, each.failures, output_dir)
 
 
-def _duration(seconds: float) -> str:
-  """Returns a duration for people, such as 1:02:03."""
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}:{minutes:02d}:{seconds:02d}'
+def _print_failures(
+  split: str, failures: Sequence[manifest.Failure], output_dir: str
+) -> None:
+  if failures:
+    print(f'{split}: left out, {len(failures)}:')
+  for failure in failures[:_MAX_FAILURES_SHOWN]:
+    print(f'  {failure.name}: {failure.reason}')
+  if len(failures) > _MAX_FAILURES_SHOWN:
+    print(f'  ... all in {manifest.manifest_path(output_dir, split)}')
 
 
 if __name__ == '__main__':

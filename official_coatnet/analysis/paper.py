@@ -6,6 +6,7 @@ size table and in gin/; that the two agree is what is checked.
 """
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -71,7 +72,8 @@ class Result:
     settings: (field, value) pairs of `ModelConfig` that make the row; in a gin
       file `ModelConfig.<field>`. All others are at their defaults.
     metric: 'top1' on ImageNet-1K, or 'precision_at_1' of the pre-training.
-    gin_file: The run that gives it, if there is one in the project.
+    gin_file: The run that gives it; named by the rule of `_gin_file` unless
+      it is an ablation.
   """
 
   tables: tuple[str, ...]
@@ -84,7 +86,40 @@ class Result:
   variant: str = ''
   settings: tuple[tuple[str, Any], ...] = ()
   metric: str = 'top1'
-  gin_file: str | None = None
+  gin_file: str = ''
+
+  def __post_init__(self):
+    if not self.gin_file:
+      object.__setattr__(self, 'gin_file', _gin_file(self))
+
+  @property
+  def fine_tuned(self) -> bool:
+    """Whether a run of its own followed the pre-training."""
+    return self.gin_file != self.pretraining_file
+
+  @property
+  def pretraining_file(self) -> str:
+    """The gin file of the pre-training: the same name without the size."""
+    return _SIZE_IN_NAME.sub('', self.gin_file)
+
+
+# In the name of a gin file. A file with a size fine-tunes on ImageNet-1K at
+# that size what the file of the same name without it has pre-trained at 224.
+_SIZE_IN_NAME = re.compile(r'_(224|384|512)(?=[_.])')
+
+
+def _gin_file(result: Result) -> str:
+  """Names the file of a row: <data>_<model>[_<size>][_<variant>].gin."""
+  data = 'jft' if result.pretrained_on == JFT else result.pretrained_on
+  parts = [data, result.model.replace('_', '')]
+  pretrained_only = result.metric == 'precision_at_1' or (
+    result.pretrained_on == IMAGENET1K and result.image_size == 224
+  )
+  if not pretrained_only:
+    parts.append(str(result.image_size))
+  if result.variant.startswith('PT-RA'):
+    parts.append(result.variant.replace('PT-RA', 'ptra').replace('-', '_'))
+  return f'gin/{"_".join(parts).lower()}.gin'
 
 
 IMAGENET1K, IMAGENET21K, JFT = 'imagenet1k', 'imagenet21k', 'jft300m'
@@ -93,25 +128,42 @@ _NO_BIAS = (('relative_attention', 'none'),)
 _V1 = (('blocks', (2, 2, 2, 18, 2)),)
 _V2 = (('blocks', (2, 2, 8, 12, 2)),)
 _LAYER_NORM = (('norm', 'layer_norm'),)
-_ABLATIONS = 'gin/ablations'
+
+
+def _ablation(name: str) -> str:
+  return f'gin/ablations/{name}.gin'
+
+
+def figure_1_file(
+  layout: str, *, data: str = 'imagenet1k', size: int | None = None
+) -> str:
+  """Returns the gin file of a curve of Figure 1, or of its fine-tuning.
+
+  Args:
+    layout: A key of `FIGURE_1`.
+    data: 'imagenet1k' or 'jft'.
+    size: Side of the images of the fine-tuning (Table 2); None for the
+      pre-training.
+  """
+  parts = ['figure1', *(['jft'] if data == 'jft' else [])]
+  parts += [layout.lower().replace('-', ''), *([str(size)] if size else [])]
+  return _ablation('_'.join(parts))
+
 
 # Tables 4, 9 and 12, and the first rows of Tables 6 to 8.
 _IMAGENET1K = (
   Result(
     ('4', '9', '12'), IMAGENET1K, 'coatnet_0', 224, 25, 4.2, 81.6,
-    gin_file='gin/imagenet1k_coatnet0.gin',
   ),
   Result(
     ('4', '9', '12'), IMAGENET1K, 'coatnet_1', 224, 42, 8.4, 83.3,
-    gin_file='gin/imagenet1k_coatnet1.gin',
   ),
   Result(
     ('4', '6', '7', '8', '9', '12'), IMAGENET1K, 'coatnet_2', 224,
-    75, 15.7, 84.1, gin_file='gin/imagenet1k_coatnet2.gin',
+    75, 15.7, 84.1,
   ),
   Result(
     ('4', '12'), IMAGENET1K, 'coatnet_3', 224, 168, 34.7, 84.5,
-    gin_file='gin/imagenet1k_coatnet3.gin',
   ),
   Result(('4', '12'), IMAGENET1K, 'coatnet_0', 384, 25, 13.4, 83.9),
   Result(('4', '12'), IMAGENET1K, 'coatnet_1', 384, 42, 27.4, 85.1),
@@ -156,7 +208,7 @@ _STRIDED_DCONV = tuple(
   Result(
     ('9',), IMAGENET1K, f'coatnet_{i}', 224, params, multiply_adds, accuracy,
     'Strided DConv', _DEPTHWISE,
-    gin_file=f'{_ABLATIONS}/table9_strided_dconv_coatnet{i}.gin',
+    gin_file=_ablation(f'table9_strided_dconv_coatnet{i}'),
   )
   for i, params, multiply_adds, accuracy in (
     (0, 25, 4.6, 82.0), (1, 42, 8.8, 83.5), (2, 75, 16.6, 84.1)
@@ -169,52 +221,59 @@ _ABLATION_RESULTS = (
   Result(
     ('6',), IMAGENET1K, 'coatnet_2', 224, None, None, 83.8,
     'Without Rel-Attn', _NO_BIAS,
-    gin_file=f'{_ABLATIONS}/table6_no_relative_attention.gin',
+    gin_file=_ablation('table6_no_relative_attention'),
   ),
   Result(
     ('6',), IMAGENET1K, 'coatnet_2', 384, None, None, 85.3,
     'Without Rel-Attn', _NO_BIAS,
+    gin_file=_ablation('table6_no_relative_attention_384'),
   ),
   Result(
     ('6', '7'), IMAGENET21K, 'coatnet_3', 224, None, None, 53.0,
-    metric='precision_at_1', gin_file='gin/imagenet21k_coatnet3.gin',
+    metric='precision_at_1',
   ),
   Result(
     ('6',), IMAGENET21K, 'coatnet_3', 224, None, None, 52.8,
     'Without Rel-Attn', _NO_BIAS, 'precision_at_1',
+    gin_file=_ablation('table6_no_relative_attention_imagenet21k'),
   ),
   # Tables 4, 7 and 13 have 87.6 for it, above.
   Result(('6', '8'), IMAGENET21K, 'coatnet_3', 384, None, None, 87.9),
   Result(
     ('6',), IMAGENET21K, 'coatnet_3', 384, None, None, 87.4,
     'Without Rel-Attn', _NO_BIAS,
+    gin_file=_ablation('table6_no_relative_attention_imagenet21k_384'),
   ),
   Result(
-    ('7',), IMAGENET1K, 'coatnet_2', 224, None, None, 83.4, 'V1', _V1,
-    gin_file=f'{_ABLATIONS}/table7_v1.gin',
+    ('7',), IMAGENET1K, 'coatnet_2_v1', 224, None, None, 83.4, 'V1', _V1,
+    gin_file=_ablation('table7_v1'),
   ),
   Result(
-    ('7',), IMAGENET1K, 'coatnet_2', 224, None, None, 84.0, 'V2', _V2,
-    gin_file=f'{_ABLATIONS}/table7_v2.gin',
+    ('7',), IMAGENET1K, 'coatnet_2_v2', 224, None, None, 84.0, 'V2', _V2,
+    gin_file=_ablation('table7_v2'),
   ),
   Result(
-    ('7',), IMAGENET21K, 'coatnet_3', 224, None, None, 53.0, 'V1', _V1,
-    'precision_at_1',
+    ('7',), IMAGENET21K, 'coatnet_3_v1', 224, None, None, 53.0, 'V1', _V1,
+    'precision_at_1', gin_file=_ablation('table7_v1_imagenet21k'),
   ),
-  Result(('7',), IMAGENET21K, 'coatnet_3', 384, None, None, 87.4, 'V1', _V1),
   Result(
-    ('8',), IMAGENET1K, 'coatnet_2', 224, None, None, 83.9,
+    ('7',), IMAGENET21K, 'coatnet_3_v1', 384, None, None, 87.4, 'V1', _V1,
+    gin_file=_ablation('table7_v1_imagenet21k_384'),
+  ),
+  Result(
+    ('8',), IMAGENET1K, 'coatnet_2_head64', 224, None, None, 83.9,
     'Head size 64', (('head_size', 64),),
-    gin_file=f'{_ABLATIONS}/table8_head_size_64.gin',
+    gin_file=_ablation('table8_head_size_64'),
   ),
   Result(
     ('8',), IMAGENET1K, 'coatnet_2', 224, None, None, 84.1,
     'BN to LN', _LAYER_NORM,
-    gin_file=f'{_ABLATIONS}/table8_layer_norm.gin',
+    gin_file=_ablation('table8_layer_norm'),
   ),
   Result(
     ('8',), IMAGENET21K, 'coatnet_3', 384, None, None, 87.8,
     'BN to LN', _LAYER_NORM,
+    gin_file=_ablation('table8_layer_norm_imagenet21k_384'),
   ),
 )  # fmt: skip
 
@@ -222,15 +281,15 @@ _ABLATION_RESULTS = (
 _TRANSFER = tuple(
   Result(
     ('2',), JFT, FIGURE_1[layout], image_size, None, None, accuracy, layout,
-    metric=metric,
+    metric=metric, gin_file=figure_1_file(layout, data='jft', size=size),
   )
-  for layout, image_size, metric, accuracy in (
-    ('C-C-T-T', 224, 'precision_at_1', 34.40),
-    ('C-C-T-T', 224, 'top1', 82.39),
-    ('C-C-T-T', 384, 'top1', 84.23),
-    ('C-T-T-T', 224, 'precision_at_1', 34.36),
-    ('C-T-T-T', 224, 'top1', 81.78),
-    ('C-T-T-T', 384, 'top1', 84.02),
+  for layout, image_size, size, metric, accuracy in (
+    ('C-C-T-T', 224, None, 'precision_at_1', 34.40),
+    ('C-C-T-T', 224, 224, 'top1', 82.39),
+    ('C-C-T-T', 384, 384, 'top1', 84.23),
+    ('C-T-T-T', 224, None, 'precision_at_1', 34.36),
+    ('C-T-T-T', 224, 224, 'top1', 81.78),
+    ('C-T-T-T', 384, 384, 'top1', 84.02),
   )
 )  # fmt: skip
 

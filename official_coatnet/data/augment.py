@@ -1,9 +1,12 @@
 """RandAugment (Cubuk et al. 2020) on uint8 images, on the host."""
 
+import functools
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
-from official.vision.ops import augment
+
+from official_coatnet.data import augment_ops
 
 OPERATIONS = (
   'AutoContrast',
@@ -23,15 +26,41 @@ OPERATIONS = (
   'Cutout',
   'SolarizeAdd',
 )
+FILLS = ('reflect', 'grey')
+
+# Operations with a direction, drawn for each image.
+_GEOMETRIC = ('Rotate', 'ShearX', 'ShearY', 'TranslateX', 'TranslateY')
 
 
 class RandAugment:
   """Applies randomly chosen operations, one after the other, to an image.
 
-  Operations and magnitudes are those of the reference code, which Model Garden
-  keeps: the scale of magnitudes is 10, and the "2, 15" of the paper's Table 10
-  lies beyond it on purpose. Model Garden's own configuration moves images by a
-  tenth of what the reference does (10 for 100); here 100 is the default.
+  Operations, arguments and odds are those of Model Garden 2.15, and each
+  operation gives its pixels, byte for byte; the draws are other ones, since
+  Model Garden's cannot be repeated.
+
+  The oddities of the reference are kept, since results of papers rest on them
+  (see `augment_ops` for those within an operation):
+
+  *   Magnitudes count on a scale of 10, so that the "2, 15" of Table 10 of the
+      CoAtNet paper goes beyond it: turns by 45 degrees, shifts by 150 pixels,
+      whatever the size of the image.
+  *   Magnitude 5 leaves colour, contrast, brightness and sharpness as they are,
+      and magnitude 20 does so with posterize, which is stronger at lower ones.
+  *   Beside the n operations there is "none" in each layer, all with
+      probability 1 / (n + 1).
+
+  In two things Model Garden differs from the code that Google published with
+  papers of those years, autoaugment.py in tensorflow/tpu
+  (models/official/efficientnet) and in google/automl (efficientnetv2). There,
+  what rotate, shear and translate bring in from beyond the image is grey 128: a
+  fourth channel tells it apart (`wrap`, `unwrap`). Model Garden fills by
+  reflection, which makes that channel useless: `fill='grey'` brings the grey
+  back. And there, one of the operations always applies; here and in Model
+  Garden, 1 in n + 1 layers does nothing. The paper does not say what it used.
+
+  Model Garden's own configuration moves images by a tenth of what the reference
+  does (a `translate_const` of 10 for 100); here 100 is the default.
   """
 
   def __init__(
@@ -42,6 +71,7 @@ class RandAugment:
     cutout_const: float = 40.0,
     translate_const: float = 100.0,
     exclude_ops: Sequence[str] = (),
+    fill: str = 'reflect',
   ):
     """Creates the augmentation.
 
@@ -53,10 +83,12 @@ class RandAugment:
       translate_const: shift of TranslateX and TranslateY, in pixels at
         magnitude 10.
       exclude_ops: operations not to use, out of OPERATIONS.
+      fill: what geometric operations bring in from beyond the image: 'reflect'
+        or 'grey'.
 
     Raises:
       ValueError: if an excluded operation does not exist, if none is left, or
-        if `num_layers` or `magnitude` is out of range.
+        if `num_layers`, `magnitude` or `fill` is out of range.
     """
     unknown = sorted(set(exclude_ops) - set(OPERATIONS))
     if unknown:
@@ -75,27 +107,133 @@ class RandAugment:
         'but layers start at 1 and magnitudes at 0; to switch augmentation '
         'off, set randaugment to None.'
       )
-    self._augmenter = augment.RandAugment(
-      num_layers=num_layers,
-      magnitude=magnitude,
-      cutout_const=cutout_const,
-      translate_const=translate_const,
-      exclude_ops=list(exclude_ops),
-    )
+    if fill not in FILLS:
+      raise ValueError(
+        f'RandAugment: fill is {fill!r}, but must be one of {list(FILLS)}; '
+        "use 'reflect' for Model Garden's, 'grey' for the reference's."
+      )
+    self._num_layers = num_layers
+    self._level = magnitude / 10.0
+    self._cutout_const = cutout_const
+    self._translate_const = translate_const
+    self._operations = [op for op in OPERATIONS if op not in exclude_ops]
+    self._fill = fill
 
   def __call__(self, image: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     """Augments one image.
 
     Args:
-      image: uint8 [height, width, 3] tensor.
-      seed: integer [2] tensor. Model Garden's operations draw from TensorFlow's
-        stateful generators and cannot honour it: of all draws of the pipeline,
-        these alone differ between two runs.
+      image: uint8 [height, width, 3] tensor of static shape.
+      seed: integer [2] tensor; equal seeds give equal pixels.
 
     Returns:
       A uint8 tensor of the shape of `image`.
+
+    Raises:
+      ValueError: if the image is of another type or its shape is not known.
     """
-    del seed
-    augmented = self._augmenter.distort(image)
-    # Operations with a projective transform forget the shape.
-    return tf.ensure_shape(augmented, image.shape)
+    image = tf.convert_to_tensor(image)
+    shape = image.shape
+    if (
+      image.dtype != tf.uint8
+      or not shape.is_fully_defined()
+      or shape.rank != 3
+      or shape[-1] != 3
+    ):
+      raise ValueError(
+        f'RandAugment: the image is {image.dtype.name} {shape}, but must be '
+        'uint8 [height, width, 3] with a known height and width; cast it, or '
+        'use tf.ensure_shape.'
+      )
+    # One call draws all; four in [0, 1) for each layer.
+    draws = tf.random.stateless_uniform([self._num_layers, 4], seed)
+    # One set for all layers, which reach for them at random: the less memory
+    # they take, the more of it is in the cache.
+    maps = {
+      operation: tf.constant(
+        self._index_maps(operation, height=shape[0], width=shape[1])
+      )
+      for operation in self._operations
+      if operation in _GEOMETRIC
+    }
+    for layer in range(self._num_layers):
+      image = self._apply_one(image, draws[layer], maps)
+    return image
+
+  def _apply_one(
+    self, image: tf.Tensor, draws: tf.Tensor, maps: dict[str, tf.Tensor]
+  ) -> tf.Tensor:
+    """Applies the operation that `draws` choose, or none."""
+    height, width, _ = image.shape
+    choice, direction, row, column = tf.unstack(
+      tf.cast(draws * [len(self._operations) + 1, 2, height, width], tf.int32)
+    )
+
+    def apply(operation: str) -> tf.Tensor:
+      if operation in _GEOMETRIC:
+        return augment_ops.move_pixels(
+          image, maps[operation][direction], fill=self._fill
+        )
+      if operation == 'Cutout':
+        half_side = int(self._level * self._cutout_const)
+        return augment_ops.cutout(
+          image, row=row, column=column, half_side=half_side
+        )
+      return self._apply_to_values(operation, image)
+
+    branches = [functools.partial(apply, op) for op in self._operations]
+    # Of the branches, only the one chosen runs.
+    return tf.switch_case(
+      choice, [*branches, functools.partial(tf.identity, image)]
+    )
+
+  def _apply_to_values(self, operation: str, image: tf.Tensor) -> tf.Tensor:
+    """Applies an operation that leaves pixels where they are."""
+    level = self._level
+    factor = level * 1.8 + 0.1
+    functions = {
+      'AutoContrast': augment_ops.autocontrast,
+      'Equalize': augment_ops.equalize,
+      'Invert': augment_ops.invert,
+      'Posterize': lambda x: augment_ops.posterize(x, int(level * 4)),
+      'Solarize': lambda x: augment_ops.solarize(x, int(level * 256)),
+      'SolarizeAdd': lambda x: augment_ops.solarize_add(x, int(level * 110)),
+      'Color': lambda x: augment_ops.color(x, factor),
+      'Contrast': lambda x: augment_ops.contrast(x, factor),
+      'Brightness': lambda x: augment_ops.brightness(x, factor),
+      'Sharpness': lambda x: augment_ops.sharpness(x, factor),
+    }
+    return functions[operation](image)
+
+  def _index_maps(
+    self, operation: str, *, height: int, width: int
+  ) -> np.ndarray:
+    """Returns the int32 [2, height x width] maps of both directions."""
+    amount = (
+      self._level
+      * {
+        'Rotate': 30.0,
+        'ShearX': 0.3,
+        'ShearY': 0.3,
+        'TranslateX': self._translate_const,
+        'TranslateY': self._translate_const,
+      }[operation]
+    )
+
+    def make_map(signed: float) -> np.ndarray:
+      if operation == 'Rotate':
+        transform = augment_ops.rotation(signed, height=height, width=width)
+      else:
+        # x' = x + a y + b; y' = c x + y + d.
+        a, b, c, d = (
+          signed if operation == each else 0.0
+          for each in ('ShearX', 'TranslateX', 'ShearY', 'TranslateY')
+        )
+        transform = tf.constant([1.0, a, b, c, 1.0, d, 0.0, 0.0])
+      return augment_ops.index_map(
+        transform, height=height, width=width, fill=self._fill
+      )
+
+    # Out of any graph that is being built, and off accelerators.
+    with tf.init_scope(), tf.device('CPU:0'):
+      return np.stack([make_map(amount), make_map(-amount)])

@@ -40,6 +40,9 @@ class DataConfig:
     random_flip: whether training mirrors images at random.
     randaugment: (layers, magnitude) of RandAugment, or None.
     randaugment_exclude: RandAugment operations not to use.
+    randaugment_fill: what turns, shears and shifts bring in from beyond the
+      image: 'reflect' as Model Garden does, or 'grey' as Google's earlier
+      TPU code does.
     mixup_alpha: parameter of mixup's Beta distribution, or None.
     max_pixels: an image of more pixels is refused before it is decoded.
     on_error: what to do about an image that does not decode: 'raise' to stop,
@@ -75,6 +78,7 @@ class DataConfig:
   random_flip: bool = True
   randaugment: Sequence[float] | None = None
   randaugment_exclude: Sequence[str] = ()
+  randaugment_fill: str = 'reflect'
   mixup_alpha: float | None = None
   max_pixels: int = 100_000_000
   on_error: str = 'raise'
@@ -179,6 +183,13 @@ class DataConfig:
       'must lie in (0, 1]',
       'use 0.875, or center_crop = False for the whole image',
     )
+    _require(
+      self.randaugment_fill in augment.FILLS,
+      'randaugment_fill',
+      self.randaugment_fill,
+      f'must be one of {list(augment.FILLS)}',
+      "use 'reflect' for Model Garden's way",
+    )
     if self.randaugment is not None:
       _require(
         _is_pair(self.randaugment),
@@ -239,7 +250,10 @@ class DataConfig:
       return None
     num_layers, magnitude = self.randaugment
     return augment.RandAugment(
-      int(num_layers), magnitude, exclude_ops=self.randaugment_exclude
+      int(num_layers),
+      magnitude,
+      exclude_ops=self.randaugment_exclude,
+      fill=self.randaugment_fill,
     )
 
 

@@ -94,8 +94,8 @@ def decode(
       ': the image, of ',
       tf.strings.length(encoded, unit='BYTE'),
       ' bytes, does not decode: it is damaged or cut off, or neither JPEG, '
-      'PNG, GIF nor BMP. `tools/tfrecords.py validate` lists such images; build the '
-      f'records again, {_SKIP}',
+      'PNG, GIF nor BMP. `tools/tfrecords.py validate` lists such images; '
+      f'build the records again, {_SKIP}',
     ],
   )
   with tf.control_dependencies([decodes]):

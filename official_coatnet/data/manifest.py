@@ -82,6 +82,7 @@ class Manifest:
     fields = dataclasses.asdict(self)
     fields['version'] = 1
     fields['num_examples'] = self.num_examples
+    fields['num_failures'] = len(self.failures)
     fields['label_counts'] = {
       str(label): self.label_counts[label]
       for label in sorted(self.label_counts)

@@ -65,7 +65,8 @@ def make_dataset(
 
   Args:
     config: what to read.
-    seed: seed of the run: decides order, crops, flips and mixup.
+    seed: seed of the run: decides order, crops, flips, RandAugment and
+      mixup.
     is_training: whether to shuffle, augment and repeat.
     input_context: position of this host among all, from the strategy.
     start_step: first step of training; what came before is left out.

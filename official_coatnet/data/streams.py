@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.data import shards
+from official_coatnet.data import shard_reading
 from official_coatnet.data.sources import Source
 
 # Files that are read from at once, by one host.
@@ -164,7 +164,7 @@ def open_slice(source: Source, row: dict[str, tf.Tensor]) -> tf.data.Dataset:
   first = row['first']
   return tf.data.Dataset.zip(
     {
-      'record': shards.read(
+      'record': shard_reading.read(
         source, row['file'], first=first, count=row['count']
       ),
       'file': tf.data.Dataset.from_tensors(row['file']).repeat(),

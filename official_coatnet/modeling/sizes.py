@@ -1,4 +1,4 @@
-"""The size table: the networks of Tables 3 and 11 and of Figure 1, and others.
+"""The size table: networks of Tables 3, 7, 8 and 11 and Figure 1, and others.
 
 This is the one place where the layout, the number of blocks, the widths and the
 head size of a named network are written. Everything else refers to a row by its
@@ -33,23 +33,29 @@ class Size:
 _TABLE_3 = 'Table 3'
 _TABLE_11 = 'Table 11'
 _FIGURE_1 = 'Figure 1'
+_TABLE_7 = 'Table 7'
+_TABLE_8 = 'Table 8'
 _WIDTHS_OF_COATNET_1 = (64, 96, 192, 384, 768)
+_WIDTHS_OF_COATNET_2 = (128, 128, 256, 512, 1024)
+_WIDTHS_OF_COATNET_3 = (192, 192, 384, 768, 1536)
 
 SIZES: Mapping[str, Size] = types.MappingProxyType(
   {
     'coatnet_0': Size((2, 2, 3, 5, 2), (64, 96, 192, 384, 768), 32, _TABLE_3),
     'coatnet_1': Size((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_1, 32, _TABLE_3),
-    'coatnet_2': Size(
-      (2, 2, 6, 14, 2), (128, 128, 256, 512, 1024), 32, _TABLE_3
-    ),
-    'coatnet_3': Size(
-      (2, 2, 6, 14, 2), (192, 192, 384, 768, 1536), 32, _TABLE_3
-    ),
-    'coatnet_4': Size(
-      (2, 2, 12, 28, 2), (192, 192, 384, 768, 1536), 32, _TABLE_3
-    ),
+    'coatnet_2': Size((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_2, 32, _TABLE_3),
+    'coatnet_3': Size((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_3, 32, _TABLE_3),
+    'coatnet_4': Size((2, 2, 12, 28, 2), _WIDTHS_OF_COATNET_3, 32, _TABLE_3),
     'coatnet_5': Size(
       (2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048), 64, _TABLE_11
+    ),
+    # Ablations of sizes. They are rows, and no settings of a gin file, so that
+    # another MODEL replaces all of them.
+    'coatnet_2_v1': Size((2, 2, 2, 18, 2), _WIDTHS_OF_COATNET_2, 32, _TABLE_7),
+    'coatnet_2_v2': Size((2, 2, 8, 12, 2), _WIDTHS_OF_COATNET_2, 32, _TABLE_7),
+    'coatnet_3_v1': Size((2, 2, 2, 18, 2), _WIDTHS_OF_COATNET_3, 32, _TABLE_7),
+    'coatnet_2_head64': Size(
+      (2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_2, 64, _TABLE_8
     ),
     # Figure 1 compares layouts of "similar parameter size and computational
     # cost", and prints neither. Ours are CoAtNet-1, which stands for C-C-T-T,

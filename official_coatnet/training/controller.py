@@ -77,19 +77,19 @@ def run(
   )
   if problems:
     raise ValueError(join_problems(problems))
-  tf.io.gfile.makedirs(model_dir)
   experiment = _with_counts(experiment, mode=mode, model_dir=model_dir)
-  if mode in ('train', 'train_and_eval'):
-    preflight.write_experiment(experiment, model_dir)
-    _write_labels(experiment, model_dir)
-  on_start()
-  tf.keras.utils.set_random_seed(experiment.run.seed)
   plan = plan_lib.make_plan(
     experiment,
     num_replicas=strategy.num_replicas_in_sync,
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
+  tf.io.gfile.makedirs(model_dir)
+  if mode in ('train', 'train_and_eval'):
+    preflight.write_experiment(experiment, model_dir)
+    _write_labels(experiment, model_dir)
+  on_start()
+  tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
   _log_plan(experiment, plan, model=model, strategy=strategy)

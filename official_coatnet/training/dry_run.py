@@ -54,5 +54,6 @@ def shrink(
       eval_interval_epochs=None,
       checkpoint_interval_steps=None,
       init_checkpoint=None,
+      init_checkpoint_required=False,
     ),
   )

@@ -60,6 +60,9 @@ class RunConfig:
       evaluation and at the end.
     max_to_keep: Checkpoints kept.
     init_checkpoint: A model_dir or checkpoint to start the weights from.
+    init_checkpoint_required: Whether the run refuses to start from random
+      weights, as a fine-tuning should. Evaluation, a run that resumes and a dry
+      run need no `init_checkpoint`.
     init_weights: Which weights of `init_checkpoint` to take: 'ema', 'raw', or
       None for EMA where there is one and raw weights elsewhere.
     weights: Which weights of this run evaluation and export use, likewise.
@@ -75,6 +78,7 @@ class RunConfig:
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
   init_checkpoint: str | None = None
+  init_checkpoint_required: bool = False
   init_weights: str | None = None
   weights: str | None = None
   seed: int = 0

@@ -6,6 +6,7 @@ TensorFlow Addons is at its end of life; what replaces it replaces this module.
 import dataclasses
 import re
 import warnings
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -93,21 +94,30 @@ def make_schedule(
 
 
 def make_optimizer(
-  config: OptimizerConfig, schedule: schedules.WarmupSchedule
+  config: OptimizerConfig,
+  schedule: schedules.WarmupSchedule,
+  *,
+  variables: Sequence[tf.Variable] = (),
 ) -> tf.keras.optimizers.legacy.Optimizer:
   """Returns AdamW whose decay follows the learning rate.
+
+  The moments of `variables` are made at once, and not at the first step: a run
+  that is resumed at its last step takes none, and TensorFlow would warn of all
+  that it could not restore.
 
   `tfa.optimizers.AdamW` subtracts weight_decay x w, without the learning rate:
   its weight decay has to be scheduled to give Loshchilov and Hutter's (and
   Google's) learning_rate x rate x w.
   """
-  return tfa.optimizers.AdamW(
+  optimizer = tfa.optimizers.AdamW(
     weight_decay=schedules.Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
     beta_1=config.beta_1,
     beta_2=config.beta_2,
     epsilon=config.epsilon,
   )
+  optimizer._create_all_weights(list(variables))
+  return optimizer
 
 
 def apply_gradients(

@@ -10,6 +10,7 @@ from official_coatnet.training import checkpoints, plan
 from official_coatnet.training import experiment as experiment_lib
 
 EXPERIMENT_FILE = 'experiment.json'
+_TRAINING_MODES = ('train', 'train_and_eval')
 
 
 def find_problems(
@@ -35,7 +36,7 @@ def find_problems(
   problems = plan.batch_problems(experiment, num_replicas=num_replicas)
   problems += _model_dir_problems(experiment, model_dir, mode=mode)
   splits = {'eval_data': experiment.eval_data}
-  if mode in ('train', 'train_and_eval'):
+  if mode in _TRAINING_MODES:
     splits['train_data'] = experiment.train_data
   if mode == 'train':
     del splits['eval_data']
@@ -45,7 +46,21 @@ def find_problems(
         problems.append(problem)
   if experiment.run.init_checkpoint:
     problems += _init_checkpoint_problems(experiment)
+  elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
+    problems += _from_scratch_problems(model_dir)
   return problems
+
+
+def _from_scratch_problems(model_dir: str | None) -> list[str]:
+  """Refuses random weights, unless the run resumes and so has its own."""
+  if model_dir is not None and tf.train.latest_checkpoint(model_dir):
+    return []
+  return [
+    '`init_checkpoint` is None, but this run is a fine-tuning and must not '
+    'start from random weights: set INIT_CHECKPOINT to the model_dir (or a '
+    'checkpoint) of the pre-training. To train from scratch all the same, set '
+    'RunConfig.init_checkpoint_required = False.'
+  ]
 
 
 def _init_checkpoint_problems(experiment) -> list[str]:
@@ -84,17 +99,21 @@ def _model_differences(experiment, stored, *, model_dir) -> list[str]:
   new, old = experiment.to_dict()['model'], stored.to_dict()['model']
   # What the same weights may be run with.
   free = ('stochastic_depth', 'lookup', 'dtype', 'sync_batch_norm')
-  differences = [
-    f'{field} was {old[field]!r} and is now {new[field]!r}'
-    for field in new
-    if field not in free and new[field] != old[field]
-  ]
-  if not differences:
+  different = [f for f in new if f not in free and new[f] != old[f]]
+  if not different:
     return []
+  remedy = 'Give another --model_dir, or the gin file and bindings of that run.'
+  if different == ['image_size']:
+    remedy = (
+      'Its relative-bias tables are of that size: to go on at the new one, '
+      'fine-tune it in a --model_dir of its own with '
+      f"RunConfig.init_checkpoint = '{model_dir}', which resizes them."
+    )
+  changes = '; '.join(
+    f'{f} was {old[f]!r} and is now {new[f]!r}' for f in different
+  )
   return [
-    f'The folder {model_dir!r} belongs to another model: '
-    f'{"; ".join(differences)}. Give another --model_dir, or the gin file and '
-    'bindings of that run.'
+    f'The folder {model_dir!r} belongs to another model: {changes}. {remedy}'
   ]
 
 

@@ -74,7 +74,9 @@ class Trainer(orbit.AbstractTrainer):
     self._schedule = optimizer_lib.make_schedule(
       config, total_steps=plan.total_steps, warmup_steps=plan.warmup_steps
     )
-    self.optimizer = optimizer_lib.make_optimizer(config, self._schedule)
+    self.optimizer = optimizer_lib.make_optimizer(
+      config, self._schedule, variables=model.trainable_variables
+    )
     self.average = None
     if config.ema_decay is not None:
       self.average = ema.WeightAverage(

@@ -1,4 +1,4 @@
-"""Tests of official_coatnet.data.shards, through the streams that read them."""
+"""Tests of official_coatnet.data.shard_reading, through streams."""
 
 import os
 import re

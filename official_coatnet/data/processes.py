@@ -1,0 +1,171 @@
+"""Tasks in several processes of one machine.
+
+Processes are spawned, never forked: a fork of a process in which TensorFlow has
+started its threads hangs sooner or later.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+# A process takes about four seconds to import TensorFlow; images that take as
+# long to write.
+_IMAGES_WORTH_A_PROCESS = 2000
+_SECONDS_BETWEEN_REPORTS = 0.2
+
+
+def choose_number(num_images: int) -> int:
+  """Returns how many processes are worth their start for so many images."""
+  worth = 1 + num_images // _IMAGES_WORTH_A_PROCESS
+  return max(1, min(len(os.sched_getaffinity(0)), worth))
+
+
+def map_tasks(
+  function: Callable[[Any, Callable[[int], None]], Any],
+  tasks: Iterable[Any],
+  *,
+  report: Callable[[int], None],
+  num_processes: int,
+) -> Iterator[Any]:
+  """Carries out tasks in several processes.
+
+  Args:
+    function: carries out a task; called with the task and with what it calls to
+      report so many examples done. It is pickled, and must lie in a module.
+    tasks: the tasks; pickled one by one, when there is a process for it.
+    report: called with the number of examples done since the last call.
+    num_processes: how many processes to start at most.
+
+  Yields:
+    What `function` returns, as tasks get ready, in any order.
+
+  Raises:
+    RuntimeError: if a process dies. What `function` raises is raised here.
+  """
+  tasks = iter(tasks)
+  context = multiprocessing.get_context('spawn')
+  workers = {}
+  try:
+    for task in _take(tasks, num_processes):
+      ours, theirs = context.Pipe()
+      # A daemon ends with this process, and one whose parent was killed ends
+      # at its next report.
+      worker = context.Process(
+        target=_work, args=(function, theirs), daemon=True
+      )
+      worker.start()
+      theirs.close()
+      workers[ours] = (worker, task)
+    for connection, (worker, task) in workers.items():
+      _send(connection, worker, ('task', task))
+    while workers:
+      for connection in multiprocessing.connection.wait(list(workers)):
+        worker, _ = workers[connection]
+        kind, value = _receive(connection, worker)
+        if kind == 'progress':
+          report(value)
+          continue
+        if kind == 'error':
+          raise value
+        following = _take(tasks, 1)
+        if following:
+          _send(connection, worker, ('task', following[0]))
+        else:
+          _send(connection, worker, ('end', None))
+          del workers[connection]
+          worker.join()
+        yield value
+  finally:
+    for worker, _ in workers.values():
+      worker.terminate()
+      worker.join()
+
+
+def _take(tasks: Iterator[Any], number: int) -> list[Any]:
+  return [task for _, task in zip(range(number), tasks)]
+
+
+def _send(connection, worker, message: tuple[str, Any]) -> None:
+  try:
+    connection.send(message)
+  except ConnectionError as error:
+    raise _death(worker) from error
+
+
+def _receive(connection, worker) -> tuple[str, Any]:
+  try:
+    return connection.recv()
+  except (EOFError, ConnectionError) as error:
+    raise _death(worker) from error
+
+
+def _death(worker) -> RuntimeError:
+  worker.join(timeout=10)
+  return RuntimeError(
+    f'a worker process ended with exit code {worker.exitcode} in the middle of '
+    'its work (-9: killed, perhaps for want of memory); start again with a '
+    'smaller num_processes.'
+  )
+
+
+def _work(
+  function: Callable[[Any, Callable[[int], None]], Any],
+  connection: multiprocessing.connection.Connection,
+) -> None:
+  """What a worker process does until there are no more tasks."""
+  # Ctrl-C reaches all processes of a terminal; the parent deals with it.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  # TensorFlow would take the memory of every GPU for itself.
+  os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+  reporter = _Reporter(connection)
+  try:
+    while True:
+      kind, task = connection.recv()
+      if kind == 'end':
+        return
+      try:
+        result = ('done', function(task, reporter.report))
+      except ConnectionError:
+        raise
+      except Exception as error:
+        result = ('error', _portable(error))
+      reporter.flush()
+      connection.send(result)
+  except (EOFError, ConnectionError):
+    return  # The parent is gone.
+
+
+class _Reporter:
+  """Sends progress now and then, not for every image."""
+
+  def __init__(self, connection: multiprocessing.connection.Connection):
+    self._connection = connection
+    self._pending = 0
+    self._last = time.monotonic()
+
+  def report(self, number: int) -> None:
+    """Counts so many more examples."""
+    self._pending += number
+    if time.monotonic() - self._last >= _SECONDS_BETWEEN_REPORTS:
+      self.flush()
+
+  def flush(self) -> None:
+    """Sends what has not been sent."""
+    if self._pending:
+      self._connection.send(('progress', self._pending))
+    self._pending = 0
+    self._last = time.monotonic()
+
+
+def _portable(error: Exception) -> Exception:
+  """Returns an error, or what it says if it cannot travel."""
+  try:
+    pickle.loads(pickle.dumps(error))
+  except Exception:
+    return RuntimeError(f'{type(error).__name__}: {error}')
+  return error

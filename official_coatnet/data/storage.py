@@ -1,0 +1,59 @@
+"""Files of any file system that TensorFlow knows, object stores included.
+
+What is written is there whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+from typing import Any, BinaryIO
+
+import tensorflow as tf
+
+
+def open_binary(path: str) -> BinaryIO:
+  """Opens a file for reading bytes, here and there."""
+  if '://' in path:
+    return tf.io.gfile.GFile(path, 'rb')
+  # TensorFlow's own reads its buffer anew at every seek, and its readline drops
+  # carriage returns.
+  return open(path, 'rb')
+
+
+def rename(temporary: str, path: str) -> None:
+  """Puts a finished file in its place, for good."""
+  if '://' not in path:
+    # Without it a power cut can leave the new name on empty contents. Object
+    # stores have no such gap: a write is there once it is closed.
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
+  tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def write_text(path: str, text: str) -> None:
+  """Writes a text file, beside its place until it is whole."""
+  folder, name = os.path.split(path)
+  temporary = os.path.join(folder, f'.{name}.tmp')
+  with tf.io.gfile.GFile(temporary, 'w') as file:
+    file.write(text)
+  rename(temporary, path)
+
+
+def read_json(path: str) -> Any:
+  """Returns what a JSON file says, or None where there is none."""
+  if not tf.io.gfile.exists(path):
+    return None
+  with tf.io.gfile.GFile(path) as file:
+    return json.loads(file.read())
+
+
+def sha256(path: str) -> str:
+  """Returns the checksum of a file, in hexadecimal."""
+  digest = hashlib.sha256()
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    while block := file.read(1 << 22):
+      digest.update(block)
+  return digest.hexdigest()

@@ -1,0 +1,46 @@
+"""Tests of official_coatnet.data.storage."""
+
+import hashlib
+import os
+from unittest import mock
+
+import tensorflow as tf
+
+from official_coatnet.data import storage
+
+
+class StorageTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.path = os.path.join(self.create_tempdir(), 'file')
+
+  def test_text_is_there_whole_or_not_at_all(self):
+    storage.write_text(self.path, 'old')
+    with mock.patch.object(storage, 'rename', side_effect=KeyboardInterrupt):
+      with self.assertRaises(KeyboardInterrupt):
+        storage.write_text(self.path, 'new')
+    with open(self.path) as file:
+      self.assertEqual(file.read(), 'old')
+    storage.write_text(self.path, 'new')
+    with open(self.path) as file:
+      self.assertEqual(file.read(), 'new')
+    self.assertEqual(os.listdir(os.path.dirname(self.path)), ['file'])
+
+  def test_json(self):
+    self.assertIsNone(storage.read_json(self.path))
+    storage.write_text(self.path, '{"a": [1, 2]}')
+    self.assertEqual(storage.read_json(self.path), {'a': [1, 2]})
+
+  def test_bytes_and_checksum(self):
+    contents = b'a\r\nb\x00' * (1 << 20)  # More than a block.
+    with open(self.path, 'wb') as file:
+      file.write(contents)
+    expected = hashlib.sha256(contents).hexdigest()
+    self.assertEqual(storage.sha256(self.path), expected)
+    with storage.open_binary(self.path) as file:
+      self.assertEqual(file.readline(), b'a\r\n')
+      self.assertEqual(file.tell(), 3)
+
+
+if __name__ == '__main__':
+  tf.test.main()

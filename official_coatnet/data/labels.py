@@ -68,9 +68,10 @@ def sentence(error: tf.errors.OpError) -> str | None:
   )
   if found is None:
     return None
-  # Each part comes in brackets of its own, and escaped as in C, byte by byte.
+  # Each part comes in brackets of its own, and escaped as in C; other letters
+  # than those of ASCII come as they are or escaped, byte by byte.
   escaped = found.group(1).replace('] [', '')
-  content = escaped.encode('ascii', 'backslashreplace').decode('unicode_escape')
+  content = escaped.encode('utf-8').decode('unicode_escape')
   return content.encode('latin-1', 'replace').decode('utf-8', 'replace')
 
 

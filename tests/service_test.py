@@ -11,16 +11,28 @@ from official_coatnet.data import pipeline, records, schema, service, sources
 
 NUM_EXAMPLES = 60
 NUM_SHARDS = 6
-# What a worker runs: nothing of this package.
+# What the servers run: nothing of this package. They end with their parent, who
+# holds the other end of stdin, and do not wait for one another.
+DISPATCHER = """
+import os, sys
+from tensorflow.data.experimental import service
+server = service.DispatchServer()
+print(server.target, flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
 WORKER = """
-import sys
-import tensorflow as tf
-# Without a name it would be collected, and stop.
-server = tf.data.experimental.service.WorkerServer(
-  tf.data.experimental.service.WorkerConfig(dispatcher_address=sys.argv[1])
+import os, sys
+from tensorflow.data.experimental import service
+target = sys.stdin.readline().strip()
+server = service.WorkerServer(
+  service.WorkerConfig(
+    dispatcher_address=target.split('://')[1], heartbeat_interval_ms=500
+  )
 )
 print('ready', flush=True)
-sys.stdin.read()  # Until its parent closes it.
+sys.stdin.read()
+os._exit(0)
 """
 
 
@@ -50,25 +62,39 @@ class ServiceTest(tf.test.TestCase):
     self.folder = self.create_tempdir().full_path
     write(self.folder)
 
+  def spawn(self, code):
+    process = subprocess.Popen(
+      [sys.executable, '-c', code],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+    )
+
+    def end():
+      process.kill()
+      process.communicate()
+
+    self.addCleanup(end)
+    return process
+
   def start(self, num_workers):
-    """Starts a dispatcher here, and workers in processes of their own."""
-    dispatcher = tf.data.experimental.service.DispatchServer()
-    address = dispatcher.target.split('://')[1]
-    workers = [
-      subprocess.Popen(
-        [sys.executable, '-c', WORKER, address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-      )
-      for _ in range(num_workers)
+    """Starts a dispatcher and workers, each in a process of its own.
+
+    Returns:
+      The address of the dispatcher.
+    """
+    # All of them import TensorFlow at the same time.
+    dispatcher, *workers = [
+      self.spawn(code) for code in [DISPATCHER] + num_workers * [WORKER]
     ]
+    target = dispatcher.stdout.readline().strip()
+    self.assertStartsWith(target, 'grpc://')
     for worker in workers:
-      self.addCleanup(worker.wait)
-      self.addCleanup(worker.stdout.close)
-      self.addCleanup(worker.stdin.close)
-      self.assertEqual(worker.stdout.readline().strip(), b'ready')
-    return dispatcher
+      print(target, file=worker.stdin, flush=True)
+    for worker in workers:
+      self.assertEqual(worker.stdout.readline().strip(), 'ready')
+    return target
 
   def config(self, **fields):
     return pipeline.DataConfig(
@@ -81,8 +107,9 @@ class ServiceTest(tf.test.TestCase):
     )
 
   def test_every_example_of_an_epoch_comes(self):
-    dispatcher = self.start(num_workers=2)
-    config = self.config(data_service=dispatcher.target, mixup_alpha=0.2)
+    config = self.config(
+      data_service=self.start(num_workers=2), mixup_alpha=0.2
+    )
     for host in range(2):
       # Of two hosts, each has a job of its own.
       dataset = pipeline.make_dataset(

@@ -76,18 +76,21 @@ def decode(
     return image, tf.logical_not(is_good)
 
   def limit(pixels: tf.Tensor) -> tf.Operation:
-    return labels.expect(
-      pixels <= max_pixels,
-      [
-        *where,
-        ': the image has ',
-        pixels,
-        f' pixels, more than DataConfig.max_pixels = {max_pixels}; shrink it, '
-        f'or raise max_pixels, {_SKIP}',
-      ],
-    )
+    return _expect_size(pixels, max_pixels=max_pixels, where=where)
 
-  decodes = labels.expect(
+  with tf.control_dependencies([_expect_image(pixels, encoded, where=where)]):
+    encoded = tf.identity(encoded)
+    if not careful:
+      return tf.ensure_shape(decoder(encoded, limit), shape), tf.constant(False)
+    with tf.control_dependencies([limit(pixels)]):
+      return tf.identity(image), tf.constant(False)
+
+
+def _expect_image(
+  pixels: tf.Tensor, encoded: tf.Tensor, *, where: list[tf.Tensor | str]
+) -> tf.Operation:
+  """Stops the run where `_try` could not decode the image: -1 pixels."""
+  return labels.expect(
     pixels >= 0,
     [
       *where,
@@ -98,12 +101,22 @@ def decode(
       f'build the records again, {_SKIP}',
     ],
   )
-  with tf.control_dependencies([decodes]):
-    encoded = tf.identity(encoded)
-    if not careful:
-      return tf.ensure_shape(decoder(encoded, limit), shape), tf.constant(False)
-    with tf.control_dependencies([limit(pixels)]):
-      return tf.identity(image), tf.constant(False)
+
+
+def _expect_size(
+  pixels: tf.Tensor, *, max_pixels: int, where: list[tf.Tensor | str]
+) -> tf.Operation:
+  """Stops the run at an image that is too large."""
+  return labels.expect(
+    pixels <= max_pixels,
+    [
+      *where,
+      ': the image has ',
+      pixels,
+      f' pixels, more than DataConfig.max_pixels = {max_pixels}; shrink it, '
+      f'or raise max_pixels, {_SKIP}',
+    ],
+  )
 
 
 def _check_record(

@@ -129,17 +129,8 @@ def clean_labels(
       where=where,
     )
     stored = tf.unique(stored).y
-  lowest, highest = -label_offset, num_classes - 1 - label_offset
-  outside = tf.logical_or(stored < lowest, stored > highest)
-  require(
-    tf.logical_not(tf.reduce_any(outside)),
-    lambda: [
-      *where,
-      'label ',
-      tf.boolean_mask(stored, outside)[0],
-      f' is out of range: with num_classes = {num_classes} and label_offset = '
-      f'{label_offset}, stored labels must lie in {lowest}..{highest}.',
-    ],
+  _check_range(
+    stored, num_classes=num_classes, label_offset=label_offset, where=where
   )
   require(
     tf.size(stored) <= max_labels,
@@ -156,6 +147,28 @@ def clean_labels(
     classes, [[0, max_labels - tf.size(classes)]], constant_values=-1
   )
   return tf.ensure_shape(padded, [max_labels])
+
+
+def _check_range(
+  labels: tf.Tensor,
+  *,
+  num_classes: int,
+  label_offset: int,
+  where: list[tf.Tensor | str],
+) -> None:
+  """Stops the run at a stored label that is no class."""
+  lowest, highest = -label_offset, num_classes - 1 - label_offset
+  outside = tf.logical_or(labels < lowest, labels > highest)
+  require(
+    tf.logical_not(tf.reduce_any(outside)),
+    lambda: [
+      *where,
+      'label ',
+      tf.boolean_mask(labels, outside)[0],
+      f' is out of range: with num_classes = {num_classes} and label_offset = '
+      f'{label_offset}, stored labels must lie in {lowest}..{highest}.',
+    ],
+  )
 
 
 def _keep_confident(

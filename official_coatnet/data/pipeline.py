@@ -8,11 +8,13 @@ global index, so that they do not depend on the number of hosts, replicas or
 parallel calls, nor on where a run was stopped.
 """
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from official_coatnet.data import (
+  augment,
   decoding,
   files,
   images,
@@ -121,36 +123,15 @@ def _training_examples(
   """Returns an endless stream of augmented examples."""
   _check_mixup(config, layout)
   randaugment = config.make_randaugment()
-
-  def make_example(
-    number: tf.Tensor, record: dict[str, tf.Tensor]
-  ) -> dict[str, tf.Tensor]:
-    index = _global_index(number, config=config, layout=layout)
-    key = tf.stack([tf.constant(seed, tf.int64), index])
-    crop_seed, augment_seed, mixup_seed = tf.unstack(tf.random.split(key, 3))
-
-    def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
-      return images.decode_and_crop_train(
-        encoded,
-        image_size=config.image_size,
-        seed=crop_seed,
-        center_crop=config.center_crop,
-        area_range=config.crop_area_range,
-        aspect_range=config.crop_aspect_range,
-        random_flip=config.random_flip,
-        limit=limit,
-      )
-
-    example = _decode(
-      record, decode, config=config, source=source, careful=careful
-    )
-    example['index'] = index
-    if randaugment is not None:
-      example['image'] = randaugment(example['image'], seed=augment_seed)
-    if config.mixup_alpha is not None:
-      example['mixup_ratio'] = sample_beta(config.mixup_alpha, seed=mixup_seed)
-    return example
-
+  make_example = functools.partial(
+    _training_example,
+    config=config,
+    source=source,
+    layout=layout,
+    seed=seed,
+    randaugment=randaugment,
+    careful=careful,
+  )
   start = start_step * layout.host_batch_size
   order = {'seed': seed, 'shuffle_buffer': config.shuffle_buffer}
   if config.data_service is not None:
@@ -164,6 +145,45 @@ def _training_examples(
     num_parallel_calls=config.parallel_calls or tf.data.AUTOTUNE,
     deterministic=config.deterministic and config.data_service is None,
   )
+
+
+def _training_example(
+  number: tf.Tensor,
+  record: dict[str, tf.Tensor],
+  *,
+  config: DataConfig,
+  source: sources.Source,
+  layout: Layout,
+  seed: int,
+  randaugment: augment.RandAugment | None,
+  careful: bool,
+) -> dict[str, tf.Tensor]:
+  """Makes an augmented example of a record, the `number`-th of this host."""
+  index = _global_index(number, config=config, layout=layout)
+  key = tf.stack([tf.constant(seed, tf.int64), index])
+  crop_seed, augment_seed, mixup_seed = tf.unstack(tf.random.split(key, 3))
+
+  def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
+    return images.decode_and_crop_train(
+      encoded,
+      image_size=config.image_size,
+      seed=crop_seed,
+      center_crop=config.center_crop,
+      area_range=config.crop_area_range,
+      aspect_range=config.crop_aspect_range,
+      random_flip=config.random_flip,
+      limit=limit,
+    )
+
+  example = _decode(
+    record, decode, config=config, source=source, careful=careful
+  )
+  example['index'] = index
+  if randaugment is not None:
+    example['image'] = randaugment(example['image'], seed=augment_seed)
+  if config.mixup_alpha is not None:
+    example['mixup_ratio'] = sample_beta(config.mixup_alpha, seed=mixup_seed)
+  return example
 
 
 def _check_mixup(config: DataConfig, layout: Layout) -> None:

@@ -30,7 +30,7 @@ def evaluation_records(source: Source) -> tf.data.Dataset:
 
   Returns:
     A dataset of dicts: 'record', scalar string, which may be a report of damage
-    that `shards.check` stops at; 'file', scalar string; and 'position', scalar
+    that `decoding` stops at; 'file', scalar string; and 'position', scalar
     int64, the record's number in its file.
   """
   order = np.arange(len(source.files))
@@ -61,17 +61,9 @@ def training_records(
   Raises:
     ValueError: if it is known that there are no records.
   """
-  if source.counts is None:
-    # Nobody knows where an epoch ends: read from the beginning.
-    epoch, first_window, to_skip = 0, 0, start
-  elif not sum(source.counts):
-    raise ValueError(
-      f'The {len(source.files)} files from {source.files[0]} on have no '
-      'examples, and a stream of nothing has no end; write the records again.'
-    )
-  else:
-    epoch, offset = divmod(start, sum(source.counts))
-    first_window, to_skip = divmod(offset, shuffle_buffer)
+  epoch, first_window, to_skip = _find_window(
+    source, start=start, size=shuffle_buffer
+  )
 
   def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
     order = file_order(seed, epoch, num_files=len(source.files))
@@ -80,16 +72,13 @@ def training_records(
     )
 
   # The first epoch is begun in the middle, at the window of the first record.
-  with tf.init_scope(), tf.device('CPU:0'):
-    order = file_order(seed, epoch, num_files=len(source.files)).numpy()
-  files, consumed, excess = _seek(
-    order, source.counts, position=first_window * shuffle_buffer
-  )
-  first_records = _read(
-    columns(source, files, consumed=consumed),
-    source=source,
+  first_records = _rest_of_epoch(
+    source,
+    seed=seed,
+    epoch=epoch,
+    position=first_window * shuffle_buffer,
     deterministic=deterministic,
-  ).skip(excess)
+  )
   later = tf.data.Dataset.range(epoch + 1, tf.int64.max)
   if shuffle_buffer == 1:
     records = first_records.concatenate(later.flat_map(epoch_records))
@@ -110,6 +99,22 @@ def training_records(
     lambda window: _shuffle(window, seed=seed, shuffle_buffer=shuffle_buffer)
   )
   return shuffled.skip(to_skip)
+
+
+def _find_window(
+  source: Source, *, start: int, size: int
+) -> tuple[int, int, int]:
+  """Returns epoch, window in it, and place in that, of the record `start`."""
+  if source.counts is None:
+    # Nobody knows where an epoch ends: read from the beginning.
+    return 0, 0, start
+  if not sum(source.counts):
+    raise ValueError(
+      f'The {len(source.files)} files from {source.files[0]} on have no '
+      'examples, and a stream of nothing has no end; write the records again.'
+    )
+  epoch, offset = divmod(start, sum(source.counts))
+  return epoch, *divmod(offset, size)
 
 
 def file_order(
@@ -191,6 +196,17 @@ def _read(
   # of open files, where the stream stands after n records could not be told.
   files = tf.data.Dataset.from_tensor_slices(rows)
   return files.batch(CYCLE_LENGTH).flat_map(interleave)
+
+
+def _rest_of_epoch(
+  source: Source, *, seed: int, epoch: int, position: int, deterministic: bool
+) -> tf.data.Dataset:
+  """Reads an epoch, but for its first `position` records."""
+  with tf.init_scope(), tf.device('CPU:0'):
+    order = file_order(seed, epoch, num_files=len(source.files)).numpy()
+  files, consumed, excess = _seek(order, source.counts, position=position)
+  rows = columns(source, files, consumed=consumed)
+  return _read(rows, source=source, deterministic=deterministic).skip(excess)
 
 
 def _seek(

@@ -115,7 +115,7 @@ class ResumeTest(parameterized.TestCase, tf.test.TestCase):
 
     expected = batches(1)
     # Step 5 lies across the end of the first epoch.
-    for parallel_calls, start_step in ((4, 0), (16, 0), (4, 5)):
+    for parallel_calls, start_step in ((4, 0), (16, 5)):
       with self.subTest((parallel_calls, start_step)):
         others = batches(parallel_calls, start_step)
         for batch, other in zip(expected[start_step:], others, strict=True):

@@ -42,12 +42,12 @@ def read(
     records = source.open_file(path).skip(first)
     return records if source.counts is None else records.take(count)
   # A reader that cannot open its file answers each call with the same error,
-  # and `ignore_errors` would ask for ever: so the file is opened here before.
-  opened = _has_byte_at(path, tf.constant(0, tf.int64))
-  with tf.control_dependencies([opened]):
-    path = tf.identity(path)
-  # After any other error the reader ends, and the end is looked into below.
-  records = source.open_file(path).skip(first).ignore_errors(log_warning=True)
+  # and `ignore_errors` would ask for ever: so the file is opened before, out of
+  # its reach. After any other error the reader ends, and the end is looked into
+  # below. An empty file has no records, and no first byte.
+  records = _byte_at(path, offset=0).flat_map(
+    lambda _: source.open_file(path).skip(first).ignore_errors(log_warning=True)
+  )
   if source.counts is None:
     return _report_rest(records, path)
   promised = tf.strings.as_string(first + count)
@@ -98,9 +98,22 @@ def _report_at_end(
   )
 
 
-def _has_byte_at(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-  """Whether a file is longer than `offset`; fails if it cannot be opened."""
+def _byte_at(path: tf.Tensor, *, offset: tf.Tensor | int) -> tf.data.Dataset:
+  """Returns the byte of a file at `offset`, if it is that long.
+
+  Its iterator fails if the file cannot be opened.
+  """
   byte = tf.data.FixedLengthRecordDataset(
     path, record_bytes=1, header_bytes=offset, buffer_size=4096
   )
-  return byte.take(1).reduce(False, lambda state, _: tf.constant(True))
+  return byte.take(1)
+
+
+def _has_byte_at(path: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+  """Whether a file is longer than `offset`.
+
+  A few milliseconds, for `reduce` has the data set optimised first: too much
+  for every file, but for those whose length nobody knows.
+  """
+  byte = _byte_at(path, offset=offset)
+  return byte.reduce(False, lambda state, _: tf.constant(True))

@@ -8,12 +8,13 @@ import orbit
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.data import checks, pipeline
+from official_coatnet.data import checks
 from official_coatnet.modeling import complexity, network
 from official_coatnet.training import (
   checkpoints,
   cluster,
   distribution,
+  inputs,
   orbit_overrides,
   preflight,
   reporting,
@@ -62,7 +63,8 @@ def run(
     The metrics of the last evaluation; empty in mode 'train'.
 
   Raises:
-    ValueError: If something stands in the way of the run.
+    ValueError: If something stands in the way of the run, or stops its input: a
+      damaged record, an image that does not decode, a label out of range.
     cluster.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
@@ -151,28 +153,18 @@ def _train(
   checkpoints.check_resumable(
     model, model_dir, has_averages=trainer.average is not None
   )
-  manager = _checkpoint_manager(
-    experiment, trainer, plan=plan, model_dir=model_dir, strategy=strategy
+  metrics_file = reporting.MetricsFile(
+    model_dir, writes=cluster.is_chief(strategy)
   )
-  writes = cluster.is_chief(strategy)
-  metrics_file = reporting.MetricsFile(model_dir, writes=writes)
-  reporter = reporting.Reporter(
+  controller = _make_controller(
+    experiment,
+    trainer,
+    evaluator,
     plan=plan,
-    clock=trainer.clock,
-    global_step=trainer.optimizer.iterations,
-    metrics_file=metrics_file,
-  )
-  controller = orbit_overrides.Controller(
-    global_step=trainer.optimizer.iterations,
-    trainer=trainer,
-    evaluator=evaluator,
+    model_dir=model_dir,
     strategy=strategy,
-    steps_per_loop=plan.steps_per_loop,
-    checkpoint_manager=manager,
-    summary_dir=os.path.join(model_dir, 'train') if writes else None,
-    eval_summary_dir=os.path.join(model_dir, 'eval') if writes else None,
-    train_actions=[reporter.after_training_loop, _once(on_first_loop)],
-    eval_actions=[reporter.after_evaluation],
+    metrics_file=metrics_file,
+    on_first_loop=on_first_loop,
   )
   step = int(trainer.optimizer.iterations.numpy())
   cluster.check_same_step(strategy, step, model_dir=model_dir)
@@ -181,14 +173,59 @@ def _train(
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
   if step < plan.total_steps:
     trainer.set_dataset(
-      _distribute(experiment, strategy, is_training=True, start_step=step)
+      inputs.distribute(experiment, strategy, is_training=True, start_step=step)
     )
-  if mode == 'train':
-    controller.train(plan.total_steps)
-    return {}
-  return controller.train_and_evaluate(
-    plan.total_steps, eval_interval=plan.eval_interval
+  with inputs.readable_errors(
+    experiment,
+    strategy,
+    step=lambda: int(trainer.optimizer.iterations.numpy()),
+    num_steps=plan.steps_per_loop,
+  ):
+    if mode == 'train':
+      controller.train(plan.total_steps)
+      return {}
+    return controller.train_and_evaluate(
+      plan.total_steps, eval_interval=plan.eval_interval
+    )
+
+
+def _make_controller(
+  experiment,
+  trainer,
+  evaluator,
+  *,
+  plan,
+  model_dir,
+  strategy,
+  metrics_file,
+  on_first_loop,
+):
+  """Returns orbit's controller, which restores the latest checkpoint."""
+  reporter = reporting.Reporter(
+    plan=plan,
+    clock=trainer.clock,
+    global_step=trainer.optimizer.iterations,
+    metrics_file=metrics_file,
   )
+  return orbit_overrides.Controller(
+    global_step=trainer.optimizer.iterations,
+    trainer=trainer,
+    evaluator=evaluator,
+    strategy=strategy,
+    steps_per_loop=plan.steps_per_loop,
+    checkpoint_manager=_checkpoint_manager(
+      experiment, trainer, plan=plan, model_dir=model_dir, strategy=strategy
+    ),
+    summary_dir=_events_folder(model_dir, 'train', strategy),
+    eval_summary_dir=_events_folder(model_dir, 'eval', strategy),
+    train_actions=[reporter.after_training_loop, _once(on_first_loop)],
+    eval_actions=[reporter.after_evaluation],
+  )
+
+
+def _events_folder(model_dir, name, strategy) -> str | None:
+  """Of several workers one writes events; None for the others."""
+  return os.path.join(model_dir, name) if cluster.is_chief(strategy) else None
 
 
 def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
@@ -198,18 +235,20 @@ def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
       experiment, model, plan=plan, strategy=strategy, average=None
     )
     global_step = orbit.utils.create_global_step()
-  writes = cluster.is_chief(strategy)
+  metrics_file = reporting.MetricsFile(
+    model_dir, writes=cluster.is_chief(strategy)
+  )
   reporter = reporting.Reporter(
     plan=plan,
     clock=clock_lib.Clock(num_cores=1, batch_size=plan.batch_size),
     global_step=global_step,
-    metrics_file=reporting.MetricsFile(model_dir, writes=writes),
+    metrics_file=metrics_file,
   )
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
     strategy=strategy,
-    eval_summary_dir=os.path.join(model_dir, 'eval') if writes else None,
+    eval_summary_dir=_events_folder(model_dir, 'eval', strategy),
     eval_actions=[reporter.after_evaluation],
   )
   paths = [model_dir]
@@ -224,7 +263,8 @@ def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
         model, path, weights=experiment.run.weights
       )
     global_step.assign(checkpoints.checkpoint_step(prefix))
-    results = controller.evaluate()
+    with inputs.readable_errors(experiment, strategy, step=None, num_steps=0):
+      results = controller.evaluate()
     if checkpoints.checkpoint_step(prefix) >= plan.total_steps:
       break
   return results
@@ -238,26 +278,10 @@ def _make_evaluator(experiment, model, *, plan, strategy, average):
     experiment,
     model,
     strategy=strategy,
-    dataset=_distribute(experiment, strategy, is_training=False),
+    dataset=inputs.distribute(experiment, strategy, is_training=False),
     expected_steps=plan.eval_steps,
     **weights,
   )
-
-
-def _distribute(experiment, strategy, *, is_training, start_step=0):
-  """Returns the batches of each host, distributed to its cores."""
-  config = experiment.train_data if is_training else experiment.eval_data
-
-  def make(context):
-    return pipeline.make_dataset(
-      config,
-      seed=experiment.run.seed,
-      is_training=is_training,
-      input_context=context,
-      start_step=start_step,
-    )
-
-  return strategy.distribute_datasets_from_function(make)
 
 
 def _checkpoint_manager(experiment, trainer, *, plan, model_dir, strategy):
@@ -276,6 +300,7 @@ def _checkpoint_manager(experiment, trainer, *, plan, model_dir, strategy):
         trainer.model,
         experiment.run.init_checkpoint,
         weights=experiment.run.init_weights,
+        new_last_layer=not experiment.run.init_last_layer,
       )
     if trainer.average:
       trainer.average.reset()

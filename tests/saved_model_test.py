@@ -8,8 +8,13 @@ from absl.testing import parameterized
 from tensorflow.core.protobuf import saved_model_pb2
 
 from official_coatnet.data import device
-from official_coatnet.export import saved_model, serving, versions
-from official_coatnet.modeling import network
+from official_coatnet.export import (
+  model_card,
+  preprocessing,
+  saved_model,
+  versions,
+)
+from official_coatnet.modeling import complexity, network
 from official_coatnet.training import checkpoints, preflight
 from tests import experiment_fixture, run_fixture
 
@@ -35,7 +40,9 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     """The network as it is trained and evaluated, without the export."""
     model = network.classifier(self.experiment.model, draw_keys=True)
     checkpoints.load_weights(model, model_dir, weights=weights)
-    pixels = serving.decode_batch(tf.constant(encoded), self.experiment)
+    pixels, _ = preprocessing.decode_batch(
+      tf.constant(encoded), self.experiment
+    )
     inputs = {
       'image': device.normalize(pixels),
       'draw_keys': tf.zeros([len(encoded)], tf.int32),
@@ -169,8 +176,9 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       return mock.DEFAULT
 
     with (
-      mock.patch.object(serving, 'make_module', side_effect=spy),
-      mock.patch.object(saved_model, '_save', side_effect=error),
+      mock.patch.object(saved_model, 'write_saved_model', side_effect=spy),
+      mock.patch.object(model_card, 'make_card', return_value=''),
+      mock.patch.object(saved_model, '_copy_config', side_effect=error),
       self.assertRaises(RuntimeError) if error else contextlib.nullcontext(),
     ):
       saved_model.export(self._run(), self.exports)
@@ -185,8 +193,9 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     with (
       mock.patch.object(saved_model, 'load_model'),
       mock.patch.object(saved_model, '_free'),
-      mock.patch.object(serving, 'make_module'),
-      mock.patch.object(saved_model, '_save'),
+      mock.patch.object(complexity, 'count_stages'),
+      mock.patch.object(saved_model, 'write_saved_model'),
+      mock.patch.object(model_card, 'make_card', return_value=''),
     ):
       paths = [
         saved_model.export(model_dir, self.exports, version=version)

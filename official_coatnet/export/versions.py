@@ -99,6 +99,22 @@ def new_version(export_dir: str, *, version: int) -> Iterator[str]:
     raise
 
 
+@contextlib.contextmanager
+def writing(export_dir: str) -> Iterator[None]:
+  """Says of an error while writing what may be done about it.
+
+  Raises:
+    ValueError: If a file cannot be written.
+  """
+  try:
+    yield
+  except (OSError, tf.errors.OpError) as e:
+    raise ValueError(
+      f'The export cannot be written to {export_dir!r} ({e}). Is '
+      'there enough space? Nothing of it is left behind.'
+    ) from e
+
+
 def read_labels(path: str, *, num_classes: int) -> list[str]:
   """Reads the names of the classes, one a line, in the order of their ids.
 

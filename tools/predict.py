@@ -30,6 +30,7 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from official_coatnet.analysis import drawings  # noqa: E402
+from official_coatnet.data import images  # noqa: E402
 from official_coatnet.export import versions  # noqa: E402
 
 _SAVED_MODEL = flags.DEFINE_string(
@@ -104,6 +105,13 @@ class Predictor:
       tf.errors.OpError: If any of them cannot be decoded.
     """
     outputs = self._signature(image_bytes=tf.constant(encoded))
+    if not np.all(outputs.get('ok', True)):
+      # The export answers bad images, but cannot say what is wrong with them.
+      for image in encoded:
+        images.decode_whole(tf.constant(image))
+      raise tf.errors.InvalidArgumentError(
+        None, None, 'The image is larger than the export accepts, or damaged.'
+      )
     if self._labels is None:
       classes = np.char.decode(outputs['classes'].numpy().astype(bytes))
       scores = outputs['scores'].numpy()

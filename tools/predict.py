@@ -31,7 +31,11 @@ from absl import app, flags  # noqa: E402
 
 from official_coatnet.analysis import drawings  # noqa: E402
 from official_coatnet.data import images  # noqa: E402
-from official_coatnet.export import versions  # noqa: E402
+from official_coatnet.export import (  # noqa: E402
+  pixel_limit,
+  provenance,
+  versions,
+)
 
 _SAVED_MODEL = flags.DEFINE_string(
   'saved_model',
@@ -106,12 +110,7 @@ class Predictor:
     """
     outputs = self._signature(image_bytes=tf.constant(encoded))
     if not np.all(outputs.get('ok', True)):
-      # The export answers bad images, but cannot say what is wrong with them.
-      for image in encoded:
-        images.decode_whole(tf.constant(image))
-      raise tf.errors.InvalidArgumentError(
-        None, None, 'The image is larger than the export accepts, or damaged.'
-      )
+      self._raise_reason(encoded)
     if self._labels is None:
       classes = np.char.decode(outputs['classes'].numpy().astype(bytes))
       scores = outputs['scores'].numpy()
@@ -124,6 +123,19 @@ class Predictor:
       list(zip(names.tolist(), values))[: self._top_k]
       for names, values in zip(classes, scores)
     ]
+
+  def _raise_reason(self, encoded: list[bytes]):
+    """Raises what is wrong with images, which the export does not say."""
+    for image in encoded:
+      image = tf.constant(image)
+      limit = provenance.read(self.path).options.max_pixels
+      pixels = int(pixel_limit.count_pixels(image))
+      if pixels > limit:
+        message = f'The image has {pixels} pixels, more than {limit}.'
+        raise tf.errors.InvalidArgumentError(None, None, message)
+      images.decode_whole(image)
+    message = 'The image cannot be decoded.'
+    raise tf.errors.InvalidArgumentError(None, None, message)
 
 
 def find_files(arguments: list[str]) -> list[str]:

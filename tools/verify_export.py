@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 # Without it TensorFlow's import prints warnings about CUDA that concern nobody
 # here. Errors come as Python exceptions all the same.
@@ -29,8 +30,15 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
-from official_coatnet.export import c_api, verification, versions  # noqa: E402
-from tools import c_loader  # noqa: E402
+from official_coatnet.export import (  # noqa: E402
+  c_api,
+  comparison,
+  fuzzing,
+  samples,
+  verification,
+  versions,
+)
+from tools import c_loader, progress  # noqa: E402
 
 _MODEL_DIR = flags.DEFINE_string(
   'model_dir', None, 'Folder of the run, if it is no longer where it was.'
@@ -41,37 +49,119 @@ _IMAGES = flags.DEFINE_string(
   "Pattern of image files to use, such as 'photos/*.jpg'. By default samples "
   'of every format, made for it.',
 )
+_FUZZ = flags.DEFINE_integer(
+  'fuzz', 0, 'Damaged images to send as well; 10000 take some minutes.'
+)
+
+# Damaged images that one process answers, and how many seconds and bytes of
+# memory it may take for them, the network included.
+_FUZZ_CHUNK = 500
+_FUZZ_TIMEOUT = 600
+_FUZZ_MEMORY = 2e9
 
 
-def run_in_cpp(path: str) -> verification.Runner:
-  """Returns what answers requests in a process of its own, by C++ alone."""
+def call_cpp(
+  path: str,
+  requests: Sequence[comparison.Request],
+  *,
+  timeout: float | None = None,
+) -> tuple[list[comparison.Reply | str], int]:
+  """Answers requests in a process of its own, by C++ alone.
 
-  def run(
-    requests: list[verification.Request],
-  ) -> list[verification.Reply]:
-    with tempfile.TemporaryDirectory() as folder:
-      files = [os.path.join(folder, name) for name in ('requests', 'replies')]
-      with open(files[0], 'w') as f:
-        json.dump([_to_json(request) for request in requests], f)
-      process = subprocess.run(
-        [sys.executable, c_loader.__file__, path, *files],
-        capture_output=True,
-        text=True,
-        check=False,
-      )
-      if process.returncode:
-        raise c_api.LoadError(process.stderr.strip())
-      with open(files[1]) as f:
-        replies = json.load(f)
-    return [
-      {name: _to_array(c_loader.from_json(v)) for name, v in reply.items()}
-      for reply in replies
-    ]
+  Args:
+    path: The export.
+    requests: The requests.
+    timeout: Seconds it may take.
+
+  Returns:
+    A reply to each, or why there is none; and the process's largest memory in
+    bytes.
+
+  Raises:
+    c_api.LoadError: If the export does not load, or the process dies.
+    subprocess.TimeoutExpired: If it takes too long.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    files = [os.path.join(folder, name) for name in ('requests', 'replies')]
+    with open(files[0], 'w') as f:
+      json.dump([_to_json(request) for request in requests], f)
+    process = subprocess.run(
+      [sys.executable, c_loader.__file__, os.path.abspath(path), *files],
+      capture_output=True,
+      text=True,
+      errors='replace',
+      timeout=timeout,
+      check=False,
+    )
+    if process.returncode:
+      reason = process.stderr.strip()[-1000:]
+      raise c_api.LoadError(reason or f'exit code {process.returncode}')
+    with open(files[1]) as f:
+      answers = json.load(f)
+  replies = [
+    answer['error']
+    if 'error' in answer
+    else {
+      name: _to_array(c_loader.from_json(value))
+      for name, value in answer['outputs'].items()
+    }
+    for answer in answers['replies']
+  ]
+  return replies, answers['peak_memory']
+
+
+def run_in_cpp(path: str) -> comparison.Runner:
+  """Returns what answers requests by `call_cpp`, and fails if one does."""
+
+  def run(requests: Sequence[comparison.Request]) -> list[comparison.Reply]:
+    replies, _ = call_cpp(path, requests)
+    for request, reply in zip(requests, replies):
+      if isinstance(reply, str):
+        raise c_api.LoadError(f'`{request.signature}`: {reply}')
+    return replies
 
   return run
 
 
-def _to_json(request: verification.Request) -> dict:
+def fuzz(path: str, *, count: int, seed: int = 0) -> comparison.Check:
+  """Sends damaged images, each in a request of its own, to TensorFlow's C++.
+
+  Args:
+    path: The export.
+    count: How many.
+    seed: Of the damage.
+  """
+  originals = samples.images(16, side=64)
+  show = progress.Progress('damaged images')
+  problems, refused, peak = [], 0, 0
+  for start in range(0, count, _FUZZ_CHUNK):
+    numbers = range(start, min(start + _FUZZ_CHUNK, count))
+    requests = []
+    for i in numbers:
+      value = np.empty([1], object)
+      value[0] = fuzzing.make_image(i, originals, seed=seed)
+      requests.append(
+        comparison.Request('serving_default', 'image_bytes', value)
+      )
+    try:
+      replies, memory = call_cpp(path, requests, timeout=_FUZZ_TIMEOUT)
+    except (c_api.LoadError, subprocess.TimeoutExpired) as e:
+      problems.append(f'images {numbers[0]} to {numbers[-1]}: {e}')
+      continue
+    peak = max(peak, memory)
+    for i, reply in zip(numbers, replies):
+      if isinstance(reply, str) or not reply.get('ok', np.ones(1)).all():
+        refused += 1
+      elif not np.isfinite(reply['logits']).all():
+        problems.append(f'image {i}: the logits are not finite')
+    show(numbers[-1] + 1, count)
+  if peak > _FUZZ_MEMORY:
+    problems.append(f'{peak / 1e9:.2f} GB of memory')
+  name = f'C++: {count} damaged images, {refused} refused'
+  return comparison.Check(f'{name}, at most {peak / 1e9:.2f} GB', problems)
+
+
+def _to_json(request: comparison.Request) -> dict:
   value = request.value
   if value.dtype == object:
     tensor = c_api.Tensor('string', value.shape, value.reshape(-1).tolist())
@@ -94,7 +184,7 @@ def _read_images(pattern: str) -> list[bytes]:
   files = sorted(glob.glob(pattern))
   if not files:
     raise ValueError(f'--images={pattern} matches no file.')
-  count = max(verification.BATCH_SIZES)
+  count = max(comparison.BATCH_SIZES)
   encoded = []
   for file in files[:count]:
     with open(file, 'rb') as f:
@@ -102,7 +192,7 @@ def _read_images(pattern: str) -> list[bytes]:
   return (encoded * count)[:count]
 
 
-def format_check(check: verification.Check) -> str:
+def format_check(check: comparison.Check) -> str:
   """Writes a check as one line, or more if there are problems."""
   difference = ''
   if check.difference is not None:
@@ -126,11 +216,13 @@ def main(argv):
       path,
       runners={
         'Python': verification.run_in_python(path),
-        'C++': run_in_cpp(os.path.abspath(path)),
+        'C++': run_in_cpp(path),
       },
       model_dir=_MODEL_DIR.value,
       encoded=_IMAGES.value and _read_images(_IMAGES.value),
     )
+    if _FUZZ.value:
+      checks.append(fuzz(path, count=_FUZZ.value))
   except (
     ValueError,
     OSError,

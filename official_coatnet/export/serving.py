@@ -141,7 +141,7 @@ def signatures(module: tf.Module) -> dict[str, Callable[..., Outputs]]:
   return dict(module.serve)
 
 
-def _representations(model: tf.keras.Model) -> tf.keras.Model:
+def representations(model: tf.keras.Model) -> tf.keras.Model:
   """Lets a classifier return what lies before its logits, too.
 
   Returns:
@@ -199,14 +199,14 @@ class _Signatures:
     self._options = options
     height, width = experiment.model.height_width
     self._pixels = tf.TensorSpec([None, height, width, 3], tf.uint8)
-    representations = _representations(model)
+    forward = representations(model)
 
     # Functions that the signatures call, so that their graphs are made and
     # saved once. What they run branches by tf.cond alone: without AutoGraph
     # they are made in half the time.
     @tf.function(input_signature=[self._pixels], autograph=False)
     def network(pixels):
-      return representations(device.normalize(pixels), training=False)
+      return forward(device.normalize(pixels), training=False)
 
     @tf.function(
       input_signature=[tf.TensorSpec([None], tf.string)], autograph=False

@@ -42,6 +42,37 @@ class ClassifyTest(tf.test.TestCase, parameterized.TestCase):
       outputs['scores'], expected[:, [1, 2, 5, 4, 0]], rtol=1e-6
     )
 
+  def test_labels_above_a_threshold(self):
+    """Rows are as long as the longest, and one long at least."""
+    probabilities = np.array(
+      [[0.1, 0.9, 0.8], [0.2, 0.3, 0.1], [0.95, 0.1, 0.2]], np.float32
+    )
+    logits = tf.constant(np.log(probabilities / (1 - probabilities)))
+
+    def labels(threshold):
+      outputs = serving.classify(
+        logits, loss='sigmoid', names=make_names(list('abc')),
+        top_k=1, threshold=threshold,
+      )  # fmt: skip
+      self.assertEqual(outputs['classes'].shape, [3, 1])
+      self.assertAllEqual(
+        outputs['labels'] == b'', outputs['label_scores'] == 0
+      )
+      return outputs
+
+    outputs = labels(0.75)
+    self.assertAllEqual(
+      outputs['labels'], [[b'b', b'c'], [b'', b''], [b'a', b'']]
+    )
+    self.assertAllClose(
+      outputs['label_scores'], [[0.9, 0.8], [0, 0], [0.95, 0]]
+    )
+    self.assertAllEqual(labels(0.99)['labels'], [[b'']] * 3)
+    self.assertAllEqual(
+      labels(0.0)['labels'],
+      [[b'b', b'c', b'a'], [b'b', b'a', b'c'], [b'a', b'c', b'b']],
+    )
+
   def test_order_where_probabilities_are_equal(self):
     """Both round to 1 as probabilities, but not as logits."""
     outputs = serving.classify(

@@ -79,14 +79,13 @@ def export(
   with versions.new_version(export_dir, version=version) as path:
     model = load_model(experiment, stored.prefix, weights=stored.group)
     try:
-      count = complexity.count_stages(model)[-1]
       with versions.writing(export_dir):
         write_saved_model(model, experiment, path, names=names, options=options)
         card = model_card.make_card(
           experiment,
           model_dir=model_dir,
           stored=stored,
-          count=count,
+          count=_count(experiment),
           options=options,
           folded=False,
           licence=licence,
@@ -173,6 +172,12 @@ def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
     if not tf.io.gfile.exists(labels):
       return [str(i) for i in range(num_classes)]
   return versions.read_labels(labels, num_classes=num_classes)
+
+
+def _count(experiment: experiment_lib.Experiment) -> complexity.Count:
+  """Counts the network as it is trained, without values for its weights."""
+  with tf.Graph().as_default():
+    return complexity.count_stages(network.classifier(experiment.model))[-1]
 
 
 def _write_text(text: str, path: str):

@@ -143,8 +143,8 @@ def _recipe(experiment, *, step: int) -> str:
     else f'decay {optimizer.ema_decay:g}',
     'Loss': f'{experiment.loss.name}, label smoothing '
     f'{experiment.loss.label_smoothing:g}',
-    'RandAugment': data.randaugment and list(data.randaugment),
-    'Mixup': data.mixup_alpha,
+    'RandAugment': list(data.randaugment) if data.randaugment else 'none',
+    'Mixup': data.mixup_alpha or 'none',
     'Stochastic depth': experiment.model.stochastic_depth,
     'Started from': experiment.run.init_checkpoint or 'random weights',
   }

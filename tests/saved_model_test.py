@@ -216,7 +216,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     with (
       mock.patch.object(saved_model, 'write_saved_model', side_effect=spy),
       mock.patch.object(model_card, 'make_card', return_value=''),
-      mock.patch.object(saved_model, '_copy_config', side_effect=error),
+      mock.patch.object(provenance, 'write', side_effect=error),
       self.assertRaises(RuntimeError) if error else contextlib.nullcontext(),
     ):
       saved_model.export(self._run(), self.exports)

@@ -56,7 +56,7 @@ _FUZZ = flags.DEFINE_integer(
 # Damaged images that one process answers, and how many seconds and bytes of
 # memory it may take for them, the network included.
 _FUZZ_CHUNK = 500
-_FUZZ_TIMEOUT = 600
+_FUZZ_TIMEOUT = 1200
 _FUZZ_MEMORY = 2e9
 
 

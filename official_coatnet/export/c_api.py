@@ -54,6 +54,46 @@ class _Buffer(ctypes.Structure):
   ]
 
 
+# What is called of TensorFlow's C API: type of the result, and of arguments.
+_POINTER, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+_STRINGS, _POINTERS = (
+  ctypes.POINTER(ctypes.c_char_p),
+  ctypes.POINTER(_POINTER),
+)
+_OUTPUTS, _BUFFER = ctypes.POINTER(_Output), ctypes.POINTER(_Buffer)
+_FUNCTIONS = {
+  'TF_NewStatus': (_POINTER,),
+  'TF_GetCode': (_INT, _POINTER),
+  'TF_Message': (ctypes.c_char_p, _POINTER),
+  'TF_NewGraph': (_POINTER,),
+  'TF_NewSessionOptions': (_POINTER,),
+  'TF_NewBuffer': (_BUFFER,),
+  # Options, run options, folder, tags, their number, graph, meta graph, status.
+  'TF_LoadSessionFromSavedModel': (
+    *(_POINTER, _POINTER, _POINTER, ctypes.c_char_p, _STRINGS, _INT),
+    *(_POINTER, _BUFFER, _POINTER),
+  ),
+  'TF_GraphOperationByName': (_POINTER, _POINTER, ctypes.c_char_p),
+  # Session, options, inputs, their values and number, likewise outputs, target
+  # operations and their number, metadata, status.
+  'TF_SessionRun': (
+    *(None, _POINTER, _POINTER, _OUTPUTS, _POINTERS, _INT),
+    *(_OUTPUTS, _POINTERS, _INT, _POINTER, _INT, _POINTER, _POINTER),
+  ),
+  'TF_AllocateTensor': (_POINTER, _INT, _POINTER, _INT, _SIZE),
+  'TF_DeleteTensor': (None, _POINTER),
+  'TF_TensorData': (_POINTER, _POINTER),
+  'TF_TensorType': (_INT, _POINTER),
+  'TF_TensorByteSize': (_SIZE, _POINTER),
+  'TF_NumDims': (_INT, _POINTER),
+  'TF_Dim': (ctypes.c_int64, _POINTER, _INT),
+  'TF_StringInit': (None, _POINTER),
+  'TF_StringCopy': (None, _POINTER, ctypes.c_char_p, _SIZE),
+  'TF_StringGetDataPointer': (_POINTER, _POINTER),
+  'TF_StringGetSize': (_SIZE, _POINTER),
+}
+
+
 class SavedModel:
   """An export, loaded by the C++ loader.
 
@@ -183,43 +223,7 @@ def _load_library() -> ctypes.CDLL:
       f'The C++ libraries of TensorFlow cannot be loaded ({e}); this check '
       'takes the Linux wheel of TensorFlow 2.15.'
     ) from e
-  pointer = ctypes.c_void_p
-  for name in ('TF_NewStatus', 'TF_NewGraph', 'TF_NewSessionOptions'):
-    getattr(library, name).restype = pointer
-  for name, arguments, result in (
-    ('TF_NewBuffer', [], ctypes.POINTER(_Buffer)),
-    ('TF_GetCode', [pointer], ctypes.c_int),
-    ('TF_Message', [pointer], ctypes.c_char_p),
-    (
-      'TF_LoadSessionFromSavedModel',
-      [pointer, pointer, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)]
-      + [ctypes.c_int, pointer, ctypes.POINTER(_Buffer), pointer],
-      pointer,
-    ),
-    ('TF_GraphOperationByName', [pointer, ctypes.c_char_p], pointer),
-    (
-      'TF_SessionRun',
-      [pointer, pointer, ctypes.POINTER(_Output), ctypes.POINTER(pointer)]
-      + [ctypes.c_int, ctypes.POINTER(_Output), ctypes.POINTER(pointer)]
-      + [ctypes.c_int, pointer, ctypes.c_int, pointer, pointer],
-      None,
-    ),
-    (
-      'TF_AllocateTensor',
-      [ctypes.c_int, pointer, ctypes.c_int, ctypes.c_size_t],
-      pointer,
-    ),
-    ('TF_DeleteTensor', [pointer], None),
-    ('TF_TensorData', [pointer], pointer),
-    ('TF_TensorType', [pointer], ctypes.c_int),
-    ('TF_TensorByteSize', [pointer], ctypes.c_size_t),
-    ('TF_NumDims', [pointer], ctypes.c_int),
-    ('TF_Dim', [pointer, ctypes.c_int], ctypes.c_int64),
-    ('TF_StringInit', [pointer], None),
-    ('TF_StringCopy', [pointer, ctypes.c_char_p, ctypes.c_size_t], None),
-    ('TF_StringGetDataPointer', [pointer], pointer),
-    ('TF_StringGetSize', [pointer], ctypes.c_size_t),
-  ):
+  for name, (result, *arguments) in _FUNCTIONS.items():
     function = getattr(library, name)
     function.argtypes, function.restype = arguments, result
   return library

@@ -81,16 +81,6 @@ def export(
     try:
       with versions.writing(export_dir):
         write_saved_model(model, experiment, path, names=names, options=options)
-        card = model_card.make_card(
-          experiment,
-          model_dir=model_dir,
-          stored=stored,
-          count=_count(experiment),
-          options=options,
-          folded=False,
-          licence=licence,
-        )
-        _write_text(card, os.path.join(path, model_card.FILE))
         source = provenance.Provenance(
           model_dir=_absolute(model_dir),
           checkpoint=os.path.basename(stored.prefix),
@@ -98,9 +88,7 @@ def export(
           folded=False,
           options=options,
         )
-        provenance.write(source, path)
-        preflight.write_experiment(experiment, path)
-        _copy_config(model_dir, path)
+        _write_papers(experiment, source, path, stored=stored, licence=licence)
     finally:
       _free(model)
   return os.path.join(export_dir, str(version))
@@ -174,26 +162,42 @@ def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
   return versions.read_labels(labels, num_classes=num_classes)
 
 
+def _write_papers(
+  experiment: experiment_lib.Experiment,
+  source: provenance.Provenance,
+  path: str,
+  *,
+  stored: checkpoints.StoredWeights,
+  licence: str | None,
+):
+  """Writes what people read: model card, configuration, where it is from."""
+  card = model_card.make_card(
+    experiment,
+    model_dir=source.model_dir,
+    stored=stored,
+    count=_count(experiment),
+    options=source.options,
+    folded=source.folded,
+    licence=licence,
+  )
+  with tf.io.gfile.GFile(os.path.join(path, model_card.FILE), 'w') as f:
+    f.write(card)
+  provenance.write(source, path)
+  preflight.write_experiment(experiment, path)
+  config = os.path.join(source.model_dir, CONFIG_FILE)
+  # A run without gin files has none.
+  if tf.io.gfile.exists(config):
+    tf.io.gfile.copy(config, os.path.join(path, CONFIG_FILE))
+
+
 def _count(experiment: experiment_lib.Experiment) -> complexity.Count:
   """Counts the network as it is trained, without values for its weights."""
   with tf.Graph().as_default():
     return complexity.count_stages(network.classifier(experiment.model))[-1]
 
 
-def _write_text(text: str, path: str):
-  with tf.io.gfile.GFile(path, 'w') as f:
-    f.write(text)
-
-
 def _absolute(path: str) -> str:
   return path if '://' in path else os.path.abspath(path)
-
-
-def _copy_config(model_dir: str, path: str):
-  """Copies config.gin, which a run without gin files does not have."""
-  file = os.path.join(model_dir, CONFIG_FILE)
-  if tf.io.gfile.exists(file):
-    tf.io.gfile.copy(file, os.path.join(path, CONFIG_FILE))
 
 
 def _free(model: tf.keras.Model):

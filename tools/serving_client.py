@@ -17,7 +17,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # The input of each signature.
@@ -132,9 +132,8 @@ class RestClient:
 
   def _rows(self, reply, key, count):
     rows = reply.get(key)
-    if not isinstance(rows, list):
-      raise QueryError(f'{self._server} answered without `{key}`.')
-    _check_count(len(rows), count, where=self._server)
+    found = len(rows) if isinstance(rows, list) else 'no'
+    _check_count(found, count, where=self._server)
     return rows
 
   def _call(self, suffix, body=None) -> dict[str, Any]:
@@ -145,8 +144,8 @@ class RestClient:
       status, content = _open(
         urllib.request.Request(url, data, headers), timeout=self._timeout
       )
-    # An OSError is URLError, too; the others come of a port that is no number,
-    # and of servers that do not speak HTTP.
+    # URLError is an OSError; the others come of servers that do not speak HTTP
+    # and of ports that are no numbers.
     except (OSError, http.client.HTTPException, ValueError) as e:
       reason = getattr(e, 'reason', e)
       late = isinstance(reason, TimeoutError)
@@ -162,16 +161,11 @@ class RestClient:
       code = _CODES.get(status, f'HTTP status {status}')
       raise _explain(code, text, where=self._server)
     if not isinstance(reply, dict):
-      raise QueryError(
-        f'{self._server} answered something else than a JSON object; is it TF '
-        'Serving?'
-      )
+      raise QueryError(f'{self._server} answered no JSON; is it TF Serving?')
     return reply
 
 
-def _open(
-  request: urllib.request.Request, *, timeout: float
-) -> tuple[int, bytes]:
+def _open(request, *, timeout: float) -> tuple[int, bytes]:
   """Returns the status and the body of a reply, whichever status."""
   try:
     with urllib.request.urlopen(request, timeout=timeout) as reply:
@@ -201,10 +195,10 @@ class GrpcClient:
 
     Args:
       address: Host and port of the server. The connection is not encrypted.
-      model: As of RestClient, like `version`, `label` and `timeout`.
-      version: See `model`.
-      label: See `model`.
-      timeout: See `model`.
+      model: As of RestClient, as are `version`, `label` and `timeout`.
+      version: See there.
+      label: See there.
+      timeout: See there.
       max_message_bytes: Largest message, either way. gRPC's own limit of 4 MiB
         is too small for the stage maps of a batch.
     """
@@ -237,15 +231,17 @@ class GrpcClient:
     """As RestClient.ask."""
     if signature == 'classify':
       return self._classify(rows)
+    import numpy as np
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
     if signature == 'serving_tf_example':
       rows = [make_example(row) for row in rows]
-    dtype = tf.uint8 if signature == 'serving_image_tensor' else tf.string
+    # An object, so that NumPy does not cut zeros off the ends of bytes.
+    dtype = np.uint8 if signature == 'serving_image_tensor' else object
     request = predict_pb2.PredictRequest(model_spec=self._spec)
     request.model_spec.signature_name = signature
-    tensor = tf.make_tensor_proto(rows, dtype=dtype)
+    tensor = tf.make_tensor_proto(np.array(rows, dtype))
     request.inputs[INPUTS[signature]].CopyFrom(tensor)
     reply = self._call(self._predictions.Predict, request)
     outputs = {}
@@ -260,24 +256,20 @@ class GrpcClient:
     ]
 
   def status(self) -> dict[str, Any]:
-    """As RestClient.status; fields that hold nothing are left out."""
-    from google.protobuf import json_format
+    """As RestClient.status, without empty fields."""
     from tensorflow_serving.apis import get_model_status_pb2
 
     request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
-    reply = self._call(self._models.GetModelStatus, request)
-    return json_format.MessageToDict(reply, preserving_proto_field_name=True)
+    return _to_dict(self._call(self._models.GetModelStatus, request))
 
   def metadata(self) -> dict[str, Any]:
     """As RestClient.metadata; fields that hold nothing are left out."""
-    from google.protobuf import json_format
     from tensorflow_serving.apis import get_model_metadata_pb2
 
     request = get_model_metadata_pb2.GetModelMetadataRequest(
       model_spec=self._spec, metadata_field=['signature_def']
     )
-    reply = self._call(self._predictions.GetModelMetadata, request)
-    return json_format.MessageToDict(reply, preserving_proto_field_name=True)
+    return _to_dict(self._call(self._predictions.GetModelMetadata, request))
 
   def _classify(self, rows):
     from tensorflow_serving.apis import classification_pb2
@@ -324,6 +316,12 @@ def _to_json(row: Any) -> Any:
   return row.tolist()
 
 
+def _to_dict(message: Any) -> dict[str, Any]:
+  from google.protobuf import json_format
+
+  return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
 def _decode(value: Any) -> Any:
   """Turns all bytes within lists of lists into strings."""
   if isinstance(value, list):
@@ -331,7 +329,7 @@ def _decode(value: Any) -> Any:
   return value.decode(errors='replace') if isinstance(value, bytes) else value
 
 
-def _check_count(found: Any, wanted: Any, *, where: str):
+def _check_count(found: int | str, wanted: int, *, where: str):
   if found != wanted:
     raise QueryError(
       f'{where} answered {found} rows instead of {wanted}; was the model '
@@ -348,7 +346,7 @@ def _explain(code: str, text: str | None, *, where: str) -> QueryError:
     return QueryError(
       f'{text}. The model has other signatures; its metadata lists them.'
     )
-  messages: Mapping[str, str] = {
+  messages = {
     'NOT_FOUND': f'{where} has no such model or version ({text}). Is the name '
     'right, and is the version loaded?',
     'UNAVAILABLE': f'{where} is unavailable ({text}). Is the server up, and is '

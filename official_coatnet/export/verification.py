@@ -44,18 +44,18 @@ def run_in_python(path: str) -> Runner:
   """Returns what answers requests by `tf.saved_model.load`."""
   loaded = tf.saved_model.load(path)
 
-  def run(requests: Sequence[Request]) -> list[Reply]:
-    replies = []
-    for request in requests:
+  def answer(request: Request) -> Reply | str:
+    # A type is needed where there are no strings.
+    dtype = tf.string if request.value.dtype == object else None
+    value = tf.constant(request.value, dtype)
+    try:
       signature = loaded.signatures[request.signature]
-      value = tf.constant(request.value)
-      if request.value.dtype == object:  # Also where there are no strings.
-        value = tf.constant(request.value, tf.string)
       outputs = signature(**{request.name: value})
-      replies.append({k: v.numpy() for k, v in outputs.items()})
-    return replies
+    except (KeyError, TypeError, tf.errors.OpError) as e:
+      return str(e)
+    return {name: value.numpy() for name, value in outputs.items()}
 
-  return run
+  return lambda requests: [answer(request) for request in requests]
 
 
 def verify(
@@ -98,13 +98,12 @@ def verify(
     reference=reference,
     labels=_read_labels(path, experiment),
   )
+  requests = [
+    Request(signature, name, value.numpy())
+    for signature, name, value in warmup.read_requests(path)
+  ]
   for name, runner in runners.items():
-    checks += judge.check_numbers(name, runner)
-    checks += [
-      judge.check_warmup(name, runner, path=path),
-      judge.check_empty_batch(name, runner),
-      judge.check_bad_image(name, runner),
-    ]
+    checks += judge.check(name, runner, warmup_requests=requests)
   return checks
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from official_coatnet.data import device, pipeline, schema
 from official_coatnet.export import (
@@ -183,29 +184,50 @@ def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
   for file in (model_card.FILE, provenance.FILE, versions.LABELS_ASSET):
     if not tf.io.gfile.exists(os.path.join(path, file)):
       problems.append(f'{file} is missing')
-  loaded = tf.saved_model.load(path)
-  found, wanted = set(loaded.signatures), set(serving.INPUTS)
-  if found != wanted:
-    problems.append(f'signatures are {sorted(found)}, not {sorted(wanted)}')
   height, width = experiment.model.height_width
-  for name in found & wanted:
-    signature = loaded.signatures[name]
-    spec = tf.TensorSpec([None], tf.string, name=serving.INPUTS[name])
+  signatures = _read_signatures(path)
+  if set(signatures) != set(serving.INPUTS):
+    problems.append(
+      f'signatures are {sorted(signatures)}, not {sorted(serving.INPUTS)}'
+    )
+  for name in set(signatures) & set(serving.INPUTS):
+    spec = (tf.string, [None])
     if name == 'serving_image_tensor':
-      shape = [None, height, width, 3]
-      spec = tf.TensorSpec(shape, tf.uint8, name=serving.INPUTS[name])
-    inputs = signature.structured_input_signature[1]
-    if inputs != {spec.name: spec}:
-      problems.append(f'`{name}` takes {inputs}, not {spec}')
-    outputs = signature.structured_outputs
-    for output, value in outputs.items():
+      spec = (tf.uint8, [None, height, width, 3])
+    inputs, outputs = signatures[name]
+    if inputs != {serving.INPUTS[name]: spec}:
+      problems.append(f'`{name}` takes {inputs}')
+    for output, (dtype, _) in outputs.items():
       if output.endswith('_bytes'):
         problems.append(f'`{name}`: the name of `{output}` ends in _bytes')
-      if value.dtype not in (tf.float32, tf.string, tf.bool):
-        problems.append(f'`{name}`: `{output}` is {value.dtype.name}')
+      if dtype not in (tf.float32, tf.string, tf.bool):
+        problems.append(f'`{name}`: `{output}` is {dtype.name}')
     if name == 'classify' and set(outputs) != {'classes', 'scores'}:
       problems.append(f'`classify` has the outputs {sorted(outputs)}')
   return Check('files and signatures', problems)
+
+
+def _read_signatures(path: str):
+  """Returns signatures by name: inputs and outputs, as (dtype, shape)."""
+  with tf.io.gfile.GFile(os.path.join(path, 'saved_model.pb'), 'rb') as f:
+    graph = saved_model_pb2.SavedModel.FromString(f.read()).meta_graphs[0]
+
+  def read(tensors):
+    return {
+      name: (tf.as_dtype(info.dtype), _shape(info.tensor_shape))
+      for name, info in tensors.items()
+    }
+
+  return {
+    name: (read(d.inputs), read(d.outputs))
+    for name, d in graph.signature_def.items()
+    if not name.startswith('__')  # TensorFlow's own.
+  }
+
+
+def _shape(proto) -> list[int | None] | None:
+  shape = tf.TensorShape(proto)
+  return None if shape.rank is None else shape.as_list()
 
 
 def check_warmup_file(path: str, source: provenance.Provenance) -> Check:

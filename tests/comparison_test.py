@@ -21,7 +21,7 @@ def make_reference():
   logits = rng.normal(0, 3, [count, CLASSES]).astype(np.float32)
   features = rng.normal(0, 1, [count, 6]).astype(np.float32)
   return comparison.Reference(
-    encoded=[b'image %d' % i for i in range(count)],
+    encoded=[b'image %2d' % i * 20 for i in range(count)],
     pixels=np.zeros([count, 2, 2, 3], np.uint8),
     outputs={
       size: {'logits': logits[:size], 'features': features[:size]}
@@ -59,23 +59,20 @@ class JudgeTest(absltest.TestCase):
 
   def _problems(self, change=lambda request, reply: None, **kwargs):
     """Returns the problems by signature where `change` spoils replies."""
-    judge = comparison.Judge(
-      loss='softmax',
-      source=make_source(**kwargs),
-      reference=self.reference,
-      labels=self.labels,
-    )
 
     def run(requests):
       replies = [self._reply(request) for request in requests]
-      for request, reply in zip(requests, replies):
+      # The last one is the image that is cut off.
+      for request, reply in zip(requests[:-1], replies):
         change(request, reply)
-      return replies
+      return [*replies[:-1], 'cut off']
 
-    checks = judge.check_numbers('X', run)
+    checks = self._judge(**kwargs).check('X', run, warmup_requests=[])
     self.assertEqual(
-      [c.name for c in checks], [f'X: `{s}`' for s in serving.INPUTS]
+      [check.name for check in checks[: len(serving.INPUTS)]],
+      [f'X: `{signature}`' for signature in serving.INPUTS],
     )
+    self.assertEmpty([check for check in checks[5:] if check.problems])
     return {
       name: list(check.problems)
       for name, check in zip(serving.INPUTS, checks)
@@ -150,16 +147,6 @@ class JudgeTest(absltest.TestCase):
 
     self.assertIn('other classes', self._spoil('classify', 2, other))
 
-  def test_empty_batch(self):
-    judge = self._judge()
-    check = judge.check_empty_batch(
-      'X', lambda rs: [self._reply(r) for r in rs]
-    )
-    self.assertEmpty(check.problems)
-    rows = {'logits': np.zeros([1, 2])}
-    check = judge.check_empty_batch('X', lambda rs: [rows] * len(rs))
-    self.assertLen(check.problems, len(serving.INPUTS))
-
   def _judge(self, **kwargs):
     return comparison.Judge(
       loss='softmax',
@@ -168,31 +155,72 @@ class JudgeTest(absltest.TestCase):
       labels=self.labels,
     )
 
+  def _other_checks(self, answer, *, warmup_requests=(), **kwargs):
+    """Returns the problems of what is not about numbers, by name."""
+
+    def run(requests):
+      replies = [answer(request) for request in requests]
+      return [
+        self._reply(request) if reply is None else reply
+        for request, reply in zip(requests, replies)
+      ]
+
+    checks = self._judge(**kwargs).check(
+      'X', run, warmup_requests=list(warmup_requests)
+    )
+    return {check.name: list(check.problems) for check in checks[5:]}
+
+  def test_empty_batch(self):
+    row = {'logits': np.zeros([1, 2], np.float32)}
+    found = self._other_checks(lambda r: None if len(r.value) else row)
+    self.assertLen(found['X: empty batch'], len(serving.INPUTS))
+    found = self._other_checks(lambda r: None if len(r.value) else 'oneDNN')
+    self.assertEqual(
+      found['X: empty batch'][0], '`serving_default` with 0 images: oneDNN'
+    )
+
+  def test_warmup(self):
+    requests = [
+      comparison.Request('classify', 'inputs', np.array([b'w'] * size, object))
+      for size in (1, 2)
+    ]
+
+    def answer(request):
+      if request.value[:1].tolist() != [b'w']:
+        return None
+      rows = np.zeros([1, 2], np.float32)
+      return {'scores': rows} if len(request.value) == 1 else 'no input'
+
+    found = self._other_checks(answer, warmup_requests=requests)
+    self.assertEqual(
+      found['X: warm-up replayed'], ['`classify` with 2 images: no input']
+    )
+
   def test_a_bad_image(self):
-    def fail(requests):
-      raise RuntimeError('decoder')
+    logits = self.reference.outputs[3]['logits'].copy()
+    logits[1] = 0
+    answered = {'logits': logits, 'ok': np.array([True, False, True])}
+    spoilt = {'logits': logits + 1, 'ok': ~answered['ok']}
 
-    def answer(requests):
-      (request,) = requests
-      self.assertLess(len(request.value[1]), len(request.value[0]) + 1)
-      logits = self.reference.outputs[3]['logits'].copy()
-      logits[1] = 0
-      return [{'logits': logits, 'ok': np.array([True, False, True])}]
+    def problems(reply, **kwargs):
+      def answer(request):
+        is_it = len(request.value) == 3 and (
+          request.value[1] != self.reference.encoded[1]
+        )
+        return (
+          reply if np.all(is_it) and request.name == 'image_bytes' else None
+        )
 
-    def check(runner, **kwargs):
-      return self._judge(**kwargs).check_bad_image('X', runner).problems
+      found = self._other_checks(answer, **kwargs)
+      return found['X: an image that is cut off']
 
-    self.assertEmpty(check(fail))
-    self.assertEqual(check(answer), ['it was answered'])
-    self.assertEmpty(check(answer, answer_bad_images=True))
-    (problem,) = check(fail, answer_bad_images=True)
-    self.assertIn('failed the request: decoder', problem)
-
-    def spoilt(requests):
-      (reply,) = answer(requests)
-      return [{'logits': reply['logits'] + 1, 'ok': ~reply['ok']}]
-
-    self.assertLen(check(spoilt, answer_bad_images=True), 3)
+    self.assertEmpty(problems('decoder'))
+    self.assertEqual(problems(answered), ['it was answered'])
+    self.assertEmpty(problems(answered, answer_bad_images=True))
+    self.assertEqual(
+      problems('decoder', answer_bad_images=True), ['it failed: decoder']
+    )
+    self.assertLen(problems(spoilt, answer_bad_images=True), 3)
 
 
 if __name__ == '__main__':

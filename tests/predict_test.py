@@ -1,5 +1,6 @@
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,9 @@ class PredictTest(absltest.TestCase):
     jpeg = self.encoded['rgb.jpg']
     files['cut.jpg'] = self._write('cut.jpg', jpeg[: len(jpeg) // 2])
     files['notes.txt'] = self._write('notes.txt', b'no image')
+    huge = bytearray(self.encoded['rgb.png'])
+    huge[16:24] = struct.pack('>II', 10**5, 10**5)
+    files['huge.png'] = self._write('huge.png', huge)
     self._write('.hidden', b'')
     missing = os.path.join(self.folder, 'missing.jpg')
     picture = os.path.join(self.create_tempdir().full_path, 'sheet.png')
@@ -102,6 +106,9 @@ class PredictTest(absltest.TestCase):
     )
     error = by_file[files['cut.jpg']]['error']
     self.assertStartsWith(error, 'jpeg::Uncompress failed')
+    error = by_file[files['huge.png']]['error']
+    self.assertStartsWith(error, 'Image 0 of the batch')
+    self.assertIn('10000000000 pixels, more than the limit of 50000000', error)
     self.assertIn('No such file', by_file[missing]['error'])
     with Image.open(picture) as image:
       self.assertGreater(min(image.size), 200)

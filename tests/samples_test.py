@@ -24,7 +24,9 @@ class SamplesTest(tf.test.TestCase):
       if decoded.shape[-1] == 3 and expected.shape[-1] == 1:
         expected = np.repeat(expected, 3, axis=-1)
       difference = np.abs(decoded.astype(int) - expected)
-      self.assertLessEqual(difference.max(), 2)  # JPEG rounds.
+      # Two decoders of JPEG interpolate colours in their own ways.
+      is_jpeg = image[:2] == b'\xff\xd8'
+      self.assertLessEqual(difference.max(), 8 if is_jpeg else 0)
       self.assertGreater(np.ptp(decoded), 50)
     self.assertEqual({kind[0] for kind in kinds}, {'JPEG', 'PNG', 'BMP', 'GIF'})
     self.assertLen(kinds, 8)

@@ -11,7 +11,6 @@ from tensorflow.core.protobuf import saved_model_pb2
 from official_coatnet.analysis import summary
 from official_coatnet.data import device
 from official_coatnet.export import (
-  model_card,
   preprocessing,
   provenance,
   saved_model,
@@ -139,7 +138,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
           (
             'features',
             _named(text, 'image_bytes'),
-            {'features': (tf.float32, [None, 64])},
+            {'features': (tf.float32, [None, 32])},
           ),
         )
       },
@@ -185,19 +184,29 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       )
 
     path = saved_model.export(model_dir, self.exports)
-    check(path, labels)
     # As an asset, it goes where the export goes.
     moved = os.path.join(self.folder, 'moved')
     os.rename(path, moved)
     check(moved, labels)
 
-    others = self.create_tempfile(content='v\nw\nx\ny\nz').full_path
-    path = saved_model.export(model_dir, self.exports, labels=others)
-    check(path, ['v', 'w', 'x', 'y', 'z'])
+  def test_where_class_names_come_from(self):
+    model_dir = self._run(labels=['a', 'b', 'c', 'd', 'e'])
 
+    def names(**kwargs):
+      with (
+        mock.patch.object(saved_model, 'load_model'),
+        mock.patch.object(saved_model, '_free'),
+        mock.patch.object(saved_model, '_write_papers'),
+        mock.patch.object(saved_model, 'write_saved_model') as write,
+      ):
+        saved_model.export(model_dir, self.exports, **kwargs)
+      return write.call_args.kwargs['names']
+
+    self.assertEqual(names(), ['a', 'b', 'c', 'd', 'e'])
+    others = self.create_tempfile(content='v\nw\nx\ny\nz').full_path
+    self.assertEqual(names(labels=others), ['v', 'w', 'x', 'y', 'z'])
     os.remove(os.path.join(model_dir, 'labels.txt'))
-    path = saved_model.export(model_dir, self.exports)
-    check(path, ['0', '1', '2', '3', '4'])
+    self.assertEqual(names(), ['0', '1', '2', '3', '4'])
 
   def test_labels_that_do_not_fit(self):
     model_dir = self._run(labels=['a', 'b'])
@@ -215,8 +224,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
 
     with (
       mock.patch.object(saved_model, 'write_saved_model', side_effect=spy),
-      mock.patch.object(model_card, 'make_card', return_value=''),
-      mock.patch.object(provenance, 'write', side_effect=error),
+      mock.patch.object(saved_model, '_write_papers', side_effect=error),
       self.assertRaises(RuntimeError) if error else contextlib.nullcontext(),
     ):
       saved_model.export(self._run(), self.exports)
@@ -232,7 +240,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       mock.patch.object(saved_model, 'load_model'),
       mock.patch.object(saved_model, '_free'),
       mock.patch.object(saved_model, 'write_saved_model'),
-      mock.patch.object(model_card, 'make_card', return_value=''),
+      mock.patch.object(saved_model, '_write_papers'),
     ):
       paths = [
         saved_model.export(model_dir, self.exports, version=version)
@@ -263,12 +271,11 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       saved_model.export(model_dir, self.exports)
     self.assertEqual(os.listdir(self.exports), [])
 
-  @parameterized.parameters(0, 30_000)
-  def test_a_disk_that_is_full(self, room):
+  def test_a_disk_that_is_full(self):
     """No file may be larger: as far as a file goes, the disk is full."""
     model_dir = self._run()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
     try:
       with self.assertRaisesRegex(ValueError, 'cannot be written to .*exports'):
         saved_model.export(model_dir, self.exports)

@@ -103,9 +103,10 @@ def main(argv):
   """Exports, and prints where the export is."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
-  # What TensorFlow says of a save is about the temporary folder.
-  logging.set_verbosity(logging.WARNING)
-  tf.get_logger().setLevel('WARNING')
+  # What TensorFlow says of a save is about the temporary folder, and what it
+  # warns of is within Keras.
+  logging.set_verbosity(logging.ERROR)
+  tf.get_logger().setLevel('ERROR')
   try:
     path = saved_model.export(
       _MODEL_DIR.value,

@@ -15,6 +15,7 @@ is the export's own signature; the code of the network is not needed.
 import glob
 import json
 import os
+import re
 import sys
 
 # Without it TensorFlow's import prints warnings about CUDA that concern nobody
@@ -197,7 +198,14 @@ def _reason(error: tf.errors.OpError) -> str:
   noise = ('Graph execution error', 'Detected at node', '<stack traces', '[[')
   lines = (line.strip() for line in error.message.split('\n'))
   kept = [line for line in lines if line and not line.startswith(noise)]
-  return ' '.join(kept) or error.message
+  text = ' '.join(kept) or error.message
+  for pattern, replacement in (
+    (r'\{\{function_node [^}]*\}\}\s*', ''),
+    (r' \[Op:\w+\].*', ''),
+    (r'^assertion failed: \[(.*)\]$', r'\1'),
+  ):
+    text = re.sub(pattern, replacement, text)
+  return text
 
 
 def to_json(result: dict) -> str:

@@ -23,8 +23,9 @@ class Request(NamedTuple):
 
 
 Reply = dict[str, np.ndarray]
-# Answers requests, in a process and by a loader of its choice.
-Runner = Callable[[Sequence[Request]], list[Reply]]
+# Answers requests, in a process and by a loader of its choice: each by its
+# outputs, or by why there are none.
+Runner = Callable[[Sequence[Request]], list[Reply | str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,34 +84,70 @@ class Judge:
     self._reference = reference
     self._labels = np.array([label.encode() for label in labels], object)
 
-  def _request(self, signature: str, encoded: Sequence[bytes]) -> Request:
+  def check(
+    self, runner_name: str, runner: Runner, *, warmup_requests: list[Request]
+  ) -> list[Check]:
+    """Does all comparisons, with one call of the runner.
+
+    Args:
+      runner_name: For the names of the checks.
+      runner: What answers.
+      warmup_requests: Those in the export.
+    """
+    keys = [(name, size) for name in serving.INPUTS for size in BATCH_SIZES]
+    numbers = [self._request(name, slice(size)) for name, size in keys]
+    empty = [self._request(name, slice(0)) for name in serving.INPUTS]
+    replies = iter(
+      runner([*numbers, *warmup_requests, *empty, self._bad_image()])
+    )
+    by_key = {key: next(replies) for key in keys}
+    checks = [
+      self._check_numbers(signature, by_key) for signature in serving.INPUTS
+    ]
+    for name, requests in (
+      ('warm-up replayed', warmup_requests),
+      ('empty batch', empty),
+    ):
+      problems = []
+      for request in requests:
+        problems += _request_problems(request, next(replies))
+      checks.append(Check(name, problems))
+    checks.append(self._check_bad_image(next(replies)))
+    return [
+      dataclasses.replace(check, name=f'{runner_name}: {check.name}')
+      for check in checks
+    ]
+
+  def _request(self, signature: str, which: slice) -> Request:
+    """Asks for some of the images."""
+    name = serving.INPUTS[signature]
+    if signature == 'serving_image_tensor':
+      return Request(signature, name, self._reference.pixels[which])
+    encoded = self._reference.encoded[which]
     if signature in serving.TAKE_EXAMPLES:
       encoded = [warmup.make_example(e).SerializeToString() for e in encoded]
-    value = np.empty([len(encoded)], object)
-    value[:] = encoded
-    return Request(signature, serving.INPUTS[signature], value)
+    return Request(signature, name, _strings(encoded))
 
-  def check_numbers(self, runner_name: str, runner: Runner) -> list[Check]:
-    """Runs every signature in every batch size."""
-    requests, keys = [], []
-    for signature in serving.INPUTS:
-      for size in BATCH_SIZES:
-        request = self._request(signature, self._reference.encoded[:size])
-        if signature == 'serving_image_tensor':
-          pixels = self._reference.pixels[:size]
-          request = Request(signature, serving.INPUTS[signature], pixels)
-        requests.append(request)
-        keys.append((signature, size))
-    replies = dict(zip(keys, runner(requests)))
-    checks = []
-    for signature in serving.INPUTS:
-      problems, worst = [], 0.0
-      for size in BATCH_SIZES:
-        found, difference = self._compare(signature, size, replies)
-        problems += [f'batch size {size}: {problem}' for problem in found]
-        worst = max(worst, difference)
-      checks.append(Check(f'{runner_name}: `{signature}`', problems, worst))
-    return checks
+  def _bad_image(self) -> Request:
+    """An image that is cut off, between two that are whole."""
+    first, _, last = self._reference.encoded[:3]
+    name = 'serving_default'
+    return Request(
+      name, serving.INPUTS[name], _strings([first, first[:60], last])
+    )
+
+  def _check_numbers(self, signature, replies) -> Check:
+    """Compares the replies of a signature in every batch size."""
+    problems, worst = [], 0.0
+    for size in BATCH_SIZES:
+      reply = replies[signature, size]
+      if isinstance(reply, str):
+        problems.append(f'batch size {size}: {reply}')
+        continue
+      found, difference = self._compare(signature, size, replies)
+      problems += [f'batch size {size}: {problem}' for problem in found]
+      worst = max(worst, difference)
+    return Check(f'`{signature}`', problems, worst)
 
   def _compare(self, signature, size, replies):
     """Returns what is wrong with a reply, and its largest difference."""
@@ -125,6 +162,8 @@ class Judge:
     elif signature == 'classify':
       # It has no logits: it answers what the other one does, name by name.
       other = replies['serving_tf_example', size]
+      if isinstance(other, str):
+        return problems, 0.0
       difference = _difference(reply['scores'], other['scores'])
       if (reply['classes'] != other['classes']).any():
         problems.append('other classes than `serving_tf_example`')
@@ -157,54 +196,12 @@ class Judge:
       problems.append('`scores` are not the probabilities of `classes`')
     return problems
 
-  def check_warmup(
-    self, runner_name: str, runner: Runner, *, path: str
-  ) -> Check:
-    """Replays the warm-up file."""
-    requests = [
-      Request(signature, name, value.numpy())
-      for signature, name, value in warmup.read_requests(path)
-    ]
-    problems = []
-    for request, reply in zip(requests, runner(requests)):
-      for output, value in reply.items():
-        if len(value) != len(request.value):
-          problems.append(
-            f'`{request.signature}` with {len(request.value)} images: '
-            f'`{output}` has {len(value)} rows'
-          )
-      problems += _not_finite(reply)
-    return Check(f'{runner_name}: warm-up replayed', problems)
-
-  def check_empty_batch(self, runner_name: str, runner: Runner) -> Check:
-    """Sends no image at all."""
-    names = [name for name in serving.INPUTS if name != 'serving_image_tensor']
-    requests = [self._request(name, []) for name in names]
-    pixels = self._reference.pixels[:0]
-    requests.append(
-      Request(
-        'serving_image_tensor', serving.INPUTS['serving_image_tensor'], pixels
-      )
-    )
-    problems = [
-      f'`{request.signature}`: `{output}` has {len(value)} rows'
-      for request, reply in zip(requests, runner(requests))
-      for output, value in reply.items()
-      if len(value)
-    ]
-    return Check(f'{runner_name}: empty batch', problems)
-
-  def check_bad_image(self, runner_name: str, runner: Runner) -> Check:
-    """Sends an image that is cut off, between two that are whole."""
-    name = f'{runner_name}: an image that is cut off'
-    first, *_, last = self._reference.encoded[:3]
-    request = self._request('serving_default', [first, first[:60], last])
-    try:
-      (reply,) = runner([request])
-    except Exception as e:  # Each loader has its own kind of error.
-      if self._options.answer_bad_images:
-        return Check(name, [f'it failed the request: {e}'])
-      return Check(name)
+  def _check_bad_image(self, reply: Reply | str) -> Check:
+    """Judges the reply to the request of `_bad_image`."""
+    name = 'an image that is cut off'
+    if isinstance(reply, str):
+      answered = self._options.answer_bad_images
+      return Check(name, [f'it failed: {reply}'] if answered else [])
     if not self._options.answer_bad_images:
       return Check(name, ['it was answered'])
     problems = _not_finite(reply)
@@ -216,6 +213,26 @@ class Judge:
     if not _difference(reply['logits'][[0, 2]], expected) <= self._tolerance:
       problems.append('the images beside it have other logits')
     return Check(name, problems)
+
+
+def _strings(values: Sequence[bytes]) -> np.ndarray:
+  """Returns an array of objects; NumPy's own strings lose zeros at the end."""
+  array = np.empty([len(values)], object)
+  array[:] = values
+  return array
+
+
+def _request_problems(request: Request, reply: Reply | str) -> list[str]:
+  """Checks that there is a finite row for each image."""
+  what = f'`{request.signature}` with {len(request.value)} images'
+  if isinstance(reply, str):
+    return [f'{what}: {reply}']
+  problems = [
+    f'{what}: `{output}` has {len(value)} rows'
+    for output, value in reply.items()
+    if len(value) != len(request.value)
+  ]
+  return problems + _not_finite(reply)
 
 
 def _difference(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -238,7 +238,13 @@ class _Signatures:
       spec = tf.TensorSpec(self._pixels.shape, tf.uint8, name=INPUTS[name])
     else:
       spec = tf.TensorSpec([None], tf.string, name=INPUTS[name])
-    return tf.function(body, input_signature=[spec], autograph=False)
+
+    def serve(inputs):
+      return body(inputs)
+
+    # Clients see it in errors.
+    serve.__name__ = name
+    return tf.function(serve, input_signature=[spec], autograph=False)
 
   def _parse(self, examples):
     return self._decode(preprocessing.parse_examples(examples))

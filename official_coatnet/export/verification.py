@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from official_coatnet.data import device, pipeline, schema
 from official_coatnet.export import (
@@ -44,18 +45,18 @@ def run_in_python(path: str) -> Runner:
   """Returns what answers requests by `tf.saved_model.load`."""
   loaded = tf.saved_model.load(path)
 
-  def run(requests: Sequence[Request]) -> list[Reply]:
-    replies = []
-    for request in requests:
+  def answer(request: Request) -> Reply | str:
+    # A type is needed where there are no strings.
+    dtype = tf.string if request.value.dtype == object else None
+    value = tf.constant(request.value, dtype)
+    try:
       signature = loaded.signatures[request.signature]
-      value = tf.constant(request.value)
-      if request.value.dtype == object:  # Also where there are no strings.
-        value = tf.constant(request.value, tf.string)
       outputs = signature(**{request.name: value})
-      replies.append({k: v.numpy() for k, v in outputs.items()})
-    return replies
+    except (KeyError, TypeError, tf.errors.OpError) as e:
+      return str(e)
+    return {name: value.numpy() for name, value in outputs.items()}
 
-  return run
+  return lambda requests: [answer(request) for request in requests]
 
 
 def verify(
@@ -98,13 +99,12 @@ def verify(
     reference=reference,
     labels=_read_labels(path, experiment),
   )
+  requests = [
+    Request(signature, name, value.numpy())
+    for signature, name, value in warmup.read_requests(path)
+  ]
   for name, runner in runners.items():
-    checks += judge.check_numbers(name, runner)
-    checks += [
-      judge.check_warmup(name, runner, path=path),
-      judge.check_empty_batch(name, runner),
-      judge.check_bad_image(name, runner),
-    ]
+    checks += judge.check(name, runner, warmup_requests=requests)
   return checks
 
 
@@ -184,29 +184,50 @@ def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
   for file in (model_card.FILE, provenance.FILE, versions.LABELS_ASSET):
     if not tf.io.gfile.exists(os.path.join(path, file)):
       problems.append(f'{file} is missing')
-  loaded = tf.saved_model.load(path)
-  found, wanted = set(loaded.signatures), set(serving.INPUTS)
-  if found != wanted:
-    problems.append(f'signatures are {sorted(found)}, not {sorted(wanted)}')
   height, width = experiment.model.height_width
-  for name in found & wanted:
-    signature = loaded.signatures[name]
-    spec = tf.TensorSpec([None], tf.string, name=serving.INPUTS[name])
+  signatures = _read_signatures(path)
+  if set(signatures) != set(serving.INPUTS):
+    problems.append(
+      f'signatures are {sorted(signatures)}, not {sorted(serving.INPUTS)}'
+    )
+  for name in set(signatures) & set(serving.INPUTS):
+    spec = (tf.string, [None])
     if name == 'serving_image_tensor':
-      shape = [None, height, width, 3]
-      spec = tf.TensorSpec(shape, tf.uint8, name=serving.INPUTS[name])
-    inputs = signature.structured_input_signature[1]
-    if inputs != {spec.name: spec}:
-      problems.append(f'`{name}` takes {inputs}, not {spec}')
-    outputs = signature.structured_outputs
-    for output, value in outputs.items():
+      spec = (tf.uint8, [None, height, width, 3])
+    inputs, outputs = signatures[name]
+    if inputs != {serving.INPUTS[name]: spec}:
+      problems.append(f'`{name}` takes {inputs}')
+    for output, (dtype, _) in outputs.items():
       if output.endswith('_bytes'):
         problems.append(f'`{name}`: the name of `{output}` ends in _bytes')
-      if value.dtype not in (tf.float32, tf.string, tf.bool):
-        problems.append(f'`{name}`: `{output}` is {value.dtype.name}')
+      if dtype not in (tf.float32, tf.string, tf.bool):
+        problems.append(f'`{name}`: `{output}` is {dtype.name}')
     if name == 'classify' and set(outputs) != {'classes', 'scores'}:
       problems.append(f'`classify` has the outputs {sorted(outputs)}')
   return Check('files and signatures', problems)
+
+
+def _read_signatures(path: str):
+  """Returns signatures by name: inputs and outputs, as (dtype, shape)."""
+  with tf.io.gfile.GFile(os.path.join(path, 'saved_model.pb'), 'rb') as f:
+    graph = saved_model_pb2.SavedModel.FromString(f.read()).meta_graphs[0]
+
+  def read(tensors):
+    return {
+      name: (tf.as_dtype(info.dtype), _shape(info.tensor_shape))
+      for name, info in tensors.items()
+    }
+
+  return {
+    name: (read(d.inputs), read(d.outputs))
+    for name, d in graph.signature_def.items()
+    if not name.startswith('__')  # TensorFlow's own.
+  }
+
+
+def _shape(proto) -> list[int | None] | None:
+  shape = tf.TensorShape(proto)
+  return None if shape.rank is None else shape.as_list()
 
 
 def check_warmup_file(path: str, source: provenance.Provenance) -> Check:

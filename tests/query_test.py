@@ -400,18 +400,27 @@ class GrpcTest(ToolTest):
     self.assertRegex(end, message)
     self.assertLen(asked, 1)
 
-  def test_a_bad_image(self):
-    failure = (grpc.StatusCode.INVALID_ARGUMENT, serving_stub.BAD_IMAGE)
+  @parameterized.parameters(
+    (serving_stub.BAD_IMAGE, 'Unknown image file format. One of JPEG, PNG'),
+    (serving_stub.LARGE_IMAGE, 'Image 0 of the batch has 60000000 pixels, '),
+  )
+  def test_a_bad_image(self, text, message):
+    failure = (grpc.StatusCode.INVALID_ARGUMENT, text)
     with serving_stub.grpc_server(failure=failure) as (address, asked):
       output, end = self._run(self.image, self.image, grpc=address)
-    self.assertEqual(output.count('error: Unknown image file format.'), 2)
+    self.assertEqual(output.count(f'  error: {message}'), 2)
+    self.assertNotRegex(output, r'[\[\]{}]')
     self.assertEqual(end, 1)
     self.assertLen(asked, 2)
 
   def test_messages_that_are_too_large(self):
     """On their way there, and on their way back."""
     large = self._write('large.jpg', b'x' * (1 << 20))
-    with serving_stub.grpc_server(num_features=1 << 19) as (address, asked):
+
+    def run(signature, name, rows):
+      return {'features': np.zeros([1, 1 << 19], np.float32)}
+
+    with serving_stub.grpc_server(run=run) as (address, asked):
       output, end = self._run(large, grpc=address, max_message_mb=1)
       self.assertEmpty(asked)
       self.assertRegex(output, 'error: The message is too large .*larger than')

@@ -1,10 +1,12 @@
 """A server on a real socket that answers as TensorFlow Serving 2.15 does.
 
-It computes nothing. Replies have the form that TF Serving's documentation of
+It says what is recorded here, or what a function says: a signature of an
+export, for example. Replies have the form that TF Serving's documentation of
 REST and its protocol buffers give them; the texts of errors are those of its
 source. What is asked of it is kept.
 """
 
+import base64
 import concurrent.futures
 import contextlib
 import http.server
@@ -12,8 +14,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
@@ -71,6 +75,20 @@ METADATA = """{
 ,
 "metadata": {"signature_def": {
  "signature_def": {
+  "__saved_model_init_op": {
+   "inputs": {},
+   "outputs": {
+    "__saved_model_init_op": {
+     "dtype": "DT_INVALID",
+     "tensor_shape": {
+      "dim": [],
+      "unknown_rank": true
+     },
+     "name": "NoOp"
+    }
+   },
+   "method_name": ""
+  },
   "classify": {
    "inputs": {
     "inputs": {
@@ -141,6 +159,11 @@ BAD_IMAGE = (
   '{{function_node __inference_serving_default_1}} Unknown image file format. '
   'One of JPEG, PNG, GIF, BMP required.\n\t [[{{node map/while/DecodeImage}}]]'
 )
+LARGE_IMAGE = (
+  '{{function_node __inference_serving_default_1}} assertion failed: [Image 0 '
+  'of the batch has 60000000 pixels, more than the limit of 50000000.]\n\t '
+  '[[{{node map/while/Assert}}]]'
+)
 
 
 def error(text: str) -> str:
@@ -192,17 +215,81 @@ def rest(answer: Callable[[str, dict | None], tuple[int, str]]) -> Iterator:
     thread.join()
 
 
+def recorded(signature: str, name: str, rows: list) -> dict[str, np.ndarray]:
+  """Says the same of every row."""
+  del name
+  if signature == 'features':
+    outputs = {'features': json.loads(FEATURES)['predictions'][0]}
+  else:
+    outputs = json.loads(PREDICT)['predictions'][0]
+  if signature == 'classify':
+    outputs = {name: outputs[name] for name in ('classes', 'scores')}
+  return {
+    name: np.array(
+      [value] * len(rows),
+      object if isinstance(value[0], str) else np.float32,
+    )
+    for name, value in outputs.items()
+  }
+
+
+def answer_by(run: Callable[[str, str, list], dict[str, np.ndarray]]):
+  """Makes an `answer` of `rest` from a function such as `recorded`."""
+
+  def answer(path: str, body: dict) -> tuple[int, str]:
+    signature = body['signature_name']
+    if path.endswith(':classify'):
+      rows = [_make_example(example) for example in body['examples']]
+      outputs = _as_json(run(signature, 'inputs', rows))
+      pairs = zip(outputs['classes'], outputs['scores'], strict=True)
+      reply = {'results': [list(zip(*pair, strict=True)) for pair in pairs]}
+      return 200, json.dumps(reply)
+    (name,) = body['instances'][0]
+    rows = [_from_json(row[name]) for row in body['instances']]
+    outputs = _as_json(run(signature, name, rows))
+    if len(outputs) == 1:
+      ((_, predictions),) = outputs.items()
+    else:
+      columns = zip(*outputs.values(), strict=True)
+      predictions = [dict(zip(outputs, row, strict=True)) for row in columns]
+    return 200, json.dumps({'predictions': predictions})
+
+  return answer
+
+
+def _from_json(value: Any) -> Any:
+  is_bytes = isinstance(value, dict)
+  return base64.b64decode(value['b64'], validate=True) if is_bytes else value
+
+
+def _make_example(features: dict[str, Any]) -> bytes:
+  example = tf.train.Example()
+  for name, value in features.items():
+    feature = example.features.feature[name]
+    feature.bytes_list.value.append(_from_json(value))
+  return example.SerializeToString()
+
+
+def _as_json(outputs: dict[str, np.ndarray]) -> dict[str, list]:
+  return {
+    name: np.char.decode(value.astype(bytes)).tolist()
+    if value.dtype == object
+    else value.tolist()
+    for name, value in outputs.items()
+  }
+
+
 class _Services(
   prediction_service_pb2_grpc.PredictionServiceServicer,
   model_service_pb2_grpc.ModelServiceServicer,
 ):
-  """Answers every request in the same way, or fails it."""
+  """Answers by a function, or fails every request."""
 
-  def __init__(self, asked, *, failure, delay, num_features):
+  def __init__(self, asked, *, run, failure, delay):
     self._asked = asked
+    self._run = run
     self._failure = failure
     self._delay = delay
-    self._num_features = num_features
 
   def _receive(self, request, context):
     self._asked.append(request)
@@ -212,26 +299,29 @@ class _Services(
 
   def Predict(self, request, context):  # noqa: N802
     self._receive(request, context)
-    ((_, tensor),) = request.inputs.items()
-    count = tensor.tensor_shape.dim[0].size
+    ((name, tensor),) = request.inputs.items()
+    signature = request.model_spec.signature_name
     reply = predict_pb2.PredictResponse(model_spec=request.model_spec)
-    if request.model_spec.signature_name == 'features':
-      outputs = {'features': [[0.5] * self._num_features] * count}
-    else:
-      outputs = json.loads(PREDICT)['predictions'][0]
-      outputs = {name: [value] * count for name, value in outputs.items()}
-      outputs['ok'] = [True] * count
-    for name, value in outputs.items():
-      reply.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+    outputs = self._run(signature, name, tf.make_ndarray(tensor).tolist())
+    for output, value in outputs.items():
+      reply.outputs[output].CopyFrom(tf.make_tensor_proto(value))
     return reply
 
   def Classify(self, request, context):  # noqa: N802
     self._receive(request, context)
+    examples = request.input.example_list.examples
+    outputs = self._run(
+      request.model_spec.signature_name,
+      'inputs',
+      [example.SerializeToString() for example in examples],
+    )
     reply = classification_pb2.ClassificationResponse()
-    for _ in request.input.example_list.examples:
+    for names, scores in zip(
+      outputs['classes'], outputs['scores'], strict=True
+    ):
       classes = reply.result.classifications.add().classes
-      for label, score in json.loads(CLASSIFY)['results'][0]:
-        classes.add(label=label, score=score)
+      for name, score in zip(names, scores, strict=True):
+        classes.add(label=name, score=score)
     return reply
 
   def GetModelStatus(self, request, context):  # noqa: N802
@@ -256,19 +346,22 @@ class _Services(
 @contextlib.contextmanager
 def grpc_server(
   *,
+  run: Callable[[str, str, list], dict[str, np.ndarray]] = recorded,
   failure: tuple[grpc.StatusCode, str] | None = None,
   delay: float = 0.0,
-  num_features: int = 3,
 ) -> Iterator:
   """Serves gRPC.
+
+  Args:
+    run: From the names of a signature and its input, and rows, to outputs.
+    failure: What every request fails with.
+    delay: Seconds before each answer.
 
   Yields:
     The address, and a list that takes up the requests.
   """
   asked = []
-  services = _Services(
-    asked, failure=failure, delay=delay, num_features=num_features
-  )
+  services = _Services(asked, run=run, failure=failure, delay=delay)
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     server = grpc.server(
       # As TF Serving, which takes messages of any size.

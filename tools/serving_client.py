@@ -341,7 +341,8 @@ def _explain(code: str, text: str | None, *, where: str) -> QueryError:
   """Makes an error of a gRPC code and of what the server says."""
   # Without where in the graph it happened.
   text = re.sub(r'\[\[.*?\]\]|\{\{.*?\}\}', ' ', text or '')
-  text = ' '.join(text.split())[:500].rstrip('.') or code
+  text = re.sub(r'assertion failed: \[(.*)\]', r'\1', ' '.join(text.split()))
+  text = text[:500].rstrip('.') or code
   if re.search(r'signature.*not found|No signature was found', text):
     return QueryError(
       f'{text}. The model has other signatures; its metadata lists them.'

@@ -47,7 +47,7 @@ class ToolTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     # A proxy of the machine has nothing to do with the stub.
-    self.enter_context(mock.patch.dict(os.environ, {'no_proxy': '*'}))
+    self.enter_context(mock.patch.dict(os.environ, {'no_proxy': '127.0.0.1'}))
     self.folder = self.create_tempdir().full_path
     self.image = self._write('x.jpg', IMAGE)
     self.pixels = os.path.join(self.folder, 'x.npy')

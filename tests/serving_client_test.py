@@ -56,7 +56,7 @@ class ServingClientTest(absltest.TestCase):
     )
     answer = serving_stub.answer_by(self._run)
     with (
-      mock.patch.dict(os.environ, {'no_proxy': '*'}),
+      mock.patch.dict(os.environ, {'no_proxy': '127.0.0.1'}),
       serving_stub.rest(answer) as (url, _),
       serving_stub.grpc_server(run=self._run) as (address, _),
     ):

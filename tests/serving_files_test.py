@@ -22,7 +22,7 @@ from tools import (
   serving_client,
 )
 
-DOCS = pathlib.Path(__file__).resolve().parent.parent / 'docs'
+DOCS = pathlib.Path(__file__).absolute().parent.parent / 'docs'
 FOLDER = DOCS / 'serving'
 IMAGE = 'tensorflow/serving:2.15.1'
 

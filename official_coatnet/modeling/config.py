@@ -43,7 +43,9 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
-    norm: Of the stem and of MBConv: 'batch_norm' or 'layer_norm' (Table 8).
+    norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
+      'none', which is what an export serves: its convolutions have absorbed the
+      BatchNorms (`export.folding`).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.
     sync_batch_norm: Whether statistics are taken over all replicas.
@@ -192,8 +194,8 @@ class ModelConfig:
   @property
   def norm_settings(self) -> dict:
     """Settings for `layers.make_norm`."""
-    if self.norm == 'layer_norm':
-      return {'kind': 'layer_norm'}
+    if self.norm != 'batch_norm':
+      return {'kind': self.norm}
     return {
       'kind': 'batch_norm',
       'momentum': self.batch_norm_momentum,

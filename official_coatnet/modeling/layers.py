@@ -7,7 +7,8 @@ import tensorflow as tf
 
 _PACKAGE = 'official_coatnet'
 
-NORMS = ('batch_norm', 'layer_norm')
+# 'none' is for inference, where convolutions have absorbed the BatchNorms.
+NORMS = ('batch_norm', 'layer_norm', 'none')
 POOLS = ('max', 'avg')
 # Settings of `make_norm`: DESIGN's BatchNorm, local to each replica.
 DEFAULT_NORM = {
@@ -65,6 +66,9 @@ def make_norm(
     )
   if norm['kind'] == 'layer_norm':
     return layer_norm(name=name, dtype=dtype)
+  if norm['kind'] == 'none':
+    # Keras's base class hands its input on, and adds nothing to the graph.
+    return tf.keras.layers.Layer(name=name, dtype=dtype)
   raise ValueError(f'`norm` is {norm["kind"]!r}; it must be one of {NORMS}.')
 
 

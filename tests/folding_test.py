@@ -9,7 +9,6 @@ from absl.testing import parameterized
 from official_coatnet.export import folding
 from official_coatnet.modeling import config as config_lib
 from official_coatnet.modeling import network
-from official_coatnet.training import checkpoints
 from tests import weights
 
 
@@ -107,7 +106,9 @@ class FoldingTest(tf.test.TestCase, parameterized.TestCase):
     config = make_config()
     self.assertEqual(
       folding.inference_config(config),
-      dataclasses.replace(config, norm='none', stochastic_depth=0.0),
+      dataclasses.replace(
+        config, norm='none', pointwise='matmul', stochastic_depth=0.0
+      ),
     )
     self.assertEqual(
       folding.inference_config(make_config(norm='layer_norm')).norm,

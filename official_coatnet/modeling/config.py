@@ -43,6 +43,9 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
+    pointwise: How MBConv's expansion and the feed-forward network are computed:
+      'conv' (TPU, GPU, training), or 'matmul', with which a CPU computes the
+      GELU in the same pass; what an export serves.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
       'none', which is what an export serves: its convolutions have absorbed the
       BatchNorms (`export.folding`).
@@ -74,6 +77,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
+  pointwise: str = 'conv'
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
   batch_norm_epsilon: float = 1e-3
@@ -147,6 +151,7 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
+      ('pointwise', layers.POINTWISE),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):

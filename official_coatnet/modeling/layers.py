@@ -10,6 +10,9 @@ _PACKAGE = 'official_coatnet'
 # 'none' is for inference, where convolutions have absorbed the BatchNorms.
 NORMS = ('batch_norm', 'layer_norm', 'none')
 POOLS = ('max', 'avg')
+# How the layers before a GELU are computed: as they are written, or as one
+# product over all positions, with which oneDNN on a CPU fuses bias and GELU.
+POINTWISE = ('conv', 'matmul')
 # Settings of `make_norm`: DESIGN's BatchNorm, local to each replica.
 DEFAULT_NORM = {
   'kind': 'batch_norm',
@@ -186,6 +189,49 @@ class StochasticDepth(tf.keras.layers.Layer):
 
   def get_config(self):
     return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
+
+
+def _matmul_positions(layer, x: tf.Tensor, *, kernel: tf.Tensor) -> tf.Tensor:
+  """Applies the kernel, bias and activation of a Keras layer to each position.
+
+  All in the shape [batch * height * width, channels]: a reshape between product
+  and activation would keep them from being fused.
+
+  Args:
+    layer: Has `bias` and `activation`.
+    x: [batch, height, width, channels]; height and width are static.
+    kernel: [channels, outputs].
+
+  Returns:
+    [batch, height, width, outputs].
+  """
+  # [batch, height, width, channels] -> [batch * height * width, channels]
+  flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+  if layer.use_bias:
+    flat = tf.nn.bias_add(flat, layer.bias)
+  # -> [batch, height, width, outputs]
+  return tf.reshape(
+    layer.activation(flat), [-1, *x.shape[1:3], kernel.shape[1]]
+  )
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class PointwiseConv2D(tf.keras.layers.Conv2D):
+  """A 1x1 `Conv2D` of the same variables, computed as a matrix product."""
+
+  def call(self, x):
+    rows, columns = self.strides
+    # What a 1x1 convolution with a stride reads, whatever the padding.
+    x = x[:, ::rows, ::columns]
+    return _matmul_positions(self, x, kernel=self.kernel[0, 0])
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class PointwiseDense(tf.keras.layers.Dense):
+  """A `Dense` of the same variables over [batch, height, width, channels]."""
+
+  def call(self, x):
+    return _matmul_positions(self, x, kernel=self.kernel)
 
 
 @tf.keras.utils.register_keras_serializable(_PACKAGE)

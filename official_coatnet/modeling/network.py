@@ -38,6 +38,7 @@ def _make_block(
   common = dict(
     expansion=config.expansion,
     shortcut_pool=config.shortcut_pool,
+    pointwise=config.pointwise,
     kernel_stddev=config.kernel_stddev,
     dtype=config.dtype,
     name=name,

@@ -16,7 +16,7 @@ and does not change.
 What stands here goes by the names of the weights, which a checkpoint has too,
 and not by the graph: `norm='none'` makes the same network without BatchNorms
 and with a bias in each convolution. In it, layer and GELU meet, and
-`pointwise='matmul'` has oneDNN compute both in one pass.
+`lowering='onednn'` has oneDNN compute both in one pass.
 """
 
 import dataclasses
@@ -71,8 +71,8 @@ def fold_classifier(
   differences = sorted(set(weights) ^ set(variables))
   if differences:
     raise ValueError(
-      f'`config` is not the one that {model.name!r} was built from: the weights '
-      f'of one alone are {differences}.'
+      f'`config` is not the one that {model.name!r} was built from: the '
+      f'weights of one alone are {differences}.'
     )
   for name, variable in variables.items():
     variable.assign(weights[name].astype(variable.dtype.as_numpy_dtype))
@@ -90,7 +90,7 @@ def inference_config(
   return dataclasses.replace(
     config,
     norm='none' if config.norm == 'batch_norm' else config.norm,
-    pointwise='matmul',
+    lowering='onednn',
     stochastic_depth=0.0,
   )
 

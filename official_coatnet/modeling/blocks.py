@@ -34,7 +34,7 @@ class _Block(tf.keras.layers.Layer):
     shortcut_pool: str = 'max',
     drop_rate: float = 0.0,
     salt: int = 0,
-    pointwise: str = 'conv',
+    lowering: str = 'plain',
     kernel_stddev: float = 0.02,
     **kwargs,
   ):
@@ -48,8 +48,7 @@ class _Block(tf.keras.layers.Layer):
         residual branch), one of `layers.POOLS`.
       drop_rate: Stochastic depth rate of this block.
       salt: Tells the random draws of this block from those of the others.
-      pointwise: How the layers before a GELU are computed, one of
-        `layers.POINTWISE`.
+      lowering: Which operations compute the block, of `layers.LOWERINGS`.
       kernel_stddev: Standard deviation of the kernels at the start.
       **kwargs: Of `tf.keras.layers.Layer`.
 
@@ -65,7 +64,7 @@ class _Block(tf.keras.layers.Layer):
     self.shortcut_pool = shortcut_pool
     self.drop_rate = drop_rate
     self.salt = salt
-    self.pointwise = pointwise
+    self.lowering = lowering
     self.kernel_stddev = kernel_stddev
 
   def _conv(
@@ -107,8 +106,8 @@ class _Block(tf.keras.layers.Layer):
       x = self._pool(x)
     return x if self._projection is None else self._projection(x)
 
-  def _choose(self, conv, matmul):
-    return {'conv': conv, 'matmul': matmul}[self.pointwise]
+  def _choose(self, plain, onednn):
+    return {'plain': plain, 'onednn': onednn}[self.lowering]
 
   def _drop(self, name: str, *, branch: int) -> layers.StochasticDepth:
     return layers.StochasticDepth(
@@ -127,7 +126,7 @@ class _Block(tf.keras.layers.Layer):
       'shortcut_pool': self.shortcut_pool,
       'drop_rate': self.drop_rate,
       'salt': self.salt,
-      'pointwise': self.pointwise,
+      'lowering': self.lowering,
       'kernel_stddev': self.kernel_stddev,
     }
 
@@ -177,12 +176,8 @@ class MBConvBlock(_Block):
   def _norm(self, name):
     return layers.make_norm(self.norm, name=name, dtype=self.dtype_policy)
 
-  def _fused_activation(self):
-    # Without a norm in between, the convolution itself applies the GELU.
-    return layers.gelu if self.norm['kind'] == 'none' else None
-
   def _activate(self, x):
-    return x if self.norm['kind'] == 'none' else layers.gelu(x)
+    return self._choose(layers.gelu, layers.gelu_by_swish)(x)
 
   def build(self, input_shape):
     expand_stride = depthwise_stride = 1
@@ -199,7 +194,8 @@ class MBConvBlock(_Block):
       1,
       strides=expand_stride,
       use_bias=use_bias,
-      activation=self._fused_activation(),
+      # Without a norm in between, the product itself applies the GELU.
+      activation=layers.gelu if self.norm['kind'] == 'none' else None,
       make=self._choose(tf.keras.layers.Conv2D, layers.PointwiseConv2D),
       name='expand_conv',
     )
@@ -209,7 +205,6 @@ class MBConvBlock(_Block):
       strides=depthwise_stride,
       padding='same',
       use_bias=use_bias,
-      activation=self._fused_activation(),
       depthwise_initializer=layers.kernel_initializer(self.kernel_stddev),
       name='depthwise_conv',
       dtype=self.dtype_policy,
@@ -217,6 +212,7 @@ class MBConvBlock(_Block):
     self.depthwise_norm = self._norm('depthwise_norm')
     self.squeeze_excitation = layers.SqueezeExcitation(
       max(1, int(self.se_ratio * self.width)),
+      lowering=self.lowering,
       kernel_stddev=self.kernel_stddev,
       name='squeeze_excitation',
       dtype=self.dtype_policy,
@@ -230,8 +226,9 @@ class MBConvBlock(_Block):
   def call(self, x, draw_keys=None, training=None):
     shortcut = self._shortcut(x)
     x = self.pre_norm(x, training=training)
-    x = self.expand_norm(self.expand_conv(x), training=training)
-    x = self._activate(x)
+    x = self.expand_conv(x)
+    if self.norm['kind'] != 'none':
+      x = self._activate(self.expand_norm(x, training=training))
     x = self.depthwise_norm(self.depthwise_conv(x), training=training)
     x = self._activate(x)
     x = self.project_conv(self.squeeze_excitation(x))

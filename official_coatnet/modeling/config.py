@@ -43,9 +43,8 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
-    pointwise: How MBConv's expansion and the feed-forward network are computed:
-      'conv' (TPU, GPU, training), or 'matmul', with which a CPU computes the
-      GELU in the same pass; what an export serves.
+    lowering: Which operations compute the same network: 'plain' (training, TPU,
+      GPU) or 'onednn', faster on a CPU, which is what an export serves.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
       'none', which is what an export serves: its convolutions have absorbed the
       BatchNorms (`export.folding`).
@@ -77,7 +76,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
-  pointwise: str = 'conv'
+  lowering: str = 'plain'
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
   batch_norm_epsilon: float = 1e-3
@@ -151,7 +150,7 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
-      ('pointwise', layers.POINTWISE),
+      ('lowering', layers.LOWERINGS),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):

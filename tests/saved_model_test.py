@@ -76,7 +76,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       self.assertRaises(RuntimeError),
     ):
       saved_model.export(model_dir, self.exports, weights=asked)
-    self.assertEqual(load.call_args.kwargs, {'weights': expected})
+    self.assertEqual(load.call_args.kwargs['weights'], expected)
 
   def test_sigmoid(self):
     model_dir = self._run(loss={'name': 'sigmoid'})

@@ -44,6 +44,9 @@ _LABELS = flags.DEFINE_string(
 _VERSION = flags.DEFINE_integer(
   'version', None, 'Number of the export. By default the next free one.'
 )
+_FOLD = flags.DEFINE_bool(
+  'fold', True, 'Whether convolutions absorb the BatchNorms, which is faster.'
+)
 
 
 def main(argv):
@@ -60,6 +63,7 @@ def main(argv):
       weights=_WEIGHTS.value,
       labels=_LABELS.value,
       version=_VERSION.value,
+      fold=_FOLD.value,
     )
   except (ValueError, FileNotFoundError) as e:
     # What the user can mend, in one message and without a traceback.

@@ -6,7 +6,7 @@ import tempfile
 
 import tensorflow as tf
 
-from official_coatnet.export import serving, versions
+from official_coatnet.export import folding, serving, versions
 from official_coatnet.modeling import network
 from official_coatnet.training import checkpoints, controller, preflight
 from official_coatnet.training import experiment as experiment_lib
@@ -21,6 +21,7 @@ def export(
   weights: str | None = None,
   labels: str | None = None,
   version: int | None = None,
+  fold: bool = True,
 ) -> str:
   """Writes `export_dir/<version>/`, which TF Serving loads as it is.
 
@@ -35,6 +36,7 @@ def export(
     labels: Text file with one class name a line. None for the one that the run
       left in model_dir; without it the names are the class ids in decimal.
     version: Number of the export. None for the next free one.
+    fold: Whether convolutions absorb the BatchNorms (`folding`).
 
   Returns:
     The path of the export.
@@ -58,7 +60,9 @@ def export(
   ):
     labels_file = os.path.join(scratch, os.path.basename(versions.LABELS_ASSET))
     versions.write_labels(names, labels_file)
-    model = load_model(experiment, stored.prefix, weights=stored.group)
+    model = load_model(
+      experiment, stored.prefix, weights=stored.group, fold=fold
+    )
     try:
       module = serving.make_module(model, experiment, labels_file=labels_file)
       _save(module, path)
@@ -72,6 +76,7 @@ def load_model(
   path: str,
   *,
   weights: str | None = None,
+  fold: bool = True,
 ) -> tf.keras.Model:
   """Builds the network of a run for inference, in float32 on the CPU.
 
@@ -79,6 +84,7 @@ def load_model(
     experiment: Of the run.
     path: Its folder, or one of its checkpoints.
     weights: 'ema', 'raw', or None for EMA where there is one.
+    fold: As in `export`.
 
   Raises:
     ValueError: If there is no such checkpoint, or it does not fit.
@@ -93,6 +99,10 @@ def load_model(
   with tf.device('CPU:0'):
     model = network.classifier(config)
     checkpoints.load_weights(model, path, weights=weights)
+    if fold:
+      trained = model
+      model = folding.fold_classifier(trained, config)
+      _free(trained)
     network.cache_relative_bias(model)
   return model
 

@@ -1,0 +1,285 @@
+"""A server on a real socket that answers as TensorFlow Serving 2.15 does.
+
+It computes nothing. Replies have the form that TF Serving's documentation of
+REST and its protocol buffers give them; the texts of errors are those of its
+source. What is asked of it is kept.
+"""
+
+import concurrent.futures
+import contextlib
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+  classification_pb2,
+  get_model_metadata_pb2,
+  get_model_status_pb2,
+  model_service_pb2_grpc,
+  predict_pb2,
+  prediction_service_pb2_grpc,
+)
+
+# By path: status and body, as the server lays its JSON out.
+PREDICT = """{
+    "predictions": [
+        {
+            "logits": [3.5, 1.25, -2.0],
+            "scores": [0.902, 0.095],
+            "classes": ["Bär", "kettle"],
+            "probabilities": [0.902, 0.095, 0.003]
+        }
+    ]
+}"""
+FEATURES = '{\n    "predictions": [[0.5, -1.5, 2.0]\n    ]\n}'
+CLASSIFY = """{
+    "results": [[["Bär", 0.902], ["kettle", 0.095]]
+    ]
+}"""
+STATUS = """{
+ "model_version_status": [
+  {
+   "version": "3",
+   "state": "AVAILABLE",
+   "status": {
+    "error_code": "OK",
+    "error_message": ""
+   }
+  },
+  {
+   "version": "2",
+   "state": "END",
+   "status": {
+    "error_code": "NOT_FOUND",
+    "error_message": "no such folder"
+   }
+  }
+ ]
+}
+"""
+METADATA = """{
+"model_spec":{
+ "name": "coatnet",
+ "signature_name": "",
+ "version": "3"
+}
+,
+"metadata": {"signature_def": {
+ "signature_def": {
+  "classify": {
+   "inputs": {
+    "inputs": {
+     "dtype": "DT_STRING",
+     "tensor_shape": {
+      "dim": [
+       {
+        "size": "-1",
+        "name": ""
+       }
+      ],
+      "unknown_rank": false
+     },
+     "name": "classify_inputs:0"
+    }
+   },
+   "outputs": {
+    "scores": {
+     "dtype": "DT_FLOAT",
+     "tensor_shape": {
+      "dim": [
+       {
+        "size": "-1",
+        "name": ""
+       },
+       {
+        "size": "5",
+        "name": ""
+       }
+      ],
+      "unknown_rank": false
+     },
+     "name": "StatefulPartitionedCall:1"
+    },
+    "classes": {
+     "dtype": "DT_STRING",
+     "tensor_shape": {
+      "dim": [
+       {
+        "size": "-1",
+        "name": ""
+       },
+       {
+        "size": "5",
+        "name": ""
+       }
+      ],
+      "unknown_rank": false
+     },
+     "name": "StatefulPartitionedCall:0"
+    }
+   },
+   "method_name": "tensorflow/serving/predict"
+  }
+ }
+}
+}
+}
+"""
+# Texts of errors, and what HTTP and gRPC call them.
+NO_MODEL = 'Servable not found for request: Latest(other)'
+NO_SIGNATURE_REST = (
+  'Serving signature name: "features" not found in signature def'
+)
+NO_SIGNATURE_GRPC = 'Serving signature key "features" not found.'
+NO_LABEL = 'Unrecognized servable version label: canary'
+BAD_IMAGE = (
+  '{{function_node __inference_serving_default_1}} Unknown image file format. '
+  'One of JPEG, PNG, GIF, BMP required.\n\t [[{{node map/while/DecodeImage}}]]'
+)
+
+
+def error(text: str) -> str:
+  """Returns the body of an error."""
+  return json.dumps({'error': text}, indent=4)
+
+
+@contextlib.contextmanager
+def rest(answer: Callable[[str, dict | None], tuple[int, str]]) -> Iterator:
+  """Serves REST.
+
+  Args:
+    answer: From the path and the JSON that came, None for GET, to status and
+      body.
+
+  Yields:
+    The URL, and a list that takes up (path, type of the content, JSON).
+  """
+  asked = []
+
+  class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):  # noqa: N802
+      self._answer(None)
+
+    def do_POST(self):  # noqa: N802
+      size = int(self.headers['Content-Length'])
+      self._answer(json.loads(self.rfile.read(size)))
+
+    def log_message(self, *args):
+      pass
+
+    def _answer(self, body):
+      asked.append((self.path, self.headers['Content-Type'], body))
+      status, reply = answer(self.path, body)
+      content = reply.encode()
+      # The client may have lost its patience.
+      with contextlib.suppress(OSError):
+        self.send_response(status)
+        self.send_header('Content-Type', 'application/json')
+        self.send_header('Content-Length', str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+  with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f'http://127.0.0.1:{server.server_port}', asked
+    server.shutdown()
+    thread.join()
+
+
+class _Services(
+  prediction_service_pb2_grpc.PredictionServiceServicer,
+  model_service_pb2_grpc.ModelServiceServicer,
+):
+  """Answers every request in the same way, or fails it."""
+
+  def __init__(self, asked, *, failure, delay, num_features):
+    self._asked = asked
+    self._failure = failure
+    self._delay = delay
+    self._num_features = num_features
+
+  def _receive(self, request, context):
+    self._asked.append(request)
+    time.sleep(self._delay)
+    if self._failure:
+      context.abort(*self._failure)
+
+  def Predict(self, request, context):  # noqa: N802
+    self._receive(request, context)
+    ((_, tensor),) = request.inputs.items()
+    count = tensor.tensor_shape.dim[0].size
+    reply = predict_pb2.PredictResponse(model_spec=request.model_spec)
+    if request.model_spec.signature_name == 'features':
+      outputs = {'features': [[0.5] * self._num_features] * count}
+    else:
+      outputs = json.loads(PREDICT)['predictions'][0]
+      outputs = {name: [value] * count for name, value in outputs.items()}
+      outputs['ok'] = [True] * count
+    for name, value in outputs.items():
+      reply.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return reply
+
+  def Classify(self, request, context):  # noqa: N802
+    self._receive(request, context)
+    reply = classification_pb2.ClassificationResponse()
+    for _ in request.input.example_list.examples:
+      classes = reply.result.classifications.add().classes
+      for label, score in json.loads(CLASSIFY)['results'][0]:
+        classes.add(label=label, score=score)
+    return reply
+
+  def GetModelStatus(self, request, context):  # noqa: N802
+    self._receive(request, context)
+    return json_format.Parse(
+      STATUS, get_model_status_pb2.GetModelStatusResponse()
+    )
+
+  def GetModelMetadata(self, request, context):  # noqa: N802
+    self._receive(request, context)
+    recorded = json.loads(METADATA)
+    signatures = json_format.ParseDict(
+      recorded['metadata']['signature_def'],
+      get_model_metadata_pb2.SignatureDefMap(),
+    )
+    reply = get_model_metadata_pb2.GetModelMetadataResponse()
+    json_format.ParseDict(recorded['model_spec'], reply.model_spec)
+    reply.metadata['signature_def'].Pack(signatures)
+    return reply
+
+
+@contextlib.contextmanager
+def grpc_server(
+  *,
+  failure: tuple[grpc.StatusCode, str] | None = None,
+  delay: float = 0.0,
+  num_features: int = 3,
+) -> Iterator:
+  """Serves gRPC.
+
+  Yields:
+    The address, and a list that takes up the requests.
+  """
+  asked = []
+  services = _Services(
+    asked, failure=failure, delay=delay, num_features=num_features
+  )
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    server = grpc.server(
+      # As TF Serving, which takes messages of any size.
+      pool,
+      options=[('grpc.max_receive_message_length', -1)],
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+      services, server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, server)
+    port = server.add_insecure_port('127.0.0.1:0')
+    server.start()
+    yield f'127.0.0.1:{port}', asked
+    server.stop(None).wait()

@@ -22,7 +22,14 @@ METRICS_FILE = 'metrics.jsonl'
 class MetricsFile:
   """Appends metrics to `metrics.jsonl` in a model_dir, local or not."""
 
-  def __init__(self, model_dir: str):
+  def __init__(self, model_dir: str, *, writes: bool = True):
+    """Makes the file's name; the first line makes the file.
+
+    Args:
+      model_dir: Folder of the run.
+      writes: Whether to write at all: of several workers, one does.
+    """
+    self._writes = writes
     self._path = os.path.join(model_dir, METRICS_FILE)
 
   def rewind(self, step: int, *, evaluates: bool = False):
@@ -33,7 +40,7 @@ class MetricsFile:
       evaluates: Whether the run evaluates at this step again: then its
         evaluation goes, too.
     """
-    if not tf.io.gfile.exists(self._path):
+    if not self._writes or not tf.io.gfile.exists(self._path):
       return
     kept = [
       line
@@ -48,6 +55,8 @@ class MetricsFile:
 
   def write(self, step: int, values: dict[str, float]):
     """Appends one line. A value that JSON cannot hold is written as null."""
+    if not self._writes:
+      return
     line = {'step': step}
     for name, value in values.items():
       line[name] = value if math.isfinite(value) else None

@@ -64,20 +64,6 @@ class TpuTest(parameterized.TestCase):
     self.assertIn('TPU pod, accelerator type v3-32, state READY', str(found))
 
   @parameterized.parameters(
-    ('v2-8', 8),
-    ('v3-2048', 2048),
-    ('v4-16', 8),  # TensorCores; a device may be two of them.
-    ('v5p-8', 4),
-    ('v5litepod-16', 16),
-    ('v6e-1', 1),
-    ('something', None),
-    (None, None),
-  )
-  def test_cores(self, accelerator_type, cores):
-    found = tpu.TpuSlice('pod', accelerator_type=accelerator_type)
-    self.assertEqual(found.min_cores, cores)
-
-  @parameterized.parameters(
     ('PREEMPTED', 'create it anew.*latest checkpoint'),
     ('CREATING', 'Wait'),
     ('STOPPED', 'tpu-vm start pod'),
@@ -89,23 +75,6 @@ class TpuTest(parameterized.TestCase):
     del client.answers['network_endpoints']
     (problem,) = tpu.find('pod', make_client=client).problems()
     self.assertRegex(problem, f"'pod' is in state {state}; .*{words}")
-
-  @parameterized.parameters(
-    ('2.15.0', True),
-    ('tpu-vm-tf-2.15.1-pod-se', True),
-    ('nightly', True),
-    (None, True),
-    ('tpu-vm-tf-2.11.0-pod', False),
-    ('tpu-ubuntu2204-base', False),
-    ('v2-alpha-tpuv5', False),
-  )
-  def test_software(self, software, fits):
-    with mock.patch.object(tf, '__version__', '2.15.1'):
-      problems = tpu.TpuSlice('pod', software=software).problems()
-    self.assertLen(problems, 0 if fits else 1)
-    for problem in problems:
-      self.assertIn(f'{software!r}, this program TensorFlow 2.15.1', problem)
-      self.assertIn('tpu-vm-tf-2.15.1-pod-pjrt', problem)
 
   @parameterized.parameters(
     (

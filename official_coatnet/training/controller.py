@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from official_coatnet.data import checks
-from official_coatnet.modeling import complexity, network
+from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
   cluster,
@@ -98,7 +98,7 @@ def run(
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
-  _log_plan(experiment, plan, model=model, strategy=strategy)
+  reporting.log_plan(experiment, plan, model=model, strategy=strategy)
   settings = {
     'plan': plan,
     'mode': mode,
@@ -337,28 +337,3 @@ def _write_labels(experiment, model_dir):
   if names:
     with tf.io.gfile.GFile(os.path.join(model_dir, LABELS_FILE), 'w') as f:
       f.write(''.join(f'{name}\n' for name in names))
-
-
-def _log_plan(experiment, plan, *, model, strategy):
-  """Logs what a run is before it starts."""
-  distribution.log_devices(strategy)
-  count = complexity.count_stages(model)[-1]
-  logging.info(
-    'Model: %s at %s, %.2f M parameters, %.2f G multiply-adds an image.',
-    model.name,
-    'x'.join(map(str, experiment.model.height_width)),
-    count.params / 1e6,
-    count.multiply_adds / 1e9,
-  )
-  logging.info(
-    'Training: %d steps (%.2f epochs, %d images), batch %d, %d a core; '
-    'warm-up %d steps; evaluation every %d steps, checkpoint every %d.',
-    plan.total_steps,
-    plan.epoch(plan.total_steps),
-    plan.total_steps * plan.batch_size,
-    plan.batch_size,
-    plan.per_replica_batch_size,
-    plan.warmup_steps,
-    plan.eval_interval,
-    plan.checkpoint_interval,
-  )

@@ -3,6 +3,7 @@
 VENV = .venv/.complete
 PYTHON = .venv/bin/python
 DEMO = runs/demo
+TPU_VENV = .venv_tpu/.complete
 LATEST_EXPORT = $$(ls -d $(DEMO)/export/[0-9]* | sort -V | tail -1)
 BAZEL = $$(command -v bazel || command -v bazelisk)
 # The first Python 3.11 that runs: a pyenv shim may exist and yet refuse to.
@@ -10,16 +11,17 @@ PYTHON311 = $$(for python in python3.11 python3; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
     2>/dev/null && command -v $$python && break; done)
 
-.PHONY: help venv demo test bazel lint format build-files clean FORCE
+.PHONY: help venv tpu-report demo test bazel lint format build-files clean FORCE
 
 help:
 	@echo 'make venv         create .venv with the versions of requirements.lock'
+	@echo 'make tpu-report   create .venv_tpu with the compiler of TPUs'
 	@echo 'make demo         digits: records, training, export, prediction, pictures'
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make lint         check style and layout of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make build-files  bring the BUILD files up to date with the imports'
-	@echo 'make clean        remove .venv, runs/demo and what Bazel built'
+	@echo 'make clean        remove .venv, .venv_tpu, runs/demo and what Bazel built'
 
 # --- Set-up -------------------------------------------------------------------
 
@@ -40,6 +42,20 @@ $(VENV): requirements.lock setup.py
 	  .venv/bin/pip install --no-deps -r requirements.lock
 	.venv/bin/pip install --no-deps --no-build-isolation -e .
 	.venv/bin/pip check
+	@touch $@
+
+# The compiler that tools/tpu_report.py asks. jax wants numpy 2, TensorFlow 2.15
+# wants numpy 1: two environments.
+tpu-report: $(VENV) $(TPU_VENV)
+	@echo 'Ready. Try next: $(PYTHON) tools/tpu_report.py' \
+	  '--gin_file=gin/imagenet1k_coatnet0.gin --topology=v3'
+
+$(TPU_VENV): requirements-tpu.lock
+	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \
+	  exit 1; }
+	$(PYTHON311) -m venv .venv_tpu
+	.venv_tpu/bin/pip install --no-deps -r requirements-tpu.lock
+	.venv_tpu/bin/pip check
 	@touch $@
 
 # --- Demo ---------------------------------------------------------------------
@@ -101,4 +117,4 @@ build-files: $(VENV)
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
-	rm -rf .venv .ruff_cache *.egg-info $(DEMO)
+	rm -rf .venv .venv_tpu .ruff_cache *.egg-info $(DEMO)

@@ -20,10 +20,10 @@ import tempfile
 import types
 from collections.abc import Callable, Mapping
 
-from official_coatnet.analysis import tpu_lowering
+from official_coatnet.analysis import tpu_lowering, tpu_worker
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-_WORKER = pathlib.Path(__file__).with_name('tpu_worker.py')
+_WORKER = pathlib.Path(tpu_worker.__file__)
 _LOCK = _ROOT / 'requirements-tpu.lock'
 # The Python of the environment with jax and libtpu.
 DEFAULT_PYTHON = _ROOT / '.venv_tpu' / 'bin' / 'python'
@@ -256,11 +256,17 @@ def _key(module: bytes, topology: str) -> str:
   for part in (
     tpu_lowering.content_hash(module).encode(),
     topology.encode(),
-    _LOCK.read_bytes(),
-    _WORKER.read_bytes(),
+    *_pins(),
+    str(tpu_worker.RESULT_VERSION).encode(),
   ):
     digest.update(hashlib.sha256(part).digest())
   return digest.hexdigest()[:32]
+
+
+def _pins() -> list[bytes]:
+  """Returns the versions of the compiler: the lock without its comments."""
+  lines = _LOCK.read_bytes().splitlines()
+  return [line for line in lines if line and not line.startswith(b'#')]
 
 
 def _from_json(values: dict) -> Compiled:

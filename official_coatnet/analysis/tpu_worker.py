@@ -30,6 +30,9 @@ import re
 import sys
 import time
 
+# Part of the cache's key: raise it when a result means something else.
+RESULT_VERSION = 1
+
 # Without these libtpu asks the network whether this machine is a TPU VM, and
 # waits.
 _ENVIRONMENT = {

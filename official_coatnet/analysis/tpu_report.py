@@ -1,0 +1,321 @@
+"""What a run's training step costs on a TPU, by the compiler's own estimate.
+
+Costing a network compiles each distinct part of its training step once
+(`tpu_step`) and sums; the memory is that of the whole step, compiled as one.
+Nothing here was measured on a TPU. Not in the figures: the sum of the gradients
+over cores, and waiting for the host.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from official_coatnet.analysis import tpu_compile, tpu_step
+from official_coatnet.training import experiment as experiment_lib
+
+ESTIMATE = (
+  "Estimates of the TPU's compiler for one core, not measurements; without "
+  'the sum of gradients over cores and without the input pipeline.'
+)
+_GIB = 2**30
+
+
+def cost(
+  experiment: experiment_lib.Experiment,
+  *,
+  topology: str,
+  batch_per_core: int,
+  cache_dir: str | os.PathLike | None = tpu_compile.DEFAULT_CACHE,
+  on_lowered: Callable[[int, int], None] | None = None,
+  on_compiled: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+  """Costs the training step of a run on one core.
+
+  Args:
+    experiment: The run.
+    topology: One of `tpu_compile.TOPOLOGIES`.
+    batch_per_core: Images of a step on one core.
+    cache_dir: As in `tpu_compile.compile_modules`.
+    on_lowered: Called with how many parts are lowered, of how many.
+    on_compiled: Called with how many are compiled, of how many.
+
+  Returns:
+    What `sum_up` returns, and `model`, `image_size`, `dtype`.
+
+  Raises:
+    ValueError: If the topology is unknown or the batch does not suit.
+    FileNotFoundError: If the compiler is not installed.
+    RuntimeError: If the compiler fails.
+    MemoryError: If a part alone does not fit.
+  """
+  target = tpu_compile.get_topology(topology)
+  tpu_compile.find_python()  # Before minutes of lowering.
+  local = tpu_step.with_batch(experiment, batch_per_core)
+  parts = tpu_step.lower_parts(local, on_progress=on_lowered)
+  results = tpu_compile.compile_modules(
+    {part.name: part.module for part in parts},
+    topology=topology,
+    cache_dir=cache_dir,
+    on_progress=on_compiled,
+  )
+  for name, result in results.items():
+    check(result, what=f'{name} at {batch_per_core} images a core')
+  return {
+    'model': experiment.model.name,
+    'image_size': list(experiment.model.height_width),
+    'dtype': experiment.model.dtype,
+    'topology': topology,
+    **sum_up(
+      parts,
+      results,
+      target=target,
+      batch_per_core=batch_per_core,
+      flops_per_image=tpu_step.model_flops(experiment),
+    ),
+  }
+
+
+def sum_up(
+  parts: Sequence[tpu_step.Part],
+  results: Mapping[str, tpu_compile.Compiled],
+  *,
+  target: tpu_compile.Topology,
+  batch_per_core: int,
+  flops_per_image: float,
+) -> dict[str, Any]:
+  """Adds up the parts of a step.
+
+  Args:
+    parts: Of `tpu_step.lower_parts`.
+    results: By the parts' names.
+    target: The core.
+    batch_per_core: Images of a step.
+    flops_per_image: Of `tpu_step.model_flops`.
+
+  Returns:
+    `estimate`, what the figures are; `batch_per_core`, `cycles`, `ms`,
+    `images_per_second_per_core` and `model_flop_utilization` (0 to 1) of a
+    step; `peak_flops` of a core; `parts`, a list of `name`, `stage`, `count`,
+    `cycles` (of one); and `stages`, a list of `stage`, `parts` (how many),
+    `cycles`, `ms` and `share`; the stage 'optimizer' holds clip, AdamW and
+    moving average.
+  """
+  total = sum(part.count * results[part.name].cycles for part in parts)
+  stages = {}
+  for part in parts:
+    entry = stages.setdefault(part.stage, {'parts': 0, 'cycles': 0})
+    entry['parts'] += part.count
+    entry['cycles'] += part.count * results[part.name].cycles
+  seconds = total / target.clock
+  rate = batch_per_core / seconds
+  return {
+    'estimate': ESTIMATE,
+    'batch_per_core': batch_per_core,
+    'cycles': total,
+    'ms': 1e3 * seconds,
+    'images_per_second_per_core': rate,
+    'model_flop_utilization': rate * flops_per_image / target.peak_flops,
+    'peak_flops': target.peak_flops,
+    'stages': [
+      {
+        'stage': stage,
+        **entry,
+        'ms': 1e3 * entry['cycles'] / target.clock,
+        'share': entry['cycles'] / total,
+      }
+      for stage, entry in stages.items()
+    ],
+    'parts': [
+      {
+        'name': part.name,
+        'stage': part.stage,
+        'count': part.count,
+        'cycles': results[part.name].cycles,
+      }
+      for part in parts
+    ],
+  }
+
+
+def memory(
+  experiment: experiment_lib.Experiment,
+  *,
+  topology: str,
+  batch_per_core: int,
+  cache_dir: str | os.PathLike | None = tpu_compile.DEFAULT_CACHE,
+) -> dict[str, Any]:
+  """Compiles the whole training step of a run for one core.
+
+  Args:
+    experiment: The run.
+    topology: One of `tpu_compile.TOPOLOGIES`.
+    batch_per_core: Images of a step on one core.
+    cache_dir: As in `tpu_compile.compile_modules`.
+
+  Returns:
+    `batch_per_core`, `fits`, `needed` and `available` (bytes of HBM); where it
+    fits also `cycles` and `memory`, bytes by kind.
+
+  Raises:
+    ValueError: If the topology is unknown or the batch does not suit.
+    FileNotFoundError: If the compiler is not installed.
+    RuntimeError: If the compiler fails for another reason.
+  """
+  target = tpu_compile.get_topology(topology)
+  tpu_compile.find_python()
+  local = tpu_step.with_batch(experiment, batch_per_core)
+  result = tpu_compile.compile_modules(
+    {'step': tpu_step.lower_step(local)},
+    topology=topology,
+    cache_dir=cache_dir,
+  )['step']
+  if result.error and (sizes := tpu_compile.out_of_memory(result.error)):
+    needed, available = sizes
+    return {
+      'batch_per_core': batch_per_core,
+      'fits': False,
+      'needed': needed,
+      'available': available,
+    }
+  check(result, what='the training step')
+  return {
+    'batch_per_core': batch_per_core,
+    'fits': True,
+    'needed': result.memory_needed,
+    'available': target.hbm,
+    'cycles': result.cycles,
+    'memory': dict(result.memory),
+    'compile_seconds': result.seconds,
+  }
+
+
+def check(result: tpu_compile.Compiled, *, what: str):
+  """Raises MemoryError or RuntimeError if a compilation failed."""
+  if result.error is None:
+    return
+  sizes = tpu_compile.out_of_memory(result.error)
+  if sizes:
+    raise MemoryError(
+      f'Out of memory: {what} needs {sizes[0] / _GIB:.2f} GiB of HBM, a core '
+      f'has {sizes[1] / _GIB:.2f} GiB; lower --batch_per_core.'
+    )
+  raise RuntimeError(f'The compiler refuses {what}: {result.error}')
+
+
+def largest_batch(
+  measure: Callable[[int], tuple[float, float]], start: int, *, step: int = 1
+) -> tuple[int, dict[int, float]]:
+  """Searches for the largest batch whose memory suffices.
+
+  Memory grows almost linearly with the batch: each guess is on the line
+  through the two nearest batches that are known, within what is still open.
+
+  Args:
+    measure: Batch to bytes needed and available; asked seldom, since it
+      compiles for minutes.
+    start: A batch to begin with.
+    step: What the batch must be a multiple of.
+
+  Returns:
+    The batch, 0 if not even `step` fits, and the bytes needed of all that were
+    measured, by batch.
+  """
+  needs, fits, fails = {}, 0, None
+  guess = max(start // step, 1) * step
+  while True:
+    needs[guess], available = measure(guess)
+    if needs[guess] <= available:
+      fits = max(fits, guess)
+    else:
+      fails = guess if fails is None else min(fails, guess)
+    if fails is not None and fails - fits <= step:
+      return fits, needs
+    guess = _guess(needs, available, open_between=(fits, fails), step=step)
+
+
+def _guess(needs, available, *, open_between, step) -> int:
+  fits, fails = open_between
+  if len(needs) == 1:
+    ((batch, need),) = needs.items()
+    guess = batch * available / need
+  else:
+    # The two whose needs are nearest to what there is.
+    (a, x), (b, y) = sorted(
+      needs.items(), key=lambda item: abs(item[1] - available)
+    )[:2]
+    slope = (x - y) / (a - b)
+    guess = a + (available - x) / slope if slope > 0 else 2 * max(a, b)
+  guess = int(guess // step) * step
+  highest = 2 * max(needs) if fails is None else fails - step
+  return min(max(guess, fits + step), highest)
+
+
+def out_of_memory_line(
+  measured: Mapping[str, Any], *, largest: int, topology: str
+) -> str:
+  """Says in one line what is missing and which batch fits.
+
+  Args:
+    measured: Of `memory`, where it does not fit.
+    largest: Of `largest_batch`.
+    topology: Where.
+  """
+  advice = f'the largest batch that fits is {largest}.'
+  if not largest:
+    advice = 'not even the smallest batch fits.'
+  return (
+    f'Out of memory on {topology}: {measured["batch_per_core"]} images a core '
+    f'need {measured["needed"] / _GIB:.2f} GiB of HBM, '
+    f'{measured["available"] / _GIB:.2f} GiB are available; {advice}'
+  )
+
+
+def format_cost(report: Mapping[str, Any]) -> str:
+  """Writes a report of `cost` as a table."""
+  rows = [('stage', 'parts', 'M cycles', 'ms', 'share')]
+  for stage in report['stages']:
+    rows.append(
+      (
+        stage['stage'],
+        str(stage['parts']),
+        f'{stage["cycles"] / 1e6:.2f}',
+        f'{stage["ms"]:.2f}',
+        f'{100 * stage["share"]:.1f} %',
+      )
+    )
+  total = f'{report["cycles"] / 1e6:.2f}', f'{report["ms"]:.2f}', '100.0 %'
+  rows.append(('step', '', *total))
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  lines = [
+    '  '.join(
+      [row[0].ljust(widths[0])]
+      + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+    )
+    for row in rows
+  ]
+  size = 'x'.join(map(str, report['image_size']))
+  return '\n'.join(
+    [
+      f'{report["model"]} at {size}, {report["dtype"]}, '
+      f'{report["batch_per_core"]} images a core, TPU {report["topology"]}',
+      report['estimate'],
+      '',
+      *lines,
+      '',
+      f'{report["images_per_second_per_core"]:.1f} images/s/core, model FLOP '
+      f'utilisation {100 * report["model_flop_utilization"]:.1f} % of '
+      f'{report["peak_flops"] / 1e12:g} TFLOP/s.',
+    ]
+  )
+
+
+def format_memory(measured: Mapping[str, Any]) -> str:
+  """Writes a result of `memory` that fits in a line or two."""
+  sizes = ', '.join(
+    f'{kind} {size / _GIB:.2f}' for kind, size in measured['memory'].items()
+  )
+  return (
+    f'Whole step: {measured["needed"] / _GIB:.2f} GiB of HBM of '
+    f'{measured["available"] / _GIB:.2f} ({sizes}), '
+    f'{measured["cycles"] / 1e6:.2f} M cycles compiled as one.'
+  )

@@ -1,0 +1,117 @@
+"""Says what a run's training step costs on a TPU, without a TPU.
+
+    make tpu-report     # once: the TPU's compiler, in an environment of its own
+    python tools/tpu_report.py --gin_file=gin/imagenet1k_coatnet0.gin \
+      --topology=v3
+
+The figures are estimates of the TPU's own compiler, for one core. With --memory
+the whole step is compiled as one, which takes minutes, and its memory is said,
+or the largest batch that fits. Results are kept, so that a second report of the
+same blocks takes seconds. With --tables it writes the tables of docs/tpu.md.
+"""
+
+import json
+import os
+import sys
+
+# Without it TensorFlow's import prints warnings about CUDA that concern nobody
+# here. Errors come as Python exceptions all the same.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# So that the tool runs from a clone, from any folder, without installation.
+sys.path.insert(0, _ROOT)
+
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+from official_coatnet.analysis import tpu_compile, tpu_report  # noqa: E402
+from official_coatnet.training import gin_config  # noqa: E402
+from tools import progress  # noqa: E402
+
+_GIN_FILE = flags.DEFINE_multi_string('gin_file', [], 'Gin file of the run.')
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+  'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
+)
+_TOPOLOGY = flags.DEFINE_string(
+  'topology', 'v3', f'One of {", ".join(tpu_compile.TOPOLOGIES)}.'
+)
+_BATCH_PER_CORE = flags.DEFINE_integer(
+  'batch_per_core', 16, 'Images of a step on one core.', lower_bound=1
+)
+_MEMORY = flags.DEFINE_bool(
+  'memory', False, 'Whether to compile the whole step and say its memory.'
+)
+_FORMAT = flags.DEFINE_enum(
+  'format', 'table', ('table', 'json'), 'Of the output.'
+)
+_CACHE_DIR = flags.DEFINE_string(
+  'cache_dir', str(tpu_compile.DEFAULT_CACHE), 'Where results are kept.'
+)
+
+
+def _report() -> str:
+  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT)
+  common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
+  report = tpu_report.cost(
+    experiment,
+    batch_per_core=_BATCH_PER_CORE.value,
+    on_lowered=progress.Progress('parts lowered'),
+    on_compiled=progress.Progress('parts compiled'),
+    **common,
+  )
+  text = tpu_report.format_cost(report)
+  if _MEMORY.value:
+    measured = _memory(experiment, **common)
+    report['whole_step'] = measured
+    ratio = report['cycles'] / measured['cycles']
+    text += (
+      f'\n{tpu_report.format_memory(measured)} The sum of the parts is '
+      f'{ratio:.3f} of that.'
+    )
+  return json.dumps(report, indent=2) if _FORMAT.value == 'json' else text
+
+
+def _memory(experiment, **common):
+  """Returns the whole step's figures, or searches for a batch that fits."""
+
+  def measure(batch):
+    print(f'Compiling the whole step of {batch} images.', file=sys.stderr)
+    found[batch] = tpu_report.memory(experiment, batch_per_core=batch, **common)
+    # What the compiler accepts fits, whatever the sum of its figures.
+    limit = found[batch]['available']
+    return min(found[batch]['needed'], limit) if found[batch]['fits'] else (
+      found[batch]['needed']
+    ), limit
+
+  found, start = {}, _BATCH_PER_CORE.value
+  measure(start)
+  if not found[start]['fits']:
+    step = 2 if experiment.train_data.mixup_alpha else 1
+    largest, _ = tpu_report.largest_batch(
+      lambda b: measure(b), start, step=step
+    )
+    raise MemoryError(
+      tpu_report.out_of_memory_line(
+        found[start], largest=largest, topology=_TOPOLOGY.value
+      )
+    )
+  return found[start]
+
+
+def main(argv):
+  """Prints a report."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown argument {argv[1]!r}.')
+  if not _GIN_FILE.value:
+    raise app.UsageError('--gin_file is missing: the run to report on.')
+  tf.get_logger().setLevel('ERROR')
+  try:
+    print(_report())
+  except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as e:
+    # What the user can mend, in one message and without a traceback.
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+
+
+if __name__ == '__main__':
+  app.run(main)

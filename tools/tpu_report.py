@@ -22,10 +22,17 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # So that the tool runs from a clone, from any folder, without installation.
 sys.path.insert(0, _ROOT)
 
+_PAGE = os.path.join(_ROOT, 'docs', 'tpu.md')
+_RECORDS = os.path.join(_ROOT, 'docs', 'tpu.json')
+
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.analysis import tpu_compile, tpu_report  # noqa: E402
+from official_coatnet.analysis import (  # noqa: E402
+  tpu_compile,
+  tpu_report,
+  tpu_tables,
+)
 from official_coatnet.training import gin_config  # noqa: E402
 from tools import progress  # noqa: E402
 
@@ -44,6 +51,12 @@ _MEMORY = flags.DEFINE_bool(
 )
 _FORMAT = flags.DEFINE_enum(
   'format', 'table', ('table', 'json'), 'Of the output.'
+)
+_TABLES = flags.DEFINE_list(
+  'tables',
+  None,
+  'Instead of --gin_file: tables of docs/tpu.md to cost and write, such as '
+  '"table5,norm", "all", or "none", which writes the page from what is known.',
 )
 _CACHE_DIR = flags.DEFINE_string(
   'cache_dir', str(tpu_compile.DEFAULT_CACHE), 'Where results are kept.'
@@ -73,41 +86,78 @@ def _report() -> str:
 
 
 def _memory(experiment, **common):
-  """Returns the whole step's figures, or searches for a batch that fits."""
+  """Returns the whole step's figures, or says the largest batch that fits."""
+  found, start = {}, _BATCH_PER_CORE.value
 
   def measure(batch):
-    print(f'Compiling the whole step of {batch} images.', file=sys.stderr)
+    print(f'Compiling the step of {batch} images as one.', file=sys.stderr)
     found[batch] = tpu_report.memory(experiment, batch_per_core=batch, **common)
-    # What the compiler accepts fits, whatever the sum of its figures.
-    limit = found[batch]['available']
-    return min(found[batch]['needed'], limit) if found[batch]['fits'] else (
-      found[batch]['needed']
-    ), limit
+    return found[batch]
 
-  found, start = {}, _BATCH_PER_CORE.value
-  measure(start)
-  if not found[start]['fits']:
-    step = 2 if experiment.train_data.mixup_alpha else 1
+  measured = measure(start)
+  if not measured['fits']:
     largest, _ = tpu_report.largest_batch(
-      lambda b: measure(b), start, step=step
+      lambda batch: tpu_report.needed_and_available(
+        found.get(batch) or measure(batch)
+      ),
+      start,
+      # Mixup pairs the images of a core.
+      step=2 if experiment.train_data.mixup_alpha else 1,
     )
     raise MemoryError(
       tpu_report.out_of_memory_line(
-        found[start], largest=largest, topology=_TOPOLOGY.value
+        measured, largest=largest, topology=_TOPOLOGY.value
       )
     )
-  return found[start]
+  return measured
+
+
+def _write_tables() -> str:
+  """Costs rows that have no record, and writes the page after each."""
+  names = {'all': [], 'none': None}.get(_TABLES.value[0], _TABLES.value)
+  records = tpu_tables.read_records(_RECORDS)
+  tables = [] if names is None else tpu_tables.get_tables(names)
+  rows = {row.key: row for table in tables for row in table.rows}
+  missing = [row for key, row in rows.items() if key not in records]
+  done = progress.Progress('rows')
+  _write_page(records)
+  for i, row in enumerate(missing, 1):
+    print(f'{row.label}: {row.key}', file=sys.stderr)
+    experiment = gin_config.load([row.gin_file], row.bindings, root=_ROOT)
+    report = tpu_report.cost(
+      experiment,
+      topology=row.topology,
+      batch_per_core=row.batch_per_core,
+      mode=row.mode,
+      cache_dir=_CACHE_DIR.value,
+      on_compiled=progress.Progress('parts compiled'),
+    )
+    records[row.key] = tpu_tables.make_record(
+      report, compiler=tpu_compile.compiler_version()
+    )
+    tpu_tables.write_records(_RECORDS, records)
+    _write_page(records)
+    done(i, len(missing))
+  return f'{len(missing)} rows costed; written: {_PAGE}'
+
+
+def _write_page(records):
+  with open(_PAGE) as f:
+    page = f.read()
+  page = tpu_tables.put_into_page(page, tpu_tables.render(records))
+  with open(_PAGE, 'w') as f:
+    f.write(page)
 
 
 def main(argv):
-  """Prints a report."""
+  """Prints a report, or writes the tables."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
-  if not _GIN_FILE.value:
-    raise app.UsageError('--gin_file is missing: the run to report on.')
+  if bool(_GIN_FILE.value) == bool(_TABLES.value):
+    raise app.UsageError('Give --gin_file, the run to report on, or --tables.')
   tf.get_logger().setLevel('ERROR')
   try:
-    print(_report())
+    print(_write_tables() if _TABLES.value else _report())
   except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as e:
     # What the user can mend, in one message and without a traceback.
     sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')

@@ -24,7 +24,6 @@ from official_coatnet.analysis import tpu_lowering, tpu_worker
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _WORKER = pathlib.Path(tpu_worker.__file__)
-_LOCK = _ROOT / 'requirements-tpu.lock'
 # The Python of the environment with jax and libtpu.
 DEFAULT_PYTHON = _ROOT / '.venv_tpu' / 'bin' / 'python'
 PYTHON_VARIABLE = 'COATNET_TPU_PYTHON'
@@ -142,6 +141,21 @@ def find_python() -> pathlib.Path:
   return python
 
 
+def compiler_version() -> str:
+  """Returns the compiler's versions, such as 'jaxlib 0.10.2, libtpu 0.0.51'.
+
+  Raises:
+    FileNotFoundError: If it is not installed.
+  """
+  found = find_python().parent.parent.glob(
+    'lib/python3*/site-packages/*.dist-info'
+  )
+  versions = dict(path.stem.split('-')[:2] for path in found)
+  return ', '.join(
+    f'{name} {versions.get(name, "unknown")}' for name in ('jaxlib', 'libtpu')
+  )
+
+
 def compile_modules(
   modules: Mapping[str, bytes],
   *,
@@ -169,7 +183,11 @@ def compile_modules(
     RuntimeError: If its process fails.
   """
   target = get_topology(topology)
-  keys = {name: _key(module, target.name) for name, module in modules.items()}
+  version = compiler_version()
+  keys = {
+    name: _key(module, target.name, version=version)
+    for name, module in modules.items()
+  }
   found = {}
   for key in set(keys.values()):
     if (cached := _read(cache_dir, key)) is not None:
@@ -250,23 +268,17 @@ def out_of_memory(error: str) -> tuple[float, float] | None:
   )
 
 
-def _key(module: bytes, topology: str) -> str:
+def _key(module: bytes, topology: str, *, version: str) -> str:
   """Names a result by all that it depends on."""
   digest = hashlib.sha256()
   for part in (
     tpu_lowering.content_hash(module).encode(),
     topology.encode(),
-    *_pins(),
+    version.encode(),
     str(tpu_worker.RESULT_VERSION).encode(),
   ):
     digest.update(hashlib.sha256(part).digest())
   return digest.hexdigest()[:32]
-
-
-def _pins() -> list[bytes]:
-  """Returns the versions of the compiler: the lock without its comments."""
-  lines = _LOCK.read_bytes().splitlines()
-  return [line for line in lines if line and not line.startswith(b'#')]
 
 
 def _from_json(values: dict) -> Compiled:

@@ -23,6 +23,10 @@ def unallocated_variables() -> Iterator[None]:
   def create(next_creator, **kwargs):
     initial = kwargs['initial_value']
     shape, dtype = kwargs.get('shape'), kwargs.get('dtype')
+    if shape is None and callable(initial):
+      # In a graph it is described and not computed: an optimizer's slots.
+      with tf.Graph().as_default():
+        initial = tf.convert_to_tensor(initial(), dtype)
     if shape is None and isinstance(initial, (tf.Tensor, tf.Variable)):
       shape, dtype = initial.shape, initial.dtype
     if shape is not None and tf.TensorShape(shape).rank:

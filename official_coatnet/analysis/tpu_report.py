@@ -6,17 +6,19 @@ Nothing here was measured on a TPU. Not in the figures: the sum of the gradients
 over cores, and waiting for the host.
 """
 
+import collections
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from official_coatnet.analysis import tpu_compile, tpu_step
+from official_coatnet.analysis import tpu_compile, tpu_forward, tpu_step
 from official_coatnet.training import experiment as experiment_lib
 
 ESTIMATE = (
   "Estimates of the TPU's compiler for one core, not measurements; without "
   'the sum of gradients over cores and without the input pipeline.'
 )
+MODES = ('train', 'forward', 'forward_cached')
 _GIB = 2**30
 
 
@@ -25,16 +27,19 @@ def cost(
   *,
   topology: str,
   batch_per_core: int,
+  mode: str = 'train',
   cache_dir: str | os.PathLike | None = tpu_compile.DEFAULT_CACHE,
   on_lowered: Callable[[int, int], None] | None = None,
   on_compiled: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-  """Costs the training step of a run on one core.
+  """Costs the training step of a run on one core, or its inference.
 
   Args:
     experiment: The run.
     topology: One of `tpu_compile.TOPOLOGIES`.
     batch_per_core: Images of a step on one core.
+    mode: One of `MODES`: the training step, or inference with or without
+      cached relative biases.
     cache_dir: As in `tpu_compile.compile_modules`.
     on_lowered: Called with how many parts are lowered, of how many.
     on_compiled: Called with how many are compiled, of how many.
@@ -51,7 +56,14 @@ def cost(
   target = tpu_compile.get_topology(topology)
   tpu_compile.find_python()  # Before minutes of lowering.
   local = tpu_step.with_batch(experiment, batch_per_core)
-  parts = tpu_step.lower_parts(local, on_progress=on_lowered)
+  flops = tpu_step.model_flops(experiment)
+  if mode == 'train':
+    parts = tpu_step.lower_parts(local, on_progress=on_lowered)
+  else:
+    flops /= 3  # Without the backward pass.
+    parts = tpu_forward.lower_forward(
+      local, cache_bias=mode == 'forward_cached', on_progress=on_lowered
+    )
   results = tpu_compile.compile_modules(
     {part.name: part.module for part in parts},
     topology=topology,
@@ -70,7 +82,7 @@ def cost(
       results,
       target=target,
       batch_per_core=batch_per_core,
-      flops_per_image=tpu_step.model_flops(experiment),
+      flops_per_image=flops,
     ),
   }
 
@@ -95,17 +107,21 @@ def sum_up(
   Returns:
     `estimate`, what the figures are; `batch_per_core`, `cycles`, `ms`,
     `images_per_second_per_core` and `model_flop_utilization` (0 to 1) of a
-    step; `peak_flops` of a core; `parts`, a list of `name`, `stage`, `count`,
+    step; `peak_flops` of a core; `uncosted`, opcodes without an estimate, which
+    are not in the sum, and how many; `parts`, a list of `name`, `stage`, `count`,
     `cycles` (of one); and `stages`, a list of `stage`, `parts` (how many),
     `cycles`, `ms` and `share`; the stage 'optimizer' holds clip, AdamW and
     moving average.
   """
   total = sum(part.count * results[part.name].cycles for part in parts)
+  uncosted = collections.Counter()
   stages = {}
   for part in parts:
     entry = stages.setdefault(part.stage, {'parts': 0, 'cycles': 0})
     entry['parts'] += part.count
     entry['cycles'] += part.count * results[part.name].cycles
+    for opcode, count in results[part.name].uncosted.items():
+      uncosted[opcode] += part.count * count
   seconds = total / target.clock
   rate = batch_per_core / seconds
   return {
@@ -116,6 +132,7 @@ def sum_up(
     'images_per_second_per_core': rate,
     'model_flop_utilization': rate * flops_per_image / target.peak_flops,
     'peak_flops': target.peak_flops,
+    'uncosted': dict(uncosted.most_common()),
     'stages': [
       {
         'stage': stage,
@@ -187,6 +204,15 @@ def memory(
     'memory': dict(result.memory),
     'compile_seconds': result.seconds,
   }
+
+
+def needed_and_available(measured: Mapping[str, Any]) -> tuple[float, float]:
+  """Returns bytes of a result of `memory`, for `largest_batch`.
+
+  Whether a step fits is for the compiler to say, which reserves some memory.
+  """
+  needed, available = measured['needed'], measured['available']
+  return (min(needed, available) if measured['fits'] else needed), available
 
 
 def check(result: tpu_compile.Compiled, *, what: str):
@@ -305,8 +331,16 @@ def format_cost(report: Mapping[str, Any]) -> str:
       f'{report["images_per_second_per_core"]:.1f} images/s/core, model FLOP '
       f'utilisation {100 * report["model_flop_utilization"]:.1f} % of '
       f'{report["peak_flops"] / 1e12:g} TFLOP/s.',
+      _uncosted_line(report['uncosted']),
     ]
   )
+
+
+def _uncosted_line(uncosted: Mapping[str, int]) -> str:
+  if not uncosted:
+    return 'The compiler gives an estimate for every operation.'
+  counts = ', '.join(f'{n} x {opcode}' for opcode, n in uncosted.items())
+  return f'Without an estimate, and not in the sum: {counts}.'
 
 
 def format_memory(measured: Mapping[str, Any]) -> str:

@@ -112,10 +112,10 @@ def lower_parts(
   """
   tf.keras.backend.clear_session()
   _plan(experiment)
-  groups = _layer_groups(experiment)
+  groups = layer_groups(experiment)
   forward, update = [], []
   for group in groups:
-    model = _fresh(group.layers)
+    model = copy_layers(group.layers)
     lowered = tpu_lowering.lower(*_pass(experiment, group.stage, model))
     forward.append(Part(group.name, group.stage, group.count, lowered))
     lowered = tpu_lowering.lower(*_update(experiment, model))
@@ -162,7 +162,7 @@ def _plan(experiment) -> plan.Plan:
 
 
 @dataclasses.dataclass
-class _Group:
+class Group:
   """Layers that one part is made of, and how often the network has them."""
 
   name: str
@@ -171,7 +171,7 @@ class _Group:
   count: int = 1
 
 
-def _layer_groups(experiment) -> list[_Group]:
+def layer_groups(experiment) -> list[Group]:
   """Groups the network's layers into its distinct parts."""
   with tpu_lowering.unallocated_variables():
     model = network.classifier(experiment.model, draw_keys=True)
@@ -182,14 +182,14 @@ def _layer_groups(experiment) -> list[_Group]:
     stage = complexity.stage_of(layer.name)
     if stage == 'head':
       if head is None:
-        head = groups['head'] = _Group('head', stage, [])
+        head = groups['head'] = Group('head', stage, [])
       head.layers.append(layer)
       continue
     key = (stage, layer.input_shape, _settings(layer))
     if key in groups:
       groups[key].count += 1
     else:
-      groups[key] = _Group(layer.name, stage, [layer])
+      groups[key] = Group(layer.name, stage, [layer])
   return list(groups.values())
 
 
@@ -207,7 +207,7 @@ def _settings(layer: tf.keras.layers.Layer) -> str:
   return type(layer).__name__ + json.dumps(config, sort_keys=True, default=str)
 
 
-def _fresh(layers: list[tf.keras.layers.Layer]) -> tf.keras.Model:
+def copy_layers(layers: list[tf.keras.layers.Layer]) -> tf.keras.Model:
   """Copies a chain of layers, with constants in place of rate and salt."""
   first = layers[0]
   inputs = {

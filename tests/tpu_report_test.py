@@ -1,13 +1,16 @@
-"""Tests of analysis.tpu_report: arithmetic, search and messages."""
+"""Tests of analysis.tpu_report: arithmetic and messages."""
 
 import os
 
 from absl.testing import absltest
 
-from official_coatnet.analysis import tpu_compile, tpu_report, tpu_step
+from official_coatnet.analysis import (
+  tpu_compile,
+  tpu_memory,
+  tpu_report,
+  tpu_step,
+)
 from tests import experiment_fixture as fixture
-
-_GIB = 2**30
 
 
 def _sum_up():
@@ -62,52 +65,10 @@ class TpuReportTest(absltest.TestCase):
     self.assertRegex(text, r'optimizer +5 +1\.00 +1\.06 +4\.2 %')
     self.assertRegex(text, r'626\.7 images/s/core')
 
-  def test_largest_batch(self):
-    """Found in few compilations, and exactly, wherever the search begins."""
-
-    def measure(batch):
-      asked.append(batch)
-      # Not quite linear, as padding and fusion make it.
-      return 2.1 + 0.31 * batch + 0.05 * (batch % 7), 16.0
-
-    fitting = [b for b in range(1, 200) if measure_needs(b) <= 16.0]
-    for start in (1, 16, 44, 300):
-      asked = []
-      largest, needs = tpu_report.largest_batch(measure, start)
-      self.assertIn(largest, fitting)
-      self.assertGreater(needs[largest + 1], 16.0)
-      self.assertLess(len(asked), 10)
-      self.assertLen(set(asked), len(asked))
-
-  def test_largest_batch_of_even_ones_and_of_none(self):
-    even, needs = tpu_report.largest_batch(
-      lambda b: (1.0 + b, 16.5), 64, step=2
-    )
-    self.assertEqual(even, 14)
-    self.assertFalse([b for b in needs if b % 2])
-    none, _ = tpu_report.largest_batch(lambda b: (17.0 + b, 16.0), 8)
-    self.assertEqual(none, 0)
-
-  def test_out_of_memory_in_one_line(self):
-    measured = {
-      'batch_per_core': 64,
-      'needed': 24.5 * _GIB,
-      'available': 15.48 * _GIB,
-    }
-    self.assertEqual(
-      tpu_report.out_of_memory_line(measured, largest=38, topology='v3'),
-      'Out of memory on v3: 64 images a core need 24.50 GiB of HBM, 15.48 GiB '
-      'are available; the largest batch that fits is 38.',
-    )
-    self.assertIn(
-      'not even the smallest',
-      tpu_report.out_of_memory_line(measured, largest=0, topology='v3'),
-    )
-
   def test_errors_come_before_any_work(self):
     experiment = fixture.make_experiment()
     common = dict(batch_per_core=2, cache_dir=None)
-    for function in (tpu_report.cost, tpu_report.memory):
+    for function in (tpu_report.cost, tpu_memory.measure):
       with self.assertRaisesRegex(ValueError, 'v3, v4, v5e, v5p, v6e'):
         function(experiment, topology='v1', **common)
       os.environ[tpu_compile.PYTHON_VARIABLE] = '/nonexistent/python'
@@ -121,11 +82,6 @@ class TpuReportTest(absltest.TestCase):
       tpu_report.check(tpu_compile.Compiled(error=error), what='s1')
     with self.assertRaisesRegex(RuntimeError, 'refuses s1: INTERNAL: x'):
       tpu_report.check(tpu_compile.Compiled(error='INTERNAL: x'), what='s1')
-
-
-def measure_needs(batch):
-  """The memory of `test_largest_batch`."""
-  return 2.1 + 0.31 * batch + 0.05 * (batch % 7)
 
 
 if __name__ == '__main__':

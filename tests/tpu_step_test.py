@@ -13,10 +13,10 @@ _PRODUCTS = ('convolution', 'dot')
 
 
 def _experiment(**model):
-  """Two blocks in S1 and three in S3; everything that a step may have."""
+  """Three blocks in S3; everything that a step may have."""
   return fixture.make_experiment(
     model={
-      'blocks': (2, 2, 1, 3, 1),
+      'blocks': (2, 1, 1, 3, 1),
       'dtype': 'mixed_bfloat16',
       'stochastic_depth': 0.2,
       **model,
@@ -63,10 +63,9 @@ class TpuStepTest(tf.test.TestCase):
       [
         ('s0', 's0', 1),
         ('s1_block0', 's1', 1),
-        # Of stride 1 and with stochastic depth, unlike the first.
-        ('s1_block1', 's1', 1),
         ('s2_block0', 's2', 1),
         ('s3_block0', 's3', 1),
+        # Of stride 1, unlike the first.
         ('s3_block1', 's3', 2),
         ('s4_block0', 's4', 1),
         ('head', 'head', 1),
@@ -87,14 +86,8 @@ class TpuStepTest(tf.test.TestCase):
     for opcode in _PRODUCTS:
       self.assertGreater(whole[opcode], 20)
       self.assertEqual(total[opcode], whole[opcode], opcode)
-    # Adam divides by a root for each variable; the norms have roots, too.
-    self.assertAllClose(total['sqrt'], whole['sqrt'], rtol=0.05)
 
   def test_step_computes_in_bfloat16_and_assigns_all_variables(self):
-    self.assertIn(
-      hlo_pb2.HloModuleProto.FromString(self.step).name,
-      self.step.decode('latin1'),
-    )
     self.assertIn(16, _element_types(self.step))  # BF16 of xla_data.proto.
     proto = _proto(self.step)
     outputs = len(proto.host_program_shape.result.tuple_shapes)
@@ -105,20 +98,21 @@ class TpuStepTest(tf.test.TestCase):
   def test_stochastic_depth_is_in_the_parts(self):
     """A block that draws hashes its keys; the first block never drops."""
     by_name = {p.name: _opcodes(p.module) for p in self.parts}
-    self.assertGreater(by_name['s1_block1']['xor'], 0)
+    self.assertGreater(by_name['s2_block0']['xor'], 0)
     self.assertEqual(by_name['s1_block0']['xor'], 0)
 
   def test_equal_blocks_of_other_runs_are_equal_modules(self):
     """Rate of stochastic depth, place and name do not matter; shapes do."""
     other = tpu_step.lower_parts(
-      _experiment(blocks=(2, 2, 1, 2, 1), stochastic_depth=0.4)
+      _experiment(blocks=(2, 1, 1, 2, 1), stochastic_depth=0.4), stages=['s3']
     )
-    hashes = [
-      {p.name: tpu_lowering.content_hash(p.module) for p in parts}
-      for parts in (self.parts, other)
-    ]
-    self.assertEqual(*hashes)
-    self.assertNotEqual(hashes[0]['s1_block1'], hashes[0]['s2_block0'])
+    hashes = {p.name: tpu_lowering.content_hash(p.module) for p in self.parts}
+    self.assertLen(other, 2)
+    for part in other:
+      self.assertEqual(
+        tpu_lowering.content_hash(part.module), hashes[part.name]
+      )
+    self.assertNotEqual(hashes['s3_block1'], hashes['s4_block0'])
 
   def test_batch_per_core(self):
     experiment = tpu_step.with_batch(self.experiment, 6)
@@ -126,14 +120,14 @@ class TpuStepTest(tf.test.TestCase):
     self.assertEqual(specs['image'].shape, [6, 32, 32, 3])
     self.assertEqual(specs['image'].dtype, tf.uint8)
     self.assertEqual(specs['mixup_ratio'].shape, [6])
-    with self.assertRaisesRegex(ValueError, 'an odd number'):
+    with self.assertRaisesRegex(ValueError, 'must be even with mixup'):
       tpu_step.lower_parts(tpu_step.with_batch(self.experiment, 5))
 
   def test_model_flops(self):
-    """Twice as wide in its one transformer stage: worked out by hand."""
+    """Of one more block in S3, worked out by hand."""
     base = self.experiment
     more = dataclasses.replace(
-      base, model=dataclasses.replace(base.model, blocks=(2, 2, 1, 4, 1))
+      base, model=dataclasses.replace(base.model, blocks=(2, 1, 1, 4, 1))
     )
     length, width = 2 * 2, 32
     block = (4 + 8) * length * width**2 + 2 * length**2 * width

@@ -13,7 +13,7 @@ def _config(cycles):
 
 
 # As the compiler prints it, shortened: a fusion and what is inside of it, a
-# tuple as result, a loop of eight rounds, a branch, a call and copies.
+# tuple as result, a loop of eight rounds, a branch, a call, a scalar, copies.
 _HLO = f"""HloModule main.6, is_scheduled=true
 
 %fused_computation (param_0: f32[8]) -> f32[8] {{
@@ -53,6 +53,7 @@ kind=kLoop, calls=%fused_computation, metadata={{op_name="block/conv"}}, \
   %get-tuple-element.1 = f32[8]{{0:T(128)}} get-tuple-element(%fusion.1), \
 index=0
   %copy-start.1 = (f32[8]{{0:T(128)S(1)}}, u32[]) copy-start(%args.1)
+  %power.1 = f32[]{{:T(128)}} power(%args.1, %args.1)
   %copy-done.1 = f32[8]{{0:T(128)S(1)}} copy-done(%copy-start.1)
   %while.1 = (s32[], f32[8]{{0:T(128)}}) while(%fusion.1), \
 condition=%condition, body=%body, \

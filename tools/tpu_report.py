@@ -30,6 +30,7 @@ from absl import app, flags  # noqa: E402
 
 from official_coatnet.analysis import (  # noqa: E402
   tpu_compile,
+  tpu_memory,
   tpu_report,
   tpu_tables,
 )
@@ -79,7 +80,7 @@ def _report() -> str:
     report['whole_step'] = measured
     ratio = report['cycles'] / measured['cycles']
     text += (
-      f'\n{tpu_report.format_memory(measured)} The sum of the parts is '
+      f'\n{tpu_memory.format_memory(measured)} The sum of the parts is '
       f'{ratio:.3f} of that.'
     )
   return json.dumps(report, indent=2) if _FORMAT.value == 'json' else text
@@ -91,13 +92,15 @@ def _memory(experiment, **common):
 
   def measure(batch):
     print(f'Compiling the step of {batch} images as one.', file=sys.stderr)
-    found[batch] = tpu_report.memory(experiment, batch_per_core=batch, **common)
+    found[batch] = tpu_memory.measure(
+      experiment, batch_per_core=batch, **common
+    )
     return found[batch]
 
   measured = measure(start)
   if not measured['fits']:
-    largest, _ = tpu_report.largest_batch(
-      lambda batch: tpu_report.needed_and_available(
+    largest, _ = tpu_memory.largest_batch(
+      lambda batch: tpu_memory.needed_and_available(
         found.get(batch) or measure(batch)
       ),
       start,
@@ -105,7 +108,7 @@ def _memory(experiment, **common):
       step=2 if experiment.train_data.mixup_alpha else 1,
     )
     raise MemoryError(
-      tpu_report.out_of_memory_line(
+      tpu_memory.out_of_memory_line(
         measured, largest=largest, topology=_TOPOLOGY.value
       )
     )

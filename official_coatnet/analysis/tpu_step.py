@@ -10,7 +10,7 @@ Both are of one replica: the sum of the gradients over replicas is not in them.
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import tensorflow as tf
 
@@ -95,12 +95,15 @@ def lower_step(experiment: experiment_lib.Experiment) -> bytes:
 def lower_parts(
   experiment: experiment_lib.Experiment,
   *,
+  stages: Collection[str] | None = None,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Part]:
   """Lowers each distinct part of a training step once.
 
   Args:
     experiment: From `with_batch`.
+    stages: The stages to lower, without their update; None means all, and the
+      optimizer.
     on_progress: Called with how many parts are lowered, of how many.
 
   Returns:
@@ -112,16 +115,21 @@ def lower_parts(
   """
   tf.keras.backend.clear_session()
   _plan(experiment)
-  groups = layer_groups(experiment)
+  groups = [
+    group
+    for group in layer_groups(experiment)
+    if stages is None or group.stage in stages
+  ]
   forward, update = [], []
   for group in groups:
     model = copy_layers(group.layers)
     lowered = tpu_lowering.lower(*_pass(experiment, group.stage, model))
     forward.append(Part(group.name, group.stage, group.count, lowered))
-    lowered = tpu_lowering.lower(*_update(experiment, model))
-    update.append(
-      Part(f'update of {group.name}', 'optimizer', group.count, lowered)
-    )
+    if stages is None:
+      lowered = tpu_lowering.lower(*_update(experiment, model))
+      update.append(
+        Part(f'update of {group.name}', 'optimizer', group.count, lowered)
+      )
     if on_progress is not None:
       on_progress(len(forward), len(groups))
   return forward + update

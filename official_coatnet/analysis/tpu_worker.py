@@ -47,8 +47,10 @@ _ENVIRONMENT = {
 
 _COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.\-]+) .*\{$')
 _INSTRUCTION = re.compile(
-  r'^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\('
+  r'^\s+(?:ROOT )?%?[\w.\-]+ = (\(.*?\)|\S+) ([\w\-]+)\('
 )
+# Such as a learning rate, which the scalar unit computes beside the rest.
+_SCALAR = re.compile(r'\w+\[\]')
 _CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _CALLED = re.compile(r'(?:body|to_apply|calls)=%?([\w.\-]+)')
@@ -118,7 +120,7 @@ def _follow(computations, name, *, times, ops, uncosted):
     match = _INSTRUCTION.match(line)
     if match is None:
       continue
-    opcode = match.group(1)
+    result, opcode = match.groups()
     if cycles := _CYCLES.search(line):
       op_name = _OP_NAME.search(line)
       ops.append(
@@ -157,7 +159,9 @@ def _follow(computations, name, *, times, ops, uncosted):
       ops.extend(dearest[0])
       for key, count in dearest[1].items():
         uncosted[key] = uncosted.get(key, 0) + count
-    elif opcode not in _FREE and not opcode.endswith('-done'):
+    elif not (
+      opcode in _FREE or opcode.endswith('-done') or _SCALAR.match(result)
+    ):
       uncosted[opcode] = uncosted.get(opcode, 0) + 1
 
 

@@ -4,6 +4,8 @@ VENV = .venv/.complete
 PYTHON = .venv/bin/python
 DEMO = runs/demo
 TPU_VENV = .venv_tpu/.complete
+TRANSFER = runs/transfer
+SEED = 0
 LATEST_EXPORT = $$(ls -d $(DEMO)/export/[0-9]* | sort -V | tail -1)
 BAZEL = $$(command -v bazel || command -v bazelisk)
 # The first Python 3.11 that runs: a pyenv shim may exist and yet refuse to.
@@ -11,17 +13,19 @@ PYTHON311 = $$(for python in python3.11 python3; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
     2>/dev/null && command -v $$python && break; done)
 
-.PHONY: help venv tpu-report demo test bazel lint format build-files clean FORCE
+.PHONY: help venv tpu-report demo transfer-demo test bazel lint format \
+  build-files clean FORCE
 
 help:
 	@echo 'make venv         create .venv with the versions of requirements.lock'
 	@echo 'make tpu-report   create .venv_tpu with the compiler of TPUs'
 	@echo 'make demo         digits: records, training, export, prediction, pictures'
+	@echo 'make transfer-demo  digits: multi-label pre-training, fine-tuning, gain'
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make lint         check style and layout of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make build-files  bring the BUILD files up to date with the imports'
-	@echo 'make clean        remove .venv, .venv_tpu, runs/demo and what Bazel built'
+	@echo 'make clean        remove both environments, the demos and what Bazel built'
 
 # --- Set-up -------------------------------------------------------------------
 
@@ -96,6 +100,53 @@ $(DEMO)/predictions.png: $(DEMO)/export/.complete
 $(DEMO)/model/training.png: $(DEMO)/model/checkpoint
 	$(PYTHON) tools/summarize.py --model_dir=$(DEMO)/model --picture=$@
 
+# --- Transfer -----------------------------------------------------------------
+
+# docs/transfer.md: multi-label pre-training, then fine-tuning at a larger image,
+# and for comparison the same steps from random weights.
+TRANSFER_RUN = $(TRANSFER)/seed$(SEED)
+FINETUNE = $(PYTHON) tools/train.py --gin_file=gin/demo_finetune.gin \
+  --gin_bindings="DATA_DIR='$(TRANSFER)/data/digits'" \
+  --gin_bindings='SEED=$(SEED)'
+SUMMARIZE = $(PYTHON) tools/summarize.py
+
+transfer-demo: $(TRANSFER_RUN)/finetune/checkpoint \
+  $(TRANSFER_RUN)/scratch/checkpoint
+	@echo
+	@$(SUMMARIZE) --model_dir=$(TRANSFER_RUN)/pretrain \
+	  --picture=$(TRANSFER_RUN)/pretrain.png
+	@echo
+	@$(SUMMARIZE) --model_dir=$(TRANSFER_RUN)/scratch \
+	  --picture=$(TRANSFER_RUN)/scratch.png
+	@echo
+	@$(SUMMARIZE) --model_dir=$(TRANSFER_RUN)/finetune \
+	  --baseline_dir=$(TRANSFER_RUN)/scratch \
+	  --picture=$(TRANSFER_RUN)/finetune.png
+	@echo
+	@echo 'Training curves: $(TRANSFER_RUN)/*.png. Other seeds:' \
+	  'make transfer-demo SEED=1'
+
+$(TRANSFER)/data/.complete: | $(VENV)
+	$(PYTHON) tools/tfrecords.py demo_transfer --output_dir=$(@D)
+	$(PYTHON) tools/tfrecords.py manifest --list=$(@D)/train.jsonl \
+	  --validation_list=$(@D)/validation.jsonl --input_dir=$(@D)/scenes \
+	  --output_dir=$(@D)/records
+	@touch $@
+
+# These, too, go on where they stopped.
+$(TRANSFER_RUN)/pretrain/checkpoint: $(TRANSFER)/data/.complete FORCE
+	$(PYTHON) tools/train.py --gin_file=gin/demo_multilabel.gin \
+	  --gin_bindings="DATA_DIR='$(TRANSFER)/data/records'" \
+	  --gin_bindings='SEED=$(SEED)' --model_dir=$(@D)
+
+$(TRANSFER_RUN)/finetune/checkpoint: $(TRANSFER_RUN)/pretrain/checkpoint FORCE
+	$(FINETUNE) --gin_bindings="INIT_CHECKPOINT='$(TRANSFER_RUN)/pretrain'" \
+	  --model_dir=$(@D)
+
+$(TRANSFER_RUN)/scratch/checkpoint: $(TRANSFER)/data/.complete FORCE
+	$(FINETUNE) --gin_bindings='RunConfig.init_checkpoint_required=False' \
+	  --model_dir=$(@D)
+
 # --- Checks -------------------------------------------------------------------
 
 test: $(VENV) bazel
@@ -117,4 +168,4 @@ build-files: $(VENV)
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
-	rm -rf .venv .venv_tpu .ruff_cache *.egg-info $(DEMO)
+	rm -rf .venv .venv_tpu .ruff_cache *.egg-info $(DEMO) $(TRANSFER)

@@ -25,11 +25,17 @@ def _files(*folders):
 _ABLATIONS = _files('gin', 'ablations')
 _FILES = _files('gin') + _ABLATIONS
 # Files that are no run of the paper.
-_OWN = ('gin/demo.gin', 'gin/custom_finetune.gin')
+_OWN = (
+  'gin/demo.gin',
+  'gin/demo_multilabel.gin',
+  'gin/demo_finetune.gin',
+  'gin/custom_finetune.gin',
+)
 _RUNS = paper_runs.all_runs()
 _FINE_TUNINGS = [
   *(run.gin_file for run in _RUNS.values() if run.fine_tunes),
   'gin/custom_finetune.gin',
+  'gin/demo_finetune.gin',
 ]
 # Ablations that no table of the paper has: what they change.
 _NO_TABLE = {
@@ -198,7 +204,7 @@ class GinFilesTest(parameterized.TestCase):
       self.assertIsNone(data.label_offset)
       self.assertEqual(schema.get_schema(data.schema).label_offset, -1)
       self.assertTrue(schema.get_schema(data.schema).single_label)
-      self.assertEqual(data.num_classes, 1000)
+      self.assertEqual(data.num_classes, 10 if 'demo' in path else 1000)
       self.assertFalse(data.center_crop)
     self.assertEqual(experiment.loss, experiment_lib.LossConfig('softmax', 0.1))
     self.assertEqual(experiment.model.head_bias, 0.0)
@@ -216,6 +222,51 @@ class GinFilesTest(parameterized.TestCase):
     self.assertEqual(experiment.loss.name, 'sigmoid')
     self.assertEqual(experiment.model.head_bias, -10.0)
     self.assertFalse(experiment.run.init_checkpoint_required)
+
+  def test_demo_of_transfer_is_the_jft_recipe_in_small(self):
+    paths = (
+      'gin/jft_coatnet5.gin',
+      'gin/demo_multilabel.gin',
+      'gin/jft_coatnet5_512.gin',
+      'gin/demo_finetune.gin',
+    )
+    jft, before, jft_tuned, after = map(_load, paths)
+    self.assertEqual(before.loss, jft.loss)
+    self.assertEqual(after.loss, jft_tuned.loss)
+    self.assertEqual(before.run.epochs, jft.run.epochs)
+    self.assertEqual(after.run.epochs, jft_tuned.run.epochs)
+    for ours, theirs in ((before, jft), (after, jft_tuned)):
+      small = ('peak_learning_rate', 'warmup_steps', 'ema_decay')
+      expected = {name: getattr(ours.optimizer, name) for name in small}
+      self.assertEqual(
+        ours.optimizer, dataclasses.replace(theirs.optimizer, **expected)
+      )
+      for field in ('schema', 'randaugment', 'mixup_alpha', 'center_crop'):
+        self.assertEqual(
+          getattr(ours.train_data, field), getattr(theirs.train_data, field)
+        )
+    self.assertIsNone(before.optimizer.ema_decay)
+    self.assertIsNone(after.optimizer.warmup_steps)
+
+  def test_demo_of_transfer_shares_the_network_alone(self):
+    before = _load('gin/demo_multilabel.gin')
+    after = _load('gin/demo_finetune.gin')
+    self.assertEqual(
+      (before.loss.name, after.loss.name), ('sigmoid', 'softmax')
+    )
+    self.assertEqual(before.train_data.confidence_threshold, 0.5)
+    self.assertGreater(before.train_data.max_labels, 1)
+    # Nor the last layer, although both have ten classes.
+    self.assertEqual(before.model.num_classes, after.model.num_classes)
+    self.assertFalse(after.run.init_last_layer)
+    self.assertEqual((before.model.head_bias, after.model.head_bias), (-1.5, 0))
+    self.assertEqual(
+      (before.model.image_size, after.model.image_size), (48, 64)
+    )
+    self.assertEqual(
+      dataclasses.replace(after.model, image_size=48, head_bias=-1.5),
+      before.model,
+    )
 
   def test_init_checkpoint_is_a_macro_of_every_file(self):
     experiment = _load(bindings=["INIT_CHECKPOINT = '/runs/other'"])

@@ -163,6 +163,27 @@ class RowsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertCountEqual([*train, *validation], names)
     self.assertNotEqual(list(train), sorted(train, key=names.index))
 
+  def test_a_list_of_what_is_held_out(self):
+    self.add_images('a.jpg', 'b.jpg', 'c.jpg')
+    train = self.add_list([{'image': 'a.jpg', 'labels': [1]}])
+    validation = self.add_list(
+      ['image,labels', 'b.jpg,3 0', 'c.jpg,2'], 'validation.csv'
+    )
+    manifests = self.build(train, validation_list=validation)
+    self.assertEqual(
+      {
+        split: {key: row[0] for key, row in self.read(manifest).items()}
+        for split, manifest in manifests.items()
+      },
+      {'train': {'a.jpg': [1]}, 'validation': {'b.jpg': [3, 0], 'c.jpg': [2]}},
+    )
+    for manifest in manifests.values():
+      self.assertEqual(manifest.num_classes, 4)  # Of both lists.
+    with self.assertRaisesRegex(ValueError, 'validation_list is .*, but one'):
+      self.build(train, validation_list=validation, validation_fraction=0.1)
+    with self.assertRaisesRegex(ValueError, "validation_list is '/nowhere'"):
+      self.build(train, validation_list='/nowhere')
+
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, "'/nowhere', but there is no such"):
       rows.rows_splits('/nowhere', input_dir='')

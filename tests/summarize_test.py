@@ -56,6 +56,10 @@ class SummarizeTest(absltest.TestCase):
     self.assertTrue(os.path.exists(picture))
     result = json.loads(run_tool(model_dir=model_dir, format='json'))
     self.assertEqual(result['best_evaluation'], line)
+    both = {'model_dir': model_dir, 'baseline_dir': model_dir}
+    self.assertRegex(run_tool(**both), r'gain +top1 25.0 %, \+0.0 points over')
+    result = json.loads(run_tool(format='json', **both))
+    self.assertEqual(result['comparison']['gain'], 0)
 
   def test_errors_come_without_traceback(self):
     for flags, message in (
@@ -73,6 +77,7 @@ class SummarizeTest(absltest.TestCase):
       ({}, 'Give one of --model'),
       ({'model': 'coatnet_0', 'model_dir': 'x'}, 'Give one of --model'),
       ({'model': 'coatnet_0', 'picture': 'x.png'}, '--picture'),
+      ({'model': 'coatnet_0', 'baseline_dir': 'x'}, '--baseline_dir'),
       ({'model': 'coatnet_0', 'gin_bindings': ['A = 1']}, '--gin_bindings'),
     ):
       with self.assertRaisesRegex(app.UsageError, message):

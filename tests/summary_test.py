@@ -172,6 +172,33 @@ class RunTest(tf.test.TestCase):
     self.assertRegex(text, 'best evaluation +none yet')
     self.assertRegex(text, 'speed +not known')
 
+  def test_gain_over_another_run(self):
+    def evaluation(step, **values):
+      values = {f'eval/{key}': value for key, value in values.items()}
+      return {'step': step, 'epoch': 1.0, 'eval/loss': 1.0, **values}
+
+    tuned = self._run(
+      evaluation(10, top1=0.75, examples=8.0),
+      evaluation(20, top1=0.625, examples=8.0),
+    )
+    scratch = self._run(evaluation(20, top1=0.5, examples=8.0))
+    result = summary.compare_runs(tuned, scratch)
+    # The last evaluation, not the best.
+    self.assertEqual((result['value'], result['baseline']), (0.625, 0.5))
+    self.assertEqual((result['metric'], result['gain']), ('top1', 0.125))
+    self.assertEqual((result['step'], result['examples']), (20, 8.0))
+    text = summary.format_comparison(result)
+    self.assertIn('top1 62.5 %, +12.5 points over the 50.0 % of', text)
+    self.assertIn('after 20 steps', text)
+    for other, message in (
+      (evaluation(30, top1=0.5, examples=8.0), 'has step 20, .* 30; compare'),
+      (evaluation(20, top1=0.5, examples=9.0), 'eval/examples 8.0, .* 9.0'),
+      (evaluation(20, precision_at_1=0.5, examples=8.0), 'no accuracy in'),
+      ({'step': 20, 'train/loss': 1.0}, 'no accuracy in common'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        summary.compare_runs(tuned, self._run(other))
+
   def test_says_what_is_missing(self):
     with self.assertRaisesRegex(ValueError, 'metrics.jsonl is missing or'):
       summary.summarize_run(self._run())

@@ -152,7 +152,7 @@ class TfrecordsTest(tf.test.TestCase):
     result = self.run_tool('digits')
     self.assertEqual(result.returncode, 1)
     output = result.stdout + result.stderr
-    self.assertIn("name one of ['demo', 'folder', 'imagenet1k'", output)
+    self.assertIn("name one of ['demo', 'demo_transfer', 'folder'", output)
     self.assertIn('tfrecords.py folder --input_dir=I', output)
 
 

@@ -43,6 +43,20 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     for a, b in zip(model.get_weights(), other.get_weights()):
       self.assertAllEqual(a, b)
 
+  def test_new_last_layer_although_the_classes_are_as_many(self):
+    model = _model()
+    for v in model.weights:
+      v.assign(tf.random.stateless_normal(v.shape, seed=(1, 2)))
+    folder = self._save(model)
+    other = _model()
+    head = [v.numpy() for v in other.get_layer('logits').weights]
+    report = transfer.initialize(other, folder, new_last_layer=True)
+    self.assertEqual(report.new, ['logits/kernel', 'logits/bias'])
+    self.assertLen(report.loaded, len(model.weights) - 2)
+    for v, value in zip(other.get_layer('logits').weights, head):
+      self.assertAllEqual(v, value)
+    self.assertAllEqual(other.weights[0], model.weights[0])
+
   @parameterized.parameters(96, ((64, 96),), 32)
   def test_other_image_size_and_classes(self, image_size):
     model = _model()

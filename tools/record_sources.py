@@ -31,6 +31,12 @@ _CLASS_NAMES = flags.DEFINE_string(
 _LIST = flags.DEFINE_string(
   'list', None, 'manifest: the list of images, JSON lines or .csv.'
 )
+_VALIDATION_LIST = flags.DEFINE_string(
+  'validation_list',
+  None,
+  'manifest: list of the images of split "validation", instead of '
+  '--validation_fraction.',
+)
 _VALIDATION_LABELS = flags.DEFINE_string(
   'validation_labels',
   None,
@@ -83,6 +89,7 @@ def from_list() -> list[corpus.Split]:
   return rows.rows_splits(
     require(_LIST, 'give the list of images, JSON lines or .csv'),
     input_dir=require(_INPUT_DIR, 'give the folder of the images'),
+    validation_list=_VALIDATION_LIST.value,
     num_classes=NUM_CLASSES.value,
     class_names=names,
     validation_fraction=_VALIDATION_FRACTION.value or 0.0,

@@ -3,9 +3,11 @@
     python tools/summarize.py --model=coatnet_0 --image_size=224
     python tools/summarize.py --gin_file=gin/imagenet1k_coatnet0.gin
     python tools/summarize.py --model_dir=runs/my_run --picture=curves.png
+    python tools/summarize.py --model_dir=runs/tuned --baseline_dir=runs/scratch
 
 Of a network: parameters and multiply-adds, stage by stage. Of a run: length,
-best and last evaluation, speed, core-hours, and the training curves.
+best and last evaluation, speed, core-hours, and the training curves; and what
+it gains over another run of as many steps.
 """
 
 import json
@@ -43,6 +45,9 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
 _MODEL_DIR = flags.DEFINE_string(
   'model_dir', None, 'Instead of --model: folder of a run to summarise.'
 )
+_BASELINE_DIR = flags.DEFINE_string(
+  'baseline_dir', None, 'With --model_dir: folder of a run to compare it with.'
+)
 _PICTURE = flags.DEFINE_string(
   'picture', None, 'With --model_dir: picture to draw, of the training curves.'
 )
@@ -74,7 +79,18 @@ def _summarize_run() -> str:
       _PICTURE.value,
       title=f'{result["model"]}: {_MODEL_DIR.value}',
     )
-  return _format(result, summary.format_run)
+  if not _BASELINE_DIR.value:
+    return _format(result, summary.format_run)
+  result['comparison'] = summary.compare_runs(
+    _MODEL_DIR.value, _BASELINE_DIR.value
+  )
+  return _format(
+    result,
+    lambda result: (
+      f'{summary.format_run(result)}\n'
+      f'gain             {summary.format_comparison(result["comparison"])}'
+    ),
+  )
 
 
 def _format(result, format_text) -> str:
@@ -104,6 +120,10 @@ def _check_flags():
     )
   if _PICTURE.value and not _MODEL_DIR.value:
     raise app.UsageError('--picture draws a run: it needs --model_dir.')
+  if _BASELINE_DIR.value and not _MODEL_DIR.value:
+    raise app.UsageError(
+      '--baseline_dir is compared with --model_dir: give it.'
+    )
   if _GIN_BINDINGS.value and not _GIN_FILE.value:
     raise app.UsageError('--gin_bindings needs --gin_file.')
 

@@ -4,6 +4,10 @@
         Handwritten digits that come with scikit-learn: 1,347 images to train,
         450 to evaluate, and some of the latter as .jpg files in D/images.
 
+    python tools/tfrecords.py demo_transfer --output_dir=D
+        The same digits for docs/transfer.md: scenes of several of them as
+        images with lists, to be built by `manifest`, and records of few.
+
     python tools/tfrecords.py folder --input_dir=I --output_dir=D
         Images in I, a folder for each class. --validation_fraction=0.1 holds
         out a tenth of them.
@@ -20,6 +24,7 @@
     python tools/tfrecords.py manifest --list=L --input_dir=I --output_dir=D
         L lists images in I with several labels each: JSON lines such as
         {"image": "a.jpg", "labels": [3, 7], "label_probs": [0.9, 0.2]}, or CSV.
+        --validation_list=V names those to evaluate on.
 
     python tools/tfrecords.py tfds --tfds_name=N --output_dir=D
         A data set of TFDS that is prepared (in --input_dir, if not in TFDS's
@@ -64,7 +69,7 @@ from official_coatnet.data import (  # noqa: E402
   processes,
   records,
 )
-from official_coatnet.data.build import beam, corpus  # noqa: E402
+from official_coatnet.data.build import beam, corpus, demo_scenes  # noqa: E402
 from official_coatnet.data.shards import files, repair, validation  # noqa: E402
 from tools import record_sources  # noqa: E402
 from tools.progress import Progress  # noqa: E402
@@ -130,13 +135,22 @@ def demo() -> dict[str, manifest.Manifest]:
   )
 
 
+def demo_transfer() -> dict[str, manifest.Manifest]:
+  """Writes scenes and digits of the demo of transfer."""
+  return demo_scenes.write_transfer(_OUTPUT_DIR.value, progress=Progress())
+
+
+# Sub-commands that bring their images along.
+DEMOS = {'demo': demo, 'demo_transfer': demo_transfer}
+
+
 def build(command: str) -> None:
   """Builds the records of a source."""
   output_dir = record_sources.require(
     _OUTPUT_DIR, 'give the folder to write to'
   )
-  if command == 'demo':
-    _report(demo(), output_dir)
+  if command in DEMOS:
+    _report(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
   splits = record_sources.SOURCES[command]()
@@ -200,7 +214,7 @@ def main(argv: list[str]) -> None:
   """Runs the sub-command that is named first."""
   command, *paths = argv[1:] or ['']
   _, num_paths = INSPECTIONS.get(command, (None, 0))
-  known = sorted({'demo', *record_sources.SOURCES, *INSPECTIONS})
+  known = sorted({*DEMOS, *record_sources.SOURCES, *INSPECTIONS})
   if command not in known or len(paths) != num_paths:
     raise app.UsageError(
       f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '

@@ -169,6 +169,67 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
   }
 
 
+def compare_runs(model_dir: str, baseline_dir: str) -> dict[str, Any]:
+  """Compares where two runs have ended, one of which is the baseline.
+
+  The last evaluations are compared and not the best ones: choosing a step by
+  what is evaluated would flatter both.
+
+  Args:
+    model_dir: Folder of a run that has been evaluated.
+    baseline_dir: Folder of another, evaluated at the same step.
+
+  Returns:
+    `metric` (such as 'top1'), its `value` and `baseline`, the `gain` of the
+    former over the latter, and of both runs `step`, `examples`, `model_dir` and
+    `baseline_dir`.
+
+  Raises:
+    FileNotFoundError: If a folder is not one of a run.
+    ValueError: If the runs cannot be compared: they have no accuracy in common,
+      or were evaluated at other steps or on other numbers of images.
+  """
+  lines = [
+    summarize_run(folder)['last_evaluation'] or {}
+    for folder in (model_dir, baseline_dir)
+  ]
+  key = next((k for k in _CRITERIA if all(k in each for each in lines)), None)
+  if key is None:
+    raise ValueError(
+      f'{model_dir!r} and {baseline_dir!r} have no accuracy in common; compare '
+      'runs of one kind, both of which have been evaluated.'
+    )
+  for field in ('step', 'eval/examples'):
+    ours, theirs = (each.get(field) for each in lines)
+    if ours != theirs:
+      raise ValueError(
+        f'The last evaluation of {model_dir!r} has {field} {ours}, that of '
+        f'{baseline_dir!r} {theirs}; compare runs of as many steps, evaluated '
+        'on the same images.'
+      )
+  value, baseline = (each[key] for each in lines)
+  return {
+    'model_dir': model_dir,
+    'baseline_dir': baseline_dir,
+    'metric': key.removeprefix('eval/'),
+    'value': value,
+    'baseline': baseline,
+    'gain': value - baseline,
+    'step': lines[0]['step'],
+    'examples': lines[0].get('eval/examples'),
+  }
+
+
+def format_comparison(comparison: dict[str, Any]) -> str:
+  """Writes a comparison of `compare_runs` as a line."""
+  return (
+    f'{comparison["metric"]} {100 * comparison["value"]:.1f} %, '
+    f'{100 * comparison["gain"]:+.1f} points over the '
+    f'{100 * comparison["baseline"]:.1f} % of {comparison["baseline_dir"]}, '
+    f'both after {comparison["step"]} steps'
+  )
+
+
 def read_metrics(model_dir: str) -> list[dict[str, Any]]:
   """Returns the metrics of a run.
 

@@ -5,6 +5,7 @@ of Handwritten Digits". They are enlarged to 64 x 64, stored as JPEG in the
 ImageNet schema, and so take the way that ImageNet takes, without a download.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -56,11 +57,17 @@ def load_split(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def encode_digit(image: np.ndarray) -> bytes:
   """Enlarges a digit, uint8 [8, 8], to an RGB JPEG of 64 x 64 pixels."""
-  enlarged = Image.fromarray(image).resize(
-    (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC
+  return encode_jpeg(
+    Image.fromarray(image).resize(
+      (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC
+    )
   )
+
+
+def encode_jpeg(image: Image.Image) -> bytes:
+  """Encodes a grey image as an RGB JPEG."""
   buffer = io.BytesIO()
-  enlarged.convert('RGB').save(buffer, 'JPEG', quality=95)
+  image.convert('RGB').save(buffer, 'JPEG', quality=95)
   return buffer.getvalue()
 
 
@@ -84,34 +91,48 @@ def write_digits(
     The manifest of each split, by name. A split that is there and complete is
     left as it is.
   """
-  manifests = {}
-  for split, num_shards in (
-    ('train', num_train_shards),
-    ('validation', num_validation_shards),
-  ):
-    fingerprint = f'digits, {IMAGE_SIZE} pixels, {num_shards} files'
-    if not manifest_lib.is_complete(output_dir, split, fingerprint=fingerprint):
-      _write_split(
-        output_dir,
-        split=split,
-        num_shards=num_shards,
-        fingerprint=fingerprint,
-        progress=progress,
-      )
-    manifests[split] = manifest_lib.read_manifest(output_dir, split)
+  manifests = {
+    split: write_records(
+      load_split(split),
+      output_dir,
+      split=split,
+      num_shards=num_shards,
+      progress=progress,
+    )
+    for split, num_shards in (
+      ('train', num_train_shards),
+      ('validation', num_validation_shards),
+    )
+  }
   _write_sample_images(os.path.join(output_dir, 'images'))
   return manifests
 
 
-def _write_split(
+def write_records(
+  digits_of_split: tuple[np.ndarray, np.ndarray],
   output_dir: str,
   *,
   split: str,
   num_shards: int,
-  fingerprint: str,
-  progress: records.Progress | None,
-) -> None:
-  images, digits = load_split(split)
+  progress: records.Progress | None = None,
+) -> manifest_lib.Manifest:
+  """Writes some of the digits as a split of records.
+
+  Args:
+    digits_of_split: images and digits, as `load_split` returns them.
+    output_dir: folder to write to.
+    split: what to call the split.
+    num_shards: number of files.
+    progress: called after each example.
+
+  Returns:
+    The manifest. A split that is there and complete is left as it is.
+  """
+  images, digits = digits_of_split
+  checksum = hashlib.sha256(images.tobytes() + digits.tobytes()).hexdigest()
+  fingerprint = f'digits {checksum}, {IMAGE_SIZE} pixels, {num_shards} files'
+  if manifest_lib.is_complete(output_dir, split, fingerprint=fingerprint):
+    return manifest_lib.read_manifest(output_dir, split)
 
   def make_shard(shard: int) -> Iterator[records.Record]:
     for index in records.shard_range(
@@ -130,7 +151,7 @@ def _write_split(
         labels=[label],
       )
 
-  records.write_split(
+  return records.write_split(
     make_shard,
     output_dir,
     split=split,

@@ -259,6 +259,7 @@ def _checkpoint_manager(experiment, trainer, plan, model_dir):
         trainer.model,
         experiment.run.init_checkpoint,
         weights=experiment.run.init_weights,
+        new_last_layer=not experiment.run.init_last_layer,
       )
     if trainer.average:
       trainer.average.reset()

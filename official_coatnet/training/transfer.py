@@ -82,7 +82,11 @@ def resize_table(table: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def initialize(
-  model: tf.keras.Model, path: str, *, weights: str | None = None
+  model: tf.keras.Model,
+  path: str,
+  *,
+  weights: str | None = None,
+  new_last_layer: bool = False,
 ) -> Report:
   """Sets the weights of a network from a checkpoint of a kindred one.
 
@@ -95,6 +99,8 @@ def initialize(
       call within its scope.
     path: A model_dir or a checkpoint.
     weights: 'ema', 'raw', or None for EMA where there is one.
+    new_last_layer: Whether the last layer stays as it is even where the number
+      of classes agrees, because the classes or the loss are others.
 
   Returns:
     What became of each weight; also logged.
@@ -104,7 +110,7 @@ def initialize(
   """
   stored = checkpoints.StoredWeights(path, weights=weights)
   variables = checkpoints.named_weights(model)
-  report = _plan(variables, stored)
+  report = _plan(variables, stored, new_last_layer=new_last_layer)
   for name in report.loaded:
     variables[name].assign(stored.read(name))
   for name, _, shape in report.resized:
@@ -113,11 +119,13 @@ def initialize(
   return report
 
 
-def _plan(variables, stored: checkpoints.StoredWeights) -> Report:
+def _plan(
+  variables, stored: checkpoints.StoredWeights, *, new_last_layer: bool
+) -> Report:
   """Decides for each weight, or says all that does not fit."""
   report = Report(stored.prefix, stored.group, [], [], [], [])
   problems = []
-  head_differs = any(
+  head_differs = new_last_layer or any(
     name in stored.shapes
     and stored.shapes[name] != tuple(variables[name].shape)
     for name in _LAST_LAYER

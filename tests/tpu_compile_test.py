@@ -11,9 +11,9 @@ from official_coatnet.analysis import tpu_compile
 
 # What the compiler of libtpu 0.0.51 says where memory does not suffice.
 OUT_OF_MEMORY = (
-  'JaxRuntimeError: RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran '
-  'out of memory in memory space hbm. Used 24.50G of 15.48G hbm. Exceeded hbm '
-  'capacity by 9.02G.'
+  'JaxRuntimeError: RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of '
+  'memory on HBM, the total memory required for HLO temporaries (24.50G) '
+  'exceeds available HBM (15.48G). HLO module: a.10.'
 )
 # Takes the worker's arguments; costs are the sizes of the modules. Counts how
 # often it is asked.
@@ -107,6 +107,10 @@ class TpuCompileTest(absltest.TestCase):
   def test_out_of_memory(self):
     self.assertEqual(
       tpu_compile.out_of_memory(OUT_OF_MEMORY), (24.5 * 2**30, 15.48 * 2**30)
+    )
+    self.assertEqual(
+      tpu_compile.out_of_memory('in memory space hbm. Used 512.0M of 16G hbm.'),
+      (2**29, 2**34),
     )
     self.assertIsNone(tpu_compile.out_of_memory('INTERNAL: other'))
 

@@ -77,7 +77,7 @@ class TpuReportTest(absltest.TestCase):
         function(experiment, topology='v3', **common)
 
   def test_failed_part(self):
-    error = 'RESOURCE_EXHAUSTED: Used 24.50G of 15.48G hbm. More.'
+    error = 'temporaries (24.50G) exceeds available HBM (15.48G). More.'
     with self.assertRaisesRegex(MemoryError, 's1 needs 24.50 GiB .* 15.48 GiB'):
       tpu_report.check(tpu_compile.Compiled(error=error), what='s1')
     with self.assertRaisesRegex(RuntimeError, 'refuses s1: INTERNAL: x'):

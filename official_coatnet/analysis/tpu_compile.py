@@ -30,6 +30,11 @@ PYTHON_VARIABLE = 'COATNET_TPU_PYTHON'
 DEFAULT_CACHE = pathlib.Path('~/.cache/official_coatnet/tpu').expanduser()
 INSTALL = 'make tpu-report'
 _GIB = 2**30
+# Two wordings of the same error, of libtpu 0.0.51 and of older versions.
+_OUT_OF_MEMORY = re.compile(
+  r'\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)'
+  r'|Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +45,15 @@ class Topology:
     name: libtpu's name of the smallest slice.
     clock: Cycles a second.
     peak_flops: bfloat16 operations a second (a multiply-add is two).
-    hbm: Bytes of memory, as the compiler counts them.
+    hbm: Bytes of memory that a program may use: what the compiler names in its
+      error where they do not suffice.
     core: What XLA calls one device.
   """
 
   name: str
   clock: float
   peak_flops: float
-  hbm: int
+  hbm: float
   core: str
 
 
@@ -59,11 +65,11 @@ class Topology:
 # 2 units of 128 x 128 a core, v4 and v5p 4, v5e 4, v6e 4 of 256 x 256.
 TOPOLOGIES: Mapping[str, Topology] = types.MappingProxyType(
   {
-    'v3': Topology('v3:1x1', 940e6, 61.5e12, 16 * _GIB, 'half a chip'),
-    'v4': Topology('v4:1x1x1', 1050e6, 137.5e12, 16 * _GIB, 'half a chip'),
-    'v5e': Topology('v5e:1x1', 1500e6, 197e12, 16 * _GIB, 'a chip'),
-    'v5p': Topology('v5p:1x1x1', 1750e6, 459e12, 95 * _GIB, 'a chip'),
-    'v6e': Topology('v6e:1x1', 1750e6, 918e12, 32 * _GIB, 'a chip'),
+    'v3': Topology('v3:1x1', 940e6, 61.5e12, 15.48 * _GIB, 'half a chip'),
+    'v4': Topology('v4:1x1x1', 1050e6, 137.5e12, 15.25 * _GIB, 'half a chip'),
+    'v5e': Topology('v5e:1x1', 1500e6, 197e12, 15.75 * _GIB, 'a chip'),
+    'v5p': Topology('v5p:1x1x1', 1750e6, 459e12, 95.73 * _GIB, 'a chip'),
+    'v6e': Topology('v6e:1x1', 1750e6, 918e12, 31.24 * _GIB, 'a chip'),
   }
 )
 
@@ -255,13 +261,12 @@ def out_of_memory(error: str) -> tuple[float, float] | None:
     (bytes needed, bytes available) if it says that HBM does not suffice, else
     None.
   """
-  match = re.search(
-    r'[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm', error
-  )
+  match = _OUT_OF_MEMORY.search(error)
   if match is None:
     return None
   units = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-  needed, unit, available, available_unit = match.groups()
+  found = [group for group in match.groups() if group is not None]
+  needed, unit, available, available_unit = found
   return (
     float(needed) * units[unit],
     float(available) * units[available_unit],

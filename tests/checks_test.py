@@ -1,6 +1,7 @@
 """Tests of official_coatnet.data.checks."""
 
 import os
+import socket
 import tempfile
 
 import numpy as np
@@ -212,6 +213,54 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     os.remove(os.path.join(self.folder, 'train-00001-of-00002'))
     self.assertLen(checks.find_problems(make_config(self.folder)), 2)
 
+  def test_empty_file(self):
+    write(self.folder, [1, 2, 3])
+    path = os.path.join(self.folder, 'train-00001-of-00002')
+    os.truncate(path, 0)
+    self.assert_problem(
+      'train-00001-of-00002 has 0 bytes, but its manifest says',
+      make_config(self.folder),
+    )
+    os.remove(manifest.manifest_path(self.folder, 'train'))
+    self.assert_problem(
+      'train-00001-of-00002 is empty; copy or build it again',
+      make_config(self.folder, num_examples=3),
+    )
+
+  def test_missing_file(self):
+    write(self.folder, [1, 2, 3])
+    os.remove(os.path.join(self.folder, 'train-00001-of-00002'))
+    self.assert_problem(
+      'train-00001-of-00002 is missing, but its manifest lists it',
+      make_config(self.folder),
+    )
+
+  def test_shortened_by_a_record(self):
+    """What is left is intact, record by record: only the size tells."""
+    write(self.folder, [1, 2, 3])
+    path = os.path.join(self.folder, 'train-00001-of-00002')
+    first = next(iter(tf.data.TFRecordDataset(path))).numpy()
+    os.truncate(path, len(first) + 16)
+    self.assert_problem(
+      f'train-00001-of-00002 has {len(first) + 16} bytes, but its manifest',
+      make_config(self.folder),
+    )
+
+  def test_data_service(self):
+    write(self.folder, [1, 2, 3])
+    with socket.create_server(('localhost', 0)) as server:
+      address = f'grpc://localhost:{server.getsockname()[1]}'
+      config = make_config(self.folder, data_service=address)
+      self.assertEmpty(checks.find_problems(config))
+    self.assert_problem(
+      f"data_service is '{address}', but nothing answers there", config
+    )
+    os.remove(manifest.manifest_path(self.folder, 'train'))
+    self.assert_problem(
+      'data_service is.*which needs the number of records of each file',
+      make_config(self.folder, num_examples=3, data_service=address),
+    )
+
   def test_manifest_that_is_none(self):
     with open(manifest.manifest_path(self.folder, 'train'), 'w') as file:
       file.write('{')
@@ -241,6 +290,11 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
         "split is 'test', but pets has",
         make_config(data_dir, num_classes=2, split='test', **fields),
       )
+      (path,) = tf.io.gfile.glob(os.path.join(data_dir, 'pets/*/*tfrecord*'))
+      os.truncate(path, 0)
+      self.assert_problem('pets-train.* is empty', good)
+      os.remove(path)
+      self.assert_problem('pets-train.* is missing, but TFDS lists it', good)
       self.assert_problem(
         "tfds_name is 'dogs'",
         make_config(data_dir, source='tfds', tfds_name='dogs'),

@@ -55,6 +55,11 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('randaugment_fill', 'black', r"\['reflect', 'grey'\]"),
     ('mixup_alpha', 0, 'must be positive'),
     ('label_offset', 0.5, 'integer'),
+    ('max_pixels', 1e8, 'positive integer'),
+    ('on_error', 'ignore', "must be one of.*'skip'"),
+    ('max_skipped', 5, r'must lie in \[0, 1\]'),
+    ('data_service', 'localhost:5050', "must be 'grpc://host:port'"),
+    ('data_service', 'grpc://localhost', "must be 'grpc://host:port'"),
     ('confidence_threshold', 0.5, "None in schema 'imagenet'"),
   )
   def test_errors_name_field_value_and_rule(self, name, value, rule):

@@ -83,38 +83,44 @@ class StreamsTest(parameterized.TestCase, tf.test.TestCase):
       )
 
   def test_restart_reads_one_window_only(self):
-    """Files that are used up, and records of others, are not read again."""
-    large = [100] * 20
-    opened = []
+    """Its cost does not grow with the step, nor with the number of files."""
+    reads = []
 
     @tf.autograph.experimental.do_not_convert
     def open_file(path):
       def generate(name):
         for i in range(100):
-          opened.append((name.decode(), i))
+          reads.append((name.decode(), i))
           yield f'{name.decode()} {i}'.encode()
 
       return tf.data.Dataset.from_generator(
         generate, output_signature=tf.TensorSpec([], tf.string), args=(path,)
       )
 
+    num_files = 84
     source = sources.Source(
-      files=tuple(f'f{i}' for i in range(20)),
-      counts=tuple(large),
-      first=(0,) * 20,
+      files=tuple(f'f{i}' for i in range(num_files)),
+      counts=(100,) * num_files,
+      first=(0,) * num_files,
       open_file=open_file,
       parse=lambda record: {},
       label_offset=0,
       single_label=True,
     )
-    # After 1,700 records, of which the first group holds 1,600, there are
-    # four files left.
-    dataset = streams.training_records(
-      source, seed=0, shuffle_buffer=10, start=1700
-    )
-    for _ in dataset.take(1):
-      pass
-    self.assertLen({name for name, _ in opened}, 4)
+    epoch = 100 * num_files
+    # The last group has four files. In epoch 0, in epoch 5, and much later.
+    for start in (8100, 5 * epoch + 8100, 90_000 * epoch + 8100):
+      with self.subTest(start):
+        reads.clear()
+        dataset = streams.training_records(
+          source, seed=0, shuffle_buffer=10, start=start
+        )
+        for _ in dataset.take(1):
+          pass
+        self.assertLen({name for name, _ in reads}, 4)
+        # 25 of each file are used up and skipped, undecoded; then a window,
+        # the one made ahead, and what the readers hold.
+        self.assertBetween(len(reads), 4 * 25 + 1, 4 * 25 + 2 * 10 + 60)
 
   def test_windows_mix_neighbours(self):
     """Shuffling reaches as far as the window, no further."""

@@ -1,5 +1,6 @@
 """What stands in the way of reading a data set, found before a run begins."""
 
+import socket
 from collections.abc import Iterable
 
 import tensorflow as tf
@@ -35,6 +36,10 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
       return problems
   try:
     source = files.open_source(config, num_hosts=num_hosts)
+    if config.source == 'tfds':
+      problems = _tfds_problems(source)
+      if problems:
+        return problems
     problems = _class_problems(config, source)
   except (ValueError, ImportError, tf.errors.OpError) as error:
     return [str(error)]
@@ -48,6 +53,7 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
       'length of an epoch is not known; set num_examples (ImageNet-1K: '
       '1281167 for training, 50000 for validation).'
     )
+  problems += _service_problems(config, source)
   known = source.num_examples
   if None not in (config.num_examples, known) and config.num_examples != known:
     problems.append(
@@ -103,7 +109,8 @@ def _file_problems(config: DataConfig) -> list[str]:
   if manifest is not None:
     damage = manifest_lib.find_damage(manifest, config.data_dir)
     return _shorten(damage, 'more files are missing or damaged.')
-  if not files.find_files(config):
+  found = files.find_files(config)
+  if not found:
     there = sorted(tf.io.gfile.listdir(config.data_dir or '.'))
     listing = ', '.join(there[:8]) + (', ...' if len(there) > 8 else '')
     tried = ' nor '.join(files.patterns(config))
@@ -111,6 +118,50 @@ def _file_problems(config: DataConfig) -> list[str]:
       f'DataConfig.data_dir is {config.data_dir!r}, but no file matches '
       f'{tried}; in the folder: {listing or "nothing"}. Check DATA_DIR, split '
       'and file_pattern.'
+    ]
+  return _empty_files(found)
+
+
+def _tfds_problems(source: sources.Source) -> list[str]:
+  """Looks whether the files that TFDS lists are there, and not empty."""
+  paths = [file for file, count in zip(source.files, source.counts) if count]
+  missing = [
+    f'{path} is missing, but TFDS lists it; prepare the data set again.'
+    for path in paths
+    if not tf.io.gfile.exists(path)
+  ]
+  if missing:
+    return _shorten(missing, 'more files are missing.')
+  return _empty_files(paths)
+
+
+def _empty_files(paths: Iterable[str]) -> list[str]:
+  empty = [
+    f'{path} is empty; copy or build it again, or delete it.'
+    for path in paths
+    if not tf.io.gfile.stat(path).length
+  ]
+  return _shorten(empty, 'more files are empty.')
+
+
+def _service_problems(config: DataConfig, source: sources.Source) -> list[str]:
+  """Looks whether a tf.data service answers: a run would wait for it."""
+  if config.data_service is None:
+    return []
+  if source.counts is None:
+    return [
+      f'DataConfig.data_service is {config.data_service!r}, which needs the '
+      'number of records of each file; write a manifest by '
+      '`tools/tfrecords.py index`, or set data_service to None.'
+    ]
+  host, port = config.data_service.removeprefix('grpc://').rsplit(':', 1)
+  try:
+    socket.create_connection((host, int(port)), timeout=10).close()
+  except OSError as error:
+    return [
+      f'DataConfig.data_service is {config.data_service!r}, but nothing '
+      f'answers there ({error}); start the dispatcher, or set data_service to '
+      'None.'
     ]
   return []
 

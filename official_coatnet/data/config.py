@@ -1,11 +1,13 @@
 """What a run reads and how: the configuration of the input pipeline."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from official_coatnet.data import augment, images
 from official_coatnet.data import schema as schema_lib
 
+ON_ERROR = ('raise', 'skip')
 SOURCES = ('tfrecord', 'tfds', 'synthetic')
 
 
@@ -42,11 +44,19 @@ class DataConfig:
       image: 'reflect' as Model Garden does, or 'grey' as Google's earlier
       TPU code does.
     mixup_alpha: parameter of mixup's Beta distribution, or None.
+    max_pixels: an image of more pixels is refused before it is decoded.
+    on_error: what to do about an image that does not decode: 'raise' to stop,
+      naming file and record, or 'skip' to leave it out and count it.
+    max_skipped: with on_error 'skip', the share of images beyond which the run
+      stops all the same.
     shuffle_buffer: records shuffled together; twice as many are in memory.
     num_examples: examples in the split. None for what the manifest says.
     deterministic: whether the order is kept where that costs time.
     parallel_calls: images decoded at once; None lets tf.data choose.
     prefetch: batches made ahead.
+    data_service: address of a tf.data service, 'grpc://host:port', whose
+      workers make the training batches; None to make them on the hosts. The
+      order of examples is not promised with it, see `service`.
   """
 
   num_classes: int
@@ -70,16 +80,21 @@ class DataConfig:
   randaugment_exclude: Sequence[str] = ()
   randaugment_fill: str = 'reflect'
   mixup_alpha: float | None = None
+  max_pixels: int = 100_000_000
+  on_error: str = 'raise'
+  max_skipped: float = 0.001
   shuffle_buffer: int = 8192
   num_examples: int | None = None
   deterministic: bool = True
   parallel_calls: int | None = None
   prefetch: int = 2
+  data_service: str | None = None
 
   def __post_init__(self):
     self._check_source()
     self._check_sizes()
     self._check_augmentation()
+    self._check_damage()
 
   def _check_source(self):
     _require(
@@ -117,6 +132,7 @@ class DataConfig:
       ('num_classes', 'set it to the classes of the data, 1000 for ImageNet'),
       ('batch_size', 'give the batch over all replicas'),
       ('max_labels', 'use 1 where images have one label'),
+      ('max_pixels', 'use 100_000_000'),
       ('shuffle_buffer', 'use 1 not to shuffle beyond the order of files'),
     ):
       _check_positive(name, getattr(self, name), fix)
@@ -198,6 +214,30 @@ class DataConfig:
         'must be even with mixup, which pairs examples',
         'use an even number a replica',
       )
+
+  def _check_damage(self):
+    _require(
+      self.on_error in ON_ERROR,
+      'on_error',
+      self.on_error,
+      f'must be one of {list(ON_ERROR)}',
+      "use 'skip' to leave images out that do not decode",
+    )
+    _require(
+      0 <= self.max_skipped <= 1,
+      'max_skipped',
+      self.max_skipped,
+      'must lie in [0, 1]: it is a share of the images',
+      'use 0.001',
+    )
+    _require(
+      self.data_service is None
+      or re.fullmatch(r'grpc://.+:\d+', self.data_service),
+      'data_service',
+      self.data_service,
+      "must be 'grpc://host:port' or None",
+      "give the dispatcher's address, such as 'grpc://10.0.0.2:5050'",
+    )
 
   @property
   def height_and_width(self) -> tuple[int, int]:

@@ -7,9 +7,16 @@ and the TPU models. EXIF orientation is not applied, as in training corpora.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import tensorflow as tf
 
+# The last two bytes of a JPEG, a PNG and a GIF.
+_ENDS = (b'\xff\xd9', b'\x60\x82', b'\x00;')
+
+# What checks the number of pixels, a scalar int64 tensor, before decoding, and
+# returns what to wait for.
+Limit = Callable[[tf.Tensor], tf.Operation]
 # A window of pixels: int32 [4] tensor of top, left, height, width.
 Window = tf.Tensor
 
@@ -22,6 +29,79 @@ def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
   return int(height), int(width)
 
 
+def count_pixels(encoded: tf.Tensor) -> tf.Tensor:
+  """Reads from its header how many pixels an image has, without decoding it.
+
+  Args:
+    encoded: scalar string tensor, the image file.
+
+  Returns:
+    Height x width, a scalar int64 tensor; 0 for an unknown format.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when the graph runs, if it is a JPEG whose
+      header cannot be read.
+  """
+  return tf.cond(
+    tf.io.is_jpeg(encoded),
+    lambda: _pixels_of(tf.io.extract_jpeg_shape(encoded)),
+    lambda: _count_other_pixels(encoded),
+  )
+
+
+def _pixels_of(shape: tf.Tensor) -> tf.Tensor:
+  # An int32 would overflow.
+  return tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+
+
+def _count_other_pixels(encoded: tf.Tensor) -> tf.Tensor:
+  """Returns the number of pixels of a PNG, GIF or BMP; 0 for what is none."""
+  # Zeros behind it, for what is shorter than a header.
+  header = tf.strings.substr(
+    tf.strings.join([tf.strings.substr(encoded, 0, 32), b'\0' * 32]), 0, 32
+  )
+  is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
+  is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
+  is_bmp = tf.equal(tf.strings.substr(header, 0, 2), b'BM')
+  sides = tf.where(
+    is_png,
+    _integers(header, at=16, dtype=tf.int32, little_endian=False),
+    tf.where(
+      is_gif,
+      _integers(header, at=6, dtype=tf.uint16),
+      tf.where(is_bmp, _integers(header, at=18, dtype=tf.int32), [0, 0]),
+    ),
+  )
+  # The height of a BMP is negative where its top row comes first.
+  return tf.reduce_prod(tf.abs(sides))
+
+
+def _integers(
+  header: tf.Tensor, *, at: int, dtype: tf.DType, little_endian: bool = True
+) -> tf.Tensor:
+  """Reads two integers in a row from bytes; returns int64 [2]."""
+  pair = tf.strings.substr(header, at, 2 * dtype.size)
+  return tf.cast(
+    tf.io.decode_raw(pair, dtype, little_endian=little_endian), tf.int64
+  )
+
+
+def looks_whole(encoded: tf.Tensor) -> tf.Tensor:
+  """Whether an image ends as JPEG, PNG or GIF demand.
+
+  Five small operations, for every image passes here.
+
+  Args:
+    encoded: scalar string tensor, the image file.
+
+  Returns:
+    A scalar bool tensor. A BMP has no end that could be told: False.
+  """
+  size = tf.strings.length(encoded, unit='BYTE')
+  tail = tf.strings.substr(encoded, tf.maximum(size - 2, 0), 2)
+  return tf.reduce_any(tf.equal(tail, _ENDS))
+
+
 def decode_and_crop_train(
   encoded: tf.Tensor,
   *,
@@ -31,6 +111,7 @@ def decode_and_crop_train(
   area_range: Sequence[float] = (0.08, 1.0),
   aspect_range: Sequence[float] = (3 / 4, 4 / 3),
   random_flip: bool = True,
+  limit: Limit | None = None,
 ) -> tf.Tensor:
   """Decodes an image for training.
 
@@ -45,6 +126,7 @@ def decode_and_crop_train(
     area_range: smallest and largest area of the crop, as a share of the image.
     aspect_range: smallest and largest width / height of the crop.
     random_flip: whether to mirror every other image left to right.
+    limit: checks the number of pixels before decoding, or None.
 
   Returns:
     A uint8 [height, width, 3] tensor.
@@ -65,7 +147,7 @@ def decode_and_crop_train(
     )
     return tf.concat([begin[:2], size[:2]], axis=0)
 
-  image = _decode(encoded, sample_window if center_crop else None)
+  image = _decode(encoded, sample_window if center_crop else None, limit=limit)
   image = _resize(image, image_size)
   if random_flip:
     image = tf.image.stateless_random_flip_left_right(image, flip_seed)
@@ -78,6 +160,7 @@ def decode_for_eval(
   image_size: int | Sequence[int],
   center_crop: bool = True,
   crop_fraction: float = 0.875,
+  limit: Limit | None = None,
 ) -> tf.Tensor:
   """Decodes an image for evaluation and serving.
 
@@ -89,6 +172,7 @@ def decode_for_eval(
       into `image_size`.
     crop_fraction: height of the cut, as a share of the largest window of the
       aspect of `image_size` that fits into the image.
+    limit: checks the number of pixels before decoding, or None.
 
   Returns:
     A uint8 [height, width, 3] tensor.
@@ -104,36 +188,45 @@ def decode_for_eval(
     begin = (shape[:2] - crop + 1) // 2
     return tf.concat([begin, crop], axis=0)
 
-  image = _decode(encoded, central_window if center_crop else None)
+  image = _decode(encoded, central_window if center_crop else None, limit=limit)
   return _resize(image, image_size)
 
 
+def decode_whole(encoded: tf.Tensor) -> tf.Tensor:
+  """Decodes all of an image, to uint8 [height, width, 3]."""
+  return _decode(encoded, None)
+
+
 def _decode(
-  encoded: tf.Tensor, choose_window: Callable[[tf.Tensor], Window] | None
+  encoded: tf.Tensor,
+  choose_window: Callable[[tf.Tensor], Window] | None,
+  *,
+  limit: Limit | None = None,
 ) -> tf.Tensor:
   """Decodes a window of an image, or all of it.
 
   Args:
     encoded: scalar string tensor.
     choose_window: maps the image's int32 [3] shape to a window; None for all.
+    limit: checks the number of pixels before decoding, or None.
 
   Returns:
     A uint8 [?, ?, 3] tensor.
   """
 
   def decode_jpeg() -> tf.Tensor:
-    if choose_window is None:
+    if choose_window is None and limit is None:
       return tf.io.decode_jpeg(encoded, channels=3)
-    window = choose_window(tf.io.extract_jpeg_shape(encoded))
-    return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+    shape = tf.io.extract_jpeg_shape(encoded)
+    with _limited(limit, lambda: _pixels_of(shape)):
+      if choose_window is None:
+        return tf.io.decode_jpeg(encoded, channels=3)
+      window = choose_window(shape)
+      return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
 
   def decode_other() -> tf.Tensor:
-    image = tf.cond(
-      tf.equal(tf.strings.substr(encoded, 0, 2), b'BM'),
-      lambda: _decode_bmp(encoded),
-      # Without expand_animations=False a GIF has rank 4.
-      lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
-    )
+    with _limited(limit, lambda: _count_other_pixels(encoded)):
+      image = _decode_other(encoded)
     if choose_window is None:
       return image
     top, left, height, width = tf.unstack(choose_window(tf.shape(image)))
@@ -141,6 +234,25 @@ def _decode(
 
   image = tf.cond(tf.io.is_jpeg(encoded), decode_jpeg, decode_other)
   return tf.ensure_shape(image, [None, None, 3])
+
+
+def _limited(
+  limit: Limit | None, pixels: Callable[[], tf.Tensor]
+) -> AbstractContextManager:
+  """Within this context, operations wait for the check of the limit."""
+  if limit is None:
+    return nullcontext()
+  return tf.control_dependencies([limit(pixels())])
+
+
+def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+  """Decodes a PNG, a GIF or a BMP."""
+  return tf.cond(
+    tf.equal(tf.strings.substr(encoded, 0, 2), b'BM'),
+    lambda: _decode_bmp(encoded),
+    # Without expand_animations=False a GIF has rank 4.
+    lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+  )
 
 
 def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """From labels as stored to the padded class ids that the device expects."""
 
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -28,10 +29,50 @@ def require(
       else tf.strings.as_string(part)
       for part in message()
     ]
-    tf.debugging.Assert(False, [tf.strings.join(parts)])
+    # The operation itself, whose words are the same eagerly and in a graph.
+    tf.raw_ops.Assert(condition=False, data=[tf.strings.join(parts)])
     return tf.constant(False)
 
   return tf.cond(condition, lambda: tf.constant(True), fail)
+
+
+def expect(condition: tf.Tensor, parts: list[tf.Tensor | str]) -> tf.Operation:
+  """Does what `require` does where all parts are there in any case.
+
+  One operation and no branch: for the way of every image.
+
+  Args:
+    condition: scalar bool tensor.
+    parts: of the sentence: strings, and scalar tensors.
+
+  Returns:
+    An operation to wait for; None eagerly.
+  """
+  return tf.raw_ops.Assert(
+    condition=condition, data=[tf.convert_to_tensor(part) for part in parts]
+  )
+
+
+def sentence(error: tf.errors.OpError) -> str | None:
+  """Returns the sentence with which `require` or `expect` stopped a run.
+
+  Args:
+    error: what a graph or a data set raised.
+
+  Returns:
+    The sentence without TensorFlow's words around it, or None if the error is
+    of another origin.
+  """
+  found = re.search(
+    r'assertion failed: \[(.*?)\]\s*(?:\[\[|\[Op|$)', error.message, re.DOTALL
+  )
+  if found is None:
+    return None
+  # Each part comes in brackets of its own, and escaped as in C; other letters
+  # than those of ASCII come as they are or escaped, byte by byte.
+  escaped = found.group(1).replace('] [', '')
+  content = escaped.encode('utf-8').decode('unicode_escape')
+  return content.encode('latin-1', 'replace').decode('utf-8', 'replace')
 
 
 def clean_labels(
@@ -88,17 +129,8 @@ def clean_labels(
       where=where,
     )
     stored = tf.unique(stored).y
-  lowest, highest = -label_offset, num_classes - 1 - label_offset
-  outside = tf.logical_or(stored < lowest, stored > highest)
-  require(
-    tf.logical_not(tf.reduce_any(outside)),
-    lambda: [
-      *where,
-      'label ',
-      tf.boolean_mask(stored, outside)[0],
-      f' is out of range: with num_classes = {num_classes} and label_offset = '
-      f'{label_offset}, stored labels must lie in {lowest}..{highest}.',
-    ],
+  _check_range(
+    stored, num_classes=num_classes, label_offset=label_offset, where=where
   )
   require(
     tf.size(stored) <= max_labels,
@@ -115,6 +147,28 @@ def clean_labels(
     classes, [[0, max_labels - tf.size(classes)]], constant_values=-1
   )
   return tf.ensure_shape(padded, [max_labels])
+
+
+def _check_range(
+  labels: tf.Tensor,
+  *,
+  num_classes: int,
+  label_offset: int,
+  where: list[tf.Tensor | str],
+) -> None:
+  """Stops the run at a stored label that is no class."""
+  lowest, highest = -label_offset, num_classes - 1 - label_offset
+  outside = tf.logical_or(labels < lowest, labels > highest)
+  require(
+    tf.logical_not(tf.reduce_any(outside)),
+    lambda: [
+      *where,
+      'label ',
+      tf.boolean_mask(labels, outside)[0],
+      f' is out of range: with num_classes = {num_classes} and label_offset = '
+      f'{label_offset}, stored labels must lie in {lowest}..{highest}.',
+    ],
+  )
 
 
 def _keep_confident(

@@ -205,13 +205,12 @@ def write_split(
     for i, path in enumerate(paths)
     if os.path.basename(path) not in shards
   )
+  _check_failures(shards.values(), failure_limit, split=split)
   for shard in map_tasks(_finish_shard, tasks, report=tally.add):
     shards[shard.entry.name] = shard
     _check_failures(shards.values(), failure_limit, split=split)
-  _check_failures(shards.values(), failure_limit, split=split)
-  in_order = [shards[os.path.basename(path)] for path in paths]
   manifest = make_manifest(
-    in_order,
+    [shards[os.path.basename(path)] for path in paths],
     split=split,
     schema=schema,
     num_classes=num_classes,

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from official_coatnet.data import images
+from official_coatnet.data import images, reports
 from official_coatnet.data import schema as schema_lib
 
 # An object store answers one request a buffer; local files need no more than
@@ -40,6 +40,8 @@ class Source:
       float32 [m].
     label_offset: what to add to a stored label to get a class.
     single_label: whether each record has exactly one label.
+    on_disk: whether the files are TFRecords that may be damaged or cut off, and
+      not made up: see `shards`.
   """
 
   files: tuple[str, ...]
@@ -49,6 +51,7 @@ class Source:
   parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
   label_offset: int
   single_label: bool
+  on_disk: bool = False
 
   @property
   def num_examples(self) -> int | None:
@@ -90,6 +93,7 @@ def tfrecord_source(
     parse=lambda record: schema_lib.parse(record, schema=schema),
     label_offset=keys.label_offset if label_offset is None else label_offset,
     single_label=keys.single_label,
+    on_disk=True,
   )
 
 
@@ -191,7 +195,14 @@ def tfds_source(
     {key: builder.info.features[key] for key in (image_key, label_key)}
   )
 
+  # TFDS insists on its features, which a report of damage has not.
+  blank = tf.train.Example()
+  blank.features.feature[image_key].bytes_list.value.append(b'')
+  blank.features.feature[label_key].int64_list.value.append(0)
+  no_image = blank.SerializeToString()
+
   def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+    record = tf.where(reports.is_report(record), no_image, record)
     example = features.deserialize_example(
       record, decoders={image_key: tfds.decode.SkipDecoding()}
     )
@@ -213,6 +224,7 @@ def tfds_source(
     single_label=isinstance(
       builder.info.features[label_key], tfds.features.ClassLabel
     ),
+    on_disk=True,
   )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet.data import shard_reading
 from official_coatnet.data.sources import Source
 
 # Files that are read from at once, by one host.
@@ -28,11 +29,12 @@ def evaluation_records(source: Source) -> tf.data.Dataset:
     source: where to read from.
 
   Returns:
-    A dataset of dicts: 'record', scalar string; 'file', scalar string; and
-    'position', scalar int64, the record's number in its file.
+    A dataset of dicts: 'record', scalar string, which may be a report of damage
+    that `decoding` stops at; 'file', scalar string; and 'position', scalar
+    int64, the record's number in its file.
   """
   order = np.arange(len(source.files))
-  return _read(_columns(source, order), source=source, deterministic=True)
+  return _read(columns(source, order), source=source, deterministic=True)
 
 
 def training_records(
@@ -59,35 +61,24 @@ def training_records(
   Raises:
     ValueError: if it is known that there are no records.
   """
-  if source.counts is None:
-    # Nobody knows where an epoch ends: read from the beginning.
-    epoch, first_window, to_skip = 0, 0, start
-  elif not sum(source.counts):
-    raise ValueError(
-      f'The {len(source.files)} files from {source.files[0]} on have no '
-      'examples, and a stream of nothing has no end; write the records again.'
-    )
-  else:
-    epoch, offset = divmod(start, sum(source.counts))
-    first_window, to_skip = divmod(offset, shuffle_buffer)
+  epoch, first_window, to_skip = _find_window(
+    source, start=start, size=shuffle_buffer
+  )
 
   def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-    order = _file_order(seed, epoch, num_files=len(source.files))
+    order = file_order(seed, epoch, num_files=len(source.files))
     return _read(
-      _columns(source, order), source=source, deterministic=deterministic
+      columns(source, order), source=source, deterministic=deterministic
     )
 
   # The first epoch is begun in the middle, at the window of the first record.
-  with tf.init_scope(), tf.device('CPU:0'):
-    order = _file_order(seed, epoch, num_files=len(source.files)).numpy()
-  files, consumed, excess = _seek(
-    order, source.counts, position=first_window * shuffle_buffer
-  )
-  first_records = _read(
-    _columns(source, files, consumed=consumed),
-    source=source,
+  first_records = _rest_of_epoch(
+    source,
+    seed=seed,
+    epoch=epoch,
+    position=first_window * shuffle_buffer,
     deterministic=deterministic,
-  ).skip(excess)
+  )
   later = tf.data.Dataset.range(epoch + 1, tf.int64.max)
   if shuffle_buffer == 1:
     records = first_records.concatenate(later.flat_map(epoch_records))
@@ -110,7 +101,23 @@ def training_records(
   return shuffled.skip(to_skip)
 
 
-def _file_order(
+def _find_window(
+  source: Source, *, start: int, size: int
+) -> tuple[int, int, int]:
+  """Returns epoch, window in it, and place in that, of the record `start`."""
+  if source.counts is None:
+    # Nobody knows where an epoch ends: read from the beginning.
+    return 0, 0, start
+  if not sum(source.counts):
+    raise ValueError(
+      f'The {len(source.files)} files from {source.files[0]} on have no '
+      'examples, and a stream of nothing has no end; write the records again.'
+    )
+  epoch, offset = divmod(start, sum(source.counts))
+  return epoch, *divmod(offset, size)
+
+
+def file_order(
   seed: int, epoch: int | tf.Tensor, *, num_files: int
 ) -> tf.Tensor:
   """Returns the order of the files in an epoch, int64 [num_files]."""
@@ -121,7 +128,7 @@ def _file_order(
   )
 
 
-def _columns(
+def columns(
   source: Source,
   order: np.ndarray | tf.Tensor,
   *,
@@ -149,26 +156,37 @@ def _columns(
   }
 
 
+def open_slice(source: Source, row: dict[str, tf.Tensor]) -> tf.data.Dataset:
+  """Reads a part of one file.
+
+  Args:
+    source: what it belongs to.
+    row: scalars, of what `columns` returns.
+
+  Returns:
+    A dataset as of `evaluation_records`.
+  """
+  first = row['first']
+  return tf.data.Dataset.zip(
+    {
+      'record': shard_reading.read(
+        source, row['file'], first=first, count=row['count']
+      ),
+      'file': tf.data.Dataset.from_tensors(row['file']).repeat(),
+      # Not `counter`, which calls a function for each element.
+      'position': tf.data.Dataset.range(first, tf.int64.max),
+    }
+  )
+
+
 def _read(
-  columns: dict[str, tf.Tensor], *, source: Source, deterministic: bool
+  rows: dict[str, tf.Tensor], *, source: Source, deterministic: bool
 ) -> tf.data.Dataset:
   """Reads files in groups of CYCLE_LENGTH, one record of each in turn."""
 
-  def open_slice(row: dict[str, tf.Tensor]) -> tf.data.Dataset:
-    first, count = row['first'], row['count']
-    records = source.open_file(row['file']).skip(first).take(count)
-    return tf.data.Dataset.zip(
-      {
-        'record': records,
-        'file': tf.data.Dataset.from_tensors(row['file']).repeat(),
-        # Not `counter`, which calls a function for each element.
-        'position': tf.data.Dataset.range(first, tf.int64.max),
-      }
-    )
-
   def interleave(group: dict[str, tf.Tensor]) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(group).interleave(
-      open_slice,
+      lambda row: open_slice(source, row),
       cycle_length=CYCLE_LENGTH,
       num_parallel_calls=tf.data.AUTOTUNE,
       deterministic=deterministic,
@@ -176,8 +194,19 @@ def _read(
 
   # A group is read to its end before the next one begins. With a sliding set
   # of open files, where the stream stands after n records could not be told.
-  files = tf.data.Dataset.from_tensor_slices(columns)
+  files = tf.data.Dataset.from_tensor_slices(rows)
   return files.batch(CYCLE_LENGTH).flat_map(interleave)
+
+
+def _rest_of_epoch(
+  source: Source, *, seed: int, epoch: int, position: int, deterministic: bool
+) -> tf.data.Dataset:
+  """Reads an epoch, but for its first `position` records."""
+  with tf.init_scope(), tf.device('CPU:0'):
+    order = file_order(seed, epoch, num_files=len(source.files)).numpy()
+  files, consumed, excess = _seek(order, source.counts, position=position)
+  rows = columns(source, files, consumed=consumed)
+  return _read(rows, source=source, deterministic=deterministic).skip(excess)
 
 
 def _seek(

@@ -8,11 +8,12 @@ import orbit
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.data import checks, pipeline
+from official_coatnet.data import checks
 from official_coatnet.modeling import complexity, network
 from official_coatnet.training import (
   checkpoints,
   distribution,
+  inputs,
   orbit_overrides,
   preflight,
   reporting,
@@ -61,7 +62,8 @@ def run(
     The metrics of the last evaluation; empty in mode 'train'.
 
   Raises:
-    ValueError: If something stands in the way of the run.
+    ValueError: If something stands in the way of the run, or stops its input: a
+      damaged record, an image that does not decode, a label out of range.
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
@@ -165,14 +167,20 @@ def _train(
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
   if step < plan.total_steps:
     trainer.set_dataset(
-      _distribute(experiment, strategy, is_training=True, start_step=step)
+      inputs.distribute(experiment, strategy, is_training=True, start_step=step)
     )
-  if mode == 'train':
-    controller.train(plan.total_steps)
-    return {}
-  return controller.train_and_evaluate(
-    plan.total_steps, eval_interval=plan.eval_interval
-  )
+  with inputs.readable_errors(
+    experiment,
+    strategy,
+    step=lambda: int(trainer.optimizer.iterations.numpy()),
+    num_steps=plan.steps_per_loop,
+  ):
+    if mode == 'train':
+      controller.train(plan.total_steps)
+      return {}
+    return controller.train_and_evaluate(
+      plan.total_steps, eval_interval=plan.eval_interval
+    )
 
 
 def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
@@ -207,7 +215,8 @@ def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
         model, path, weights=experiment.run.weights
       )
     global_step.assign(checkpoints.checkpoint_step(prefix))
-    results = controller.evaluate()
+    with inputs.readable_errors(experiment, strategy, step=None, num_steps=0):
+      results = controller.evaluate()
     if checkpoints.checkpoint_step(prefix) >= plan.total_steps:
       break
   return results
@@ -221,26 +230,10 @@ def _make_evaluator(experiment, model, *, plan, strategy, average):
     experiment,
     model,
     strategy=strategy,
-    dataset=_distribute(experiment, strategy, is_training=False),
+    dataset=inputs.distribute(experiment, strategy, is_training=False),
     expected_steps=plan.eval_steps,
     **weights,
   )
-
-
-def _distribute(experiment, strategy, *, is_training, start_step=0):
-  """Returns the batches of each host, distributed to its cores."""
-  config = experiment.train_data if is_training else experiment.eval_data
-
-  def make(context):
-    return pipeline.make_dataset(
-      config,
-      seed=experiment.run.seed,
-      is_training=is_training,
-      input_context=context,
-      start_step=start_step,
-    )
-
-  return strategy.distribute_datasets_from_function(make)
 
 
 def _checkpoint_manager(experiment, trainer, plan, model_dir):

@@ -31,6 +31,7 @@ def shrink(
       tfds_name=None,
       file_pattern=None,
       label_offset=None,
+      data_service=None,
       num_examples=TRAIN_STEPS * batch_size,
       batch_size=batch_size,
       shuffle_buffer=1,

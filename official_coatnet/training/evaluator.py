@@ -9,6 +9,7 @@ import tensorflow as tf
 from official_coatnet.data import device
 from official_coatnet.training import experiment as experiment_lib
 from official_coatnet.training import losses, metrics
+from official_coatnet.training import skipped as skipped_lib
 
 # Steps of a loop when the number of images is not known beforehand.
 _BLIND_STEPS = 10
@@ -19,7 +20,7 @@ class Evaluator(orbit.AbstractEvaluator):
 
   The input ends in endless batches of weight zero, so that hosts with unequal
   shares of the images can all run the same number of steps. The evaluation ends
-  with the first step that adds no weight.
+  with the first step that adds no image.
   """
 
   def __init__(
@@ -55,6 +56,9 @@ class Evaluator(orbit.AbstractEvaluator):
       for name in ('loss', *self._top_k)
     }
     self._examples = tf.keras.metrics.Sum('eval_examples')
+    self._skipped = skipped_lib.SkippedImages(
+      experiment.eval_data, name='eval_data'
+    )
 
   def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
     """Evaluates the whole set.
@@ -64,21 +68,31 @@ class Evaluator(orbit.AbstractEvaluator):
 
     Returns:
       The loss (without label smoothing), the metrics of `metrics.metric_names`
-      and the number of examples.
+      and the number of examples. Where images that do not decode are left out,
+      'skipped_images', their number: they are not among the examples.
+
+    Raises:
+      ValueError: If more images than `max_skipped` were left out.
     """
     del num_steps
-    for metric in (*self._means.values(), self._examples):
+    for metric in (*self._means.values(), self._examples, self._skipped):
       metric.reset_state()
     iterator = iter(self._dataset)
     seen = -1.0
     steps = self._expected_steps or _BLIND_STEPS
     with self._weights():
-      while (examples := float(self._examples.result())) != seen:
-        seen = examples
+      while (images := self._num_images()) != seen:
+        seen = images
         self._loop(iterator, tf.constant(steps, tf.int32))
         steps = 1 if self._expected_steps else _BLIND_STEPS
     results = {name: float(m.result()) for name, m in self._means.items()}
-    return {**results, 'examples': seen}
+    results['examples'] = float(self._examples.result())
+    self._skipped.check(count=self._skipped.result(), seen=int(seen))
+    return {**results, **self._skipped.results()}
+
+  def _num_images(self) -> float:
+    """Number of images so far, with those left out."""
+    return float(self._examples.result()) + self._skipped.result()
 
   @tf.function
   def _loop(self, iterator, num_steps):
@@ -108,6 +122,7 @@ class Evaluator(orbit.AbstractEvaluator):
       values, weights = metrics.precision_at_k(batch['label'], logits, k=k)
       self._means[name].update_state(values, sample_weight=weights * weight)
     self._examples.update_state(weight)
+    self._skipped.update_state(batch)  # Its weights are in `weight`.
 
 
 def _compute_dtype(policy: str) -> tf.DType:

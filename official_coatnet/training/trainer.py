@@ -30,6 +30,9 @@ from official_coatnet.training import (
 from official_coatnet.training import (
   plan as plan_lib,
 )
+from official_coatnet.training import (
+  skipped as skipped_lib,
+)
 from official_coatnet.training.checkpoints import named_weights
 
 
@@ -86,6 +89,12 @@ class Trainer(orbit.AbstractTrainer):
       name: tf.keras.metrics.Mean(f'train_{name}')
       for name in ('loss', *self._top_k, 'gradient_norm')
     }
+    self._skipped = skipped_lib.SkippedImages(
+      experiment.train_data, name='train_data'
+    )
+    # By this process.
+    self._num_images = 0
+    self._num_skipped = 0.0
 
   def set_dataset(self, dataset: tf.distribute.DistributedDataset):
     """Starts to take batches from a distributed dataset.
@@ -102,13 +111,25 @@ class Trainer(orbit.AbstractTrainer):
     Args:
       num_steps: int32 []; a tensor, since a Python int would compile the loop
         anew for each value.
+
+    Raises:
+      ValueError: If more images than `max_skipped` were left out.
     """
     for metric in self._means.values():
       metric.reset_state()
+    self._skipped.reset_state()
     with self.clock.training(int(num_steps)):
       self.train_loop(self._iterator, num_steps)
       # The loop is dispatched asynchronously; reading a result waits for it.
       results = {name: float(m.result()) for name, m in self._means.items()}
+    results |= self._skipped.results()
+    self._num_skipped += self._skipped.result()
+    self._num_images += int(num_steps) * self._plan.batch_size
+    self._skipped.check(
+      count=self._num_skipped,
+      # Early in a run the share of one image is large.
+      seen=max(self._num_images, self._plan.num_train_examples),
+    )
     results['learning_rate'] = float(
       self._schedule(self.optimizer.iterations - 1)
     )
@@ -138,7 +159,8 @@ class Trainer(orbit.AbstractTrainer):
     Args:
       batch: As `pipeline.make_dataset` makes it for training: uint8 `image`
         [b, height, width, 3], int32 `label` [b, max_labels] padded with -1,
-        int64 `index` [b], and with mixup float32 `mixup_ratio` [b].
+        int64 `index` [b], with mixup float32 `mixup_ratio` [b], and where
+        images are left out float32 `skipped` [b].
     """
     config = self._experiment
     images, targets = device_half(config, batch)
@@ -149,6 +171,9 @@ class Trainer(orbit.AbstractTrainer):
     with tf.GradientTape() as tape:
       logits = self.model(inputs, training=True)
       per_example = per_example_loss(config.loss, targets, logits=logits)
+      weight = self._skipped.update_state(batch)
+      if weight is not None:
+        per_example *= weight
       # The replicas' gradients are summed: each divides by the whole batch.
       loss = tf.reduce_sum(per_example) / self._plan.batch_size
     variables = self.model.trainable_variables
@@ -161,10 +186,12 @@ class Trainer(orbit.AbstractTrainer):
     if self.average is not None:
       self.average.update(self.optimizer.iterations)
 
-    self._means['loss'].update_state(per_example)
+    self._means['loss'].update_state(per_example, sample_weight=weight)
     self._means['gradient_norm'].update_state(gradient_norm)
     for name, k in self._top_k.items():
       values, weights = metrics.precision_at_k(batch['label'], logits, k=k)
+      if weight is not None:
+        weights *= weight
       self._means[name].update_state(values, sample_weight=weights)
 
 

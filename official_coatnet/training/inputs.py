@@ -1,0 +1,130 @@
+"""Batches for the devices, and readable words for what stops them."""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from official_coatnet.data import labels, pipeline
+from official_coatnet.training import experiment as experiment_lib
+
+# What TensorFlow's decoders say, or how they are called.
+_DECODER = re.compile('JPEG|PNG|GIF|BMP|Jpeg|DecodeImage|DecodeBmp')
+
+
+def distribute(
+  experiment: experiment_lib.Experiment,
+  strategy: tf.distribute.Strategy,
+  *,
+  is_training: bool,
+  start_step: int = 0,
+  careful: bool = False,
+) -> tf.distribute.DistributedDataset:
+  """Returns the batches of each host, distributed to its cores.
+
+  Args:
+    experiment: What to read.
+    strategy: Where it goes.
+    is_training: Whether for training or for evaluation.
+    start_step: First step of training.
+    careful: As of `pipeline.make_dataset`.
+  """
+  config = experiment.train_data if is_training else experiment.eval_data
+
+  def make(context):
+    return pipeline.make_dataset(
+      config,
+      seed=experiment.run.seed,
+      is_training=is_training,
+      input_context=context,
+      start_step=start_step,
+      careful=careful,
+    )
+
+  return strategy.distribute_datasets_from_function(make)
+
+
+@contextlib.contextmanager
+def readable_errors(
+  experiment: experiment_lib.Experiment,
+  strategy: tf.distribute.Strategy,
+  *,
+  step: Callable[[], int] | None,
+  num_steps: int,
+) -> Iterator[None]:
+  """Within this context, what stops the input is a ValueError of one sentence.
+
+  Where a decoder has failed and has not said on which image, the batches in
+  question are made again, carefully, until the image is found.
+
+  Args:
+    experiment: What is run.
+    strategy: Where it runs.
+    step: Returns the step of training; None where there is only evaluation.
+    num_steps: Steps that the devices may be behind the input.
+  """
+  try:
+    yield
+  except (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+  ) as error:
+    words = labels.sentence(error) or _missing_file(error)
+    if words is None and _DECODER.search(error.message):
+      words = _find_image(
+        experiment, strategy, step=step and step(), num_steps=num_steps
+      )
+    if words is None:
+      raise
+    raise ValueError(f'The input stopped the run. {words}') from error
+
+
+def _missing_file(error: tf.errors.OpError) -> str | None:
+  """Says which file of records is gone; None if it is another error."""
+  found = re.search(
+    r'(?:\}\} )?([^{}]+); No such file or directory', error.message
+  )
+  if found is None or 'Iterator' not in error.message:
+    return None
+  return f'{found.group(1).strip()} cannot be opened: it is there no more.'
+
+
+def _find_image(experiment, strategy, *, step, num_steps) -> str | None:
+  """Returns what is wrong with the first image that cannot be decoded."""
+  if step is not None:
+    data = experiment.train_data
+    if data.data_service is not None and data.num_examples:
+      # Nobody knows who made the batch: look through a whole epoch.
+      num_steps = data.num_examples // data.batch_size + 1
+      experiment = dataclasses.replace(
+        experiment, train_data=dataclasses.replace(data, data_service=None)
+      )
+    batches = distribute(
+      experiment, strategy, is_training=True, start_step=step, careful=True
+    )
+    words = _first_error(batches, lambda number, batch: number >= num_steps)
+    if words is not None:
+      return words
+
+  def is_last(number, batch):
+    del number
+    weights = strategy.experimental_local_results(batch['weight'])
+    skipped = batch.get('skipped', batch['weight'])
+    skipped = strategy.experimental_local_results(skipped)
+    return not any(tf.reduce_any(w > 0) for w in (*weights, *skipped))
+
+  batches = distribute(experiment, strategy, is_training=False, careful=True)
+  return _first_error(batches, is_last)
+
+
+def _first_error(batches, is_last) -> str | None:
+  try:
+    for number, batch in enumerate(batches):
+      if is_last(number, batch):
+        break
+  except tf.errors.InvalidArgumentError as error:
+    return labels.sentence(error)
+  return None

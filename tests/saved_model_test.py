@@ -91,7 +91,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       self.assertRaises(RuntimeError),
     ):
       saved_model.export(model_dir, self.exports, weights=asked)
-    self.assertEqual(load.call_args.kwargs, {'weights': expected})
+    self.assertEqual(load.call_args.kwargs['weights'], expected)
 
   def test_signatures_of_a_bfloat16_sigmoid_run(self):
     sizes = {'num_classes': 7}

@@ -46,6 +46,9 @@ _LABELS = flags.DEFINE_string(
 _VERSION = flags.DEFINE_integer(
   'version', None, 'Number of the export. By default the next free one.'
 )
+_FOLD = flags.DEFINE_bool(
+  'fold', True, 'Whether convolutions absorb the BatchNorms, which is faster.'
+)
 _BATCH_SIZES = flags.DEFINE_list(
   'batch_sizes',
   [str(size) for size in ExportOptions.batch_sizes],
@@ -114,6 +117,7 @@ def main(argv):
       weights=_WEIGHTS.value,
       labels=_LABELS.value,
       version=_VERSION.value,
+      fold=_FOLD.value,
       options=_options(),
       licence=_LICENCE.value,
     )

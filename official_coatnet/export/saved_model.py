@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from official_coatnet.export import (
+  folding,
   model_card,
   provenance,
   serving,
@@ -41,6 +42,7 @@ def export(
   weights: str | None = None,
   labels: str | None = None,
   version: int | None = None,
+  fold: bool = True,
   options: ExportOptions | None = None,
   licence: str | None = None,
 ) -> str:
@@ -56,6 +58,7 @@ def export(
     labels: Text file with one class name a line. None for the one that the run
       left in model_dir; without it the names are the class ids in decimal.
     version: Number of the export. None for the next free one.
+    fold: Whether convolutions absorb the BatchNorms (`folding`).
     options: How it answers.
     licence: Of the model, for its card.
 
@@ -77,7 +80,9 @@ def export(
     model_dir, weights=weights or experiment.run.weights
   )
   with versions.new_version(export_dir, version=version) as path:
-    model = load_model(experiment, stored.prefix, weights=stored.group)
+    model = load_model(
+      experiment, stored.prefix, weights=stored.group, fold=fold
+    )
     try:
       with versions.writing(export_dir):
         write_saved_model(model, experiment, path, names=names, options=options)
@@ -85,7 +90,7 @@ def export(
           model_dir=_absolute(model_dir),
           checkpoint=os.path.basename(stored.prefix),
           weights=stored.group,
-          folded=False,
+          folded=fold,
           options=options,
         )
         _write_papers(experiment, source, path, stored=stored, licence=licence)
@@ -127,6 +132,7 @@ def load_model(
   path: str,
   *,
   weights: str | None = None,
+  fold: bool = True,
 ) -> tf.keras.Model:
   """Builds the network of a run for inference, in float32 on the CPU.
 
@@ -134,6 +140,7 @@ def load_model(
     experiment: Of the run.
     path: Its folder, or one of its checkpoints.
     weights: 'ema', 'raw', or None for EMA where there is one.
+    fold: As in `export`.
 
   Raises:
     ValueError: If there is no such checkpoint, or it does not fit.
@@ -148,6 +155,10 @@ def load_model(
   with tf.device('CPU:0'):
     model = network.classifier(config)
     checkpoints.load_weights(model, path, weights=weights)
+    if fold:
+      trained = model
+      model = folding.fold_classifier(trained, config)
+      _free(trained)
     network.cache_relative_bias(model)
   return model
 

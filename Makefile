@@ -3,6 +3,7 @@
 VENV = .venv/.complete
 PYTHON = .venv/bin/python
 DEMO = runs/demo
+TPU_VENV = .venv_tpu/.complete
 TRANSFER = runs/transfer
 SEED = 0
 LATEST_EXPORT = $$(ls -d $(DEMO)/export/[0-9]* | sort -V | tail -1)
@@ -12,17 +13,19 @@ PYTHON311 = $$(for python in python3.11 python3; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
     2>/dev/null && command -v $$python && break; done)
 
-.PHONY: help venv demo transfer-demo test bazel lint format build-files clean FORCE
+.PHONY: help venv tpu-report demo transfer-demo test bazel lint format \
+  build-files clean FORCE
 
 help:
 	@echo 'make venv         create .venv with the versions of requirements.lock'
+	@echo 'make tpu-report   create .venv_tpu with the compiler of TPUs'
 	@echo 'make demo         digits: records, training, export, prediction, pictures'
 	@echo 'make transfer-demo  digits: multi-label pre-training, fine-tuning, gain'
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make lint         check style and layout of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make build-files  bring the BUILD files up to date with the imports'
-	@echo 'make clean        remove .venv, the demos and what Bazel built'
+	@echo 'make clean        remove both environments, the demos and what Bazel built'
 
 # --- Set-up -------------------------------------------------------------------
 
@@ -43,6 +46,20 @@ $(VENV): requirements.lock setup.py
 	  .venv/bin/pip install --no-deps -r requirements.lock
 	.venv/bin/pip install --no-deps --no-build-isolation -e .
 	.venv/bin/pip check
+	@touch $@
+
+# The compiler that tools/tpu_report.py asks. jax wants numpy 2, TensorFlow 2.15
+# wants numpy 1: two environments.
+tpu-report: $(VENV) $(TPU_VENV)
+	@echo 'Ready. Try next: $(PYTHON) tools/tpu_report.py' \
+	  '--gin_file=gin/imagenet1k_coatnet0.gin --topology=v3'
+
+$(TPU_VENV): requirements-tpu.lock
+	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \
+	  exit 1; }
+	$(PYTHON311) -m venv .venv_tpu
+	.venv_tpu/bin/pip install --no-deps -r requirements-tpu.lock
+	.venv_tpu/bin/pip check
 	@touch $@
 
 # --- Demo ---------------------------------------------------------------------
@@ -151,4 +168,4 @@ build-files: $(VENV)
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
-	rm -rf .venv .ruff_cache *.egg-info $(DEMO) $(TRANSFER)
+	rm -rf .venv .venv_tpu .ruff_cache *.egg-info $(DEMO) $(TRANSFER)

@@ -28,7 +28,8 @@ class Progress:
     if total:
       line = f'{done:,} of {total:,} {self._what}'
     if rate:
-      line += f', {rate:,.0f}/s'
+      slow = f', {1 / rate:,.0f} s each'
+      line += f', {rate:,.0f}/s' if rate >= 1 else slow
       if total and done < total:
         line += f', {_duration((total - done) / rate)} to go'
     end = '\r' if sys.stderr.isatty() and done != total else '\n'

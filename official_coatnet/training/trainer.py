@@ -163,19 +163,14 @@ class Trainer(orbit.AbstractTrainer):
         images are left out float32 `skipped` [b].
     """
     config = self._experiment
-    images, targets = self._device_half(batch)
+    images, targets = device_half(config, batch)
     inputs = {
       'image': images,
       'draw_keys': draw_keys(batch['index'], seed=config.run.seed),
     }
     with tf.GradientTape() as tape:
       logits = self.model(inputs, training=True)
-      if config.loss.name == 'softmax':
-        per_example = losses.softmax_cross_entropy(targets, logits)
-      else:
-        per_example = losses.sigmoid_cross_entropy(
-          targets, logits, reduction=config.loss.reduction
-        )
+      per_example = per_example_loss(config.loss, targets, logits=logits)
       weight = self._skipped.update_state(batch)
       if weight is not None:
         per_example *= weight
@@ -199,22 +194,50 @@ class Trainer(orbit.AbstractTrainer):
         weights *= weight
       self._means[name].update_state(values, sample_weight=weights)
 
-  def _device_half(self, batch):
-    """Makes what the host does not ship: floats, multi-hot rows, mixtures."""
-    config = self._experiment
-    policy = tf.keras.mixed_precision.Policy(config.model.dtype)
-    images = device.normalize(batch['image'], policy.compute_dtype)
-    targets = device.multi_hot(batch['label'], config.model.num_classes)
-    smoothing = config.loss.label_smoothing
-    if config.loss.name == 'softmax':
-      targets = device.smooth_softmax(targets, smoothing)
-    else:
-      targets = device.smooth_sigmoid(
-        targets, smoothing, mode=config.loss.smoothing
-      )
-    if 'mixup_ratio' in batch:
-      images, targets = device.mixup(images, targets, batch['mixup_ratio'])
-    return images, targets
+
+def device_half(
+  config: experiment_lib.Experiment, batch: dict[str, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Makes what the host does not ship: floats, multi-hot rows, mixtures.
+
+  Args:
+    config: The experiment.
+    batch: As in `Trainer.train_step`.
+
+  Returns:
+    Images [b, height, width, 3] in the network's compute dtype, and targets,
+    float32 [b, classes].
+  """
+  policy = tf.keras.mixed_precision.Policy(config.model.dtype)
+  images = device.normalize(batch['image'], policy.compute_dtype)
+  targets = device.multi_hot(batch['label'], config.model.num_classes)
+  smoothing = config.loss.label_smoothing
+  if config.loss.name == 'softmax':
+    targets = device.smooth_softmax(targets, smoothing)
+  else:
+    targets = device.smooth_sigmoid(
+      targets, smoothing, mode=config.loss.smoothing
+    )
+  if 'mixup_ratio' in batch:
+    images, targets = device.mixup(images, targets, batch['mixup_ratio'])
+  return images, targets
+
+
+def per_example_loss(
+  config: experiment_lib.LossConfig, targets: tf.Tensor, *, logits: tf.Tensor
+) -> tf.Tensor:
+  """Returns the configured loss of each example, float32 [batch].
+
+  Args:
+    config: Which loss.
+    targets: float32 [batch, classes], from `device_half`.
+    logits: float32 [batch, classes].
+  """
+  if config.name == 'softmax':
+    return losses.softmax_cross_entropy(targets, logits)
+  return losses.sigmoid_cross_entropy(
+    targets, logits, reduction=config.reduction
+  )
 
 
 def draw_keys(index: tf.Tensor, *, seed: int) -> tf.Tensor:

@@ -1,0 +1,298 @@
+"""The tables of docs/tpu.md: what is costed for them, and how they are written.
+
+A table is rows; a row is a run's gin file, bindings, a TPU generation and a
+batch, and becomes a record, a JSON object. Records are kept in a file beside
+the page, so that a table can be made over several days and written again
+without a compiler.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Of the pre-training runs of Table 5: 14 epochs of 300 million images.
+JFT_IMAGES = 14 * 300_000_000
+SECONDS_A_DAY = 86_400
+_BEGIN, _END = '<!-- tables: begin -->', '<!-- tables: end -->'
+_MISSING = 'not compiled'
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One row of a table.
+
+  Attributes:
+    label: What it is called in the table.
+    gin_file: The run.
+    topology: A generation.
+    bindings: Over the gin file.
+    batch_per_core: Images of a step on one core.
+    mode: 'train' for the training step, or for inference 'forward', or
+      'forward_cached' with cached relative biases.
+    paper_core_days: TPUv3-core-days of Table 5.
+  """
+
+  label: str
+  gin_file: str
+  topology: str
+  bindings: tuple[str, ...] = ()
+  batch_per_core: int = 16
+  mode: str = 'train'
+  paper_core_days: float | None = None
+
+  @property
+  def key(self) -> str:
+    """Names the record."""
+    name = pathlib.Path(self.gin_file).stem
+    parts = (
+      name,
+      *self.bindings,
+      self.topology,
+      str(self.batch_per_core),
+      self.mode,
+    )
+    return ' '.join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table: its first row is what the others are compared with.
+
+  Attributes:
+    name: For the command line.
+    title: Its heading.
+    claim: What the paper says, with its place; or what is looked at.
+    rows: Its rows.
+  """
+
+  name: str
+  title: str
+  claim: str
+  rows: tuple[Row, ...]
+
+
+def _row(label, topology, *bindings, **kwargs):
+  """A row of CoAtNet-3 as it is pre-trained on JFT."""
+  return Row(label, 'gin/jft_coatnet3.gin', topology, bindings, **kwargs)
+
+
+_GENERATIONS = ('v3', 'v4', 'v5e', 'v5p', 'v6e')
+_EXPAND = "ModelConfig.downsample = 'expand_conv'"
+_DEPTHWISE = "ModelConfig.downsample = 'depthwise'"
+_GATHER = "ModelConfig.lookup = 'gather'"
+_NO_BIAS = "ModelConfig.relative_attention = 'none'"
+_LAYER_NORM = "ModelConfig.norm = 'layer_norm'"
+_HEAD_64 = 'ModelConfig.head_size = 64'
+
+
+def _tables() -> tuple[Table, ...]:
+  small = 'gin/imagenet1k_coatnet0.gin'
+  return (
+    Table(
+      'table5',
+      'Table 5: pre-training on JFT',
+      'TPUv3-core-days of 300 M images x 14 epochs at 224.',
+      (
+        _row('CoAtNet-3', 'v3', paper_core_days=580),
+        Row('CoAtNet-4', 'gin/jft_coatnet4.gin', 'v3', paper_core_days=950),
+        Row(
+          'CoAtNet-5',
+          'gin/jft_coatnet5.gin',
+          'v3',
+          batch_per_core=8,
+          paper_core_days=1820,
+        ),
+      ),
+    ),
+    Table(
+      'generations',
+      'Five generations',
+      'The training step of CoAtNet-3 on one core, as libtpu sees cores: half '
+      'a chip of v3 and v4, a whole chip of the others.',
+      tuple(_row(topology, topology) for topology in _GENERATIONS),
+    ),
+    Table(
+      'lookup',
+      'Relative bias: einsum, gather, none',
+      'Appendix A.1: on TPU two einsums look the bias up, at a cost "strictly '
+      'subsumed" by the attention; gather is for GPUs.',
+      tuple(
+        row
+        for topology in ('v3', 'v5e')
+        for row in (
+          _row(f'einsum, {topology}', topology),
+          _row(f'gather, {topology}', topology, _GATHER),
+          _row(f'no bias, {topology}', topology, _NO_BIAS),
+        )
+      ),
+    ),
+    Table(
+      'inference',
+      'Relative bias at inference: einsum, gather, cached',
+      'Appendix A.1: caching the looked-up bias increases the throughput at '
+      'inference.',
+      tuple(
+        row
+        for batch in (1, 16)
+        for row in (
+          _row(
+            f'einsum, {batch} images',
+            'v3',
+            batch_per_core=batch,
+            mode='forward',
+          ),
+          _row(
+            f'gather, {batch} images',
+            'v3',
+            _GATHER,
+            batch_per_core=batch,
+            mode='forward',
+          ),
+          _row(
+            f'cached, {batch} images',
+            'v3',
+            batch_per_core=batch,
+            mode='forward_cached',
+          ),
+        )
+      ),
+    ),
+    Table(
+      'norm',
+      'BatchNorm against LayerNorm in MBConv',
+      'Section 4.3: BatchNorm is 10 to 20 % faster on TPU.',
+      (_row('BatchNorm', 'v3'), _row('LayerNorm', 'v3', _LAYER_NORM)),
+    ),
+    Table(
+      'heads',
+      'Head size 32 against 64',
+      'Section 4.3: heads of 64 improve the TPU speed "by a significant '
+      'amount".',
+      (_row('32', 'v3'), _row('64', 'v3', _HEAD_64)),
+    ),
+    Table(
+      'stride',
+      'Stride in the expanding convolution against the depthwise one',
+      'Appendix A.1: the stride in the depthwise convolution is slower when '
+      'the model is small, but not so much when it scales.',
+      (
+        Row('CoAtNet-0, expanding', small, 'v3'),
+        Row('CoAtNet-0, depthwise', small, 'v3', (_DEPTHWISE,)),
+        _row('CoAtNet-3, expanding', 'v3', _EXPAND),
+        _row('CoAtNet-3, depthwise', 'v3'),
+      ),
+    ),
+  )
+
+
+def get_tables(names: Sequence[str] = ()) -> tuple[Table, ...]:
+  """Returns the tables of these names, or all.
+
+  Raises:
+    ValueError: If a name is unknown.
+  """
+  tables = {table.name: table for table in _tables()}
+  unknown = [name for name in names if name not in tables]
+  if unknown:
+    raise ValueError(
+      f'Table {unknown[0]!r} is unknown; it must be one of {", ".join(tables)}.'
+    )
+  return tuple(tables[name] for name in names or tables)
+
+
+def read_records(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
+  """Reads records by `Row.key`; none if there is no file yet."""
+  try:
+    return json.loads(pathlib.Path(path).read_text())
+  except FileNotFoundError:
+    return {}
+
+
+def write_records(path: str | os.PathLike, records: Mapping[str, Any]):
+  """Writes records, in the order of their keys."""
+  text = json.dumps(dict(sorted(records.items())), indent=1)
+  pathlib.Path(path).write_text(text + '\n')
+
+
+def make_record(report: Mapping[str, Any], *, compiler: str) -> dict[str, Any]:
+  """Keeps of a report of `tpu_report.cost` what a table shows.
+
+  Args:
+    report: The report.
+    compiler: Its name and version.
+  """
+  fields = ('cycles', 'ms', 'images_per_second_per_core')
+  return {
+    **{name: report[name] for name in fields},
+    'model_flop_utilization': report['model_flop_utilization'],
+    'stages': {s['stage']: s['cycles'] for s in report['stages']},
+    'compiler': compiler,
+  }
+
+
+def core_days(images_per_second_per_core: float) -> float:
+  """Returns the core-days of Table 5's pre-training at a speed."""
+  return JFT_IMAGES / images_per_second_per_core / SECONDS_A_DAY
+
+
+def render(records: Mapping[str, Mapping[str, Any]]) -> str:
+  """Writes all tables as Markdown; a row without a record says so."""
+  return '\n'.join(_render_table(table, records) for table in get_tables())
+
+
+def _render_table(table: Table, records) -> str:
+  with_days = any(row.paper_core_days for row in table.rows)
+  head = ['', 'Images', 'M cycles', 'ms', 'Images/s/core', 'MFU']
+  head += ['Core-days', 'Paper', 'Ratio'] if with_days else ['Cycles']
+  lines = [f'### {table.title}', '', table.claim, '']
+  lines += ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
+  bases = {}
+  for row in table.rows:
+    record = records.get(row.key)
+    cells = [row.label, str(row.batch_per_core)]
+    if record is None:
+      cells += [_MISSING] + [''] * (len(head) - 3)
+    else:
+      cells += [
+        f'{record["cycles"] / 1e6:.1f}',
+        f'{record["ms"]:.1f}',
+        f'{record["images_per_second_per_core"]:.1f}',
+        f'{100 * record["model_flop_utilization"]:.1f} %',
+      ]
+      if with_days:
+        cells += _days(row, record)
+      else:
+        # Against the first row of the same run, core and batch.
+        group = (row.gin_file, row.topology, row.batch_per_core)
+        base = bases.setdefault(group, record['cycles'])
+        cells.append(f'{record["cycles"] / base:.3f}')
+    lines.append('| ' + ' | '.join(cells) + ' |')
+  return '\n'.join(lines) + '\n'
+
+
+def _days(row: Row, record) -> list[str]:
+  days = core_days(record['images_per_second_per_core'])
+  return [
+    f'{days:.0f}',
+    f'{row.paper_core_days:.0f}',
+    f'{days / row.paper_core_days:.2f}',
+  ]
+
+
+def put_into_page(page: str, tables: str) -> str:
+  """Replaces what is between the markers of a page.
+
+  Raises:
+    ValueError: If the page has no markers.
+  """
+  if _BEGIN not in page or _END not in page:
+    raise ValueError(
+      f'The page has no place for tables: it needs a line {_BEGIN} and, after '
+      f'it, a line {_END}.'
+    )
+  head, rest = page.split(_BEGIN, 1)
+  _, tail = rest.split(_END, 1)
+  return f'{head}{_BEGIN}\n\n{tables}\n{_END}{tail}'

@@ -1,0 +1,170 @@
+"""Says what a run's training step costs on a TPU, without a TPU.
+
+    make tpu-report     # once: the TPU's compiler, in an environment of its own
+    python tools/tpu_report.py --gin_file=gin/imagenet1k_coatnet0.gin \
+      --topology=v3
+
+The figures are estimates of the TPU's own compiler, for one core. With --memory
+the whole step is compiled as one, which takes minutes, and its memory is said,
+or the largest batch that fits. Results are kept, so that a second report of the
+same blocks takes seconds. With --tables it writes the tables of docs/tpu.md.
+"""
+
+import json
+import os
+import sys
+
+# Without it TensorFlow's import prints warnings about CUDA that concern nobody
+# here. Errors come as Python exceptions all the same.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# So that the tool runs from a clone, from any folder, without installation.
+sys.path.insert(0, _ROOT)
+
+_PAGE = os.path.join(_ROOT, 'docs', 'tpu.md')
+_RECORDS = os.path.join(_ROOT, 'docs', 'tpu.json')
+
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+from official_coatnet.analysis import (  # noqa: E402
+  tpu_compile,
+  tpu_memory,
+  tpu_report,
+  tpu_tables,
+)
+from official_coatnet.training import gin_config  # noqa: E402
+from tools import progress  # noqa: E402
+
+_GIN_FILE = flags.DEFINE_multi_string('gin_file', [], 'Gin file of the run.')
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+  'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
+)
+_TOPOLOGY = flags.DEFINE_string(
+  'topology', 'v3', f'One of {", ".join(tpu_compile.TOPOLOGIES)}.'
+)
+_BATCH_PER_CORE = flags.DEFINE_integer(
+  'batch_per_core', 16, 'Images of a step on one core.', lower_bound=1
+)
+_MEMORY = flags.DEFINE_bool(
+  'memory', False, 'Whether to compile the whole step and say its memory.'
+)
+_FORMAT = flags.DEFINE_enum(
+  'format', 'table', ('table', 'json'), 'Of the output.'
+)
+_TABLES = flags.DEFINE_list(
+  'tables',
+  None,
+  'Instead of --gin_file: tables of docs/tpu.md to cost and write, such as '
+  '"table5,norm", "all", or "none", which writes the page from what is known.',
+)
+_CACHE_DIR = flags.DEFINE_string(
+  'cache_dir', str(tpu_compile.DEFAULT_CACHE), 'Where results are kept.'
+)
+
+
+def _report() -> str:
+  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT)
+  common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
+  report = tpu_report.cost(
+    experiment,
+    batch_per_core=_BATCH_PER_CORE.value,
+    on_lowered=progress.Progress('parts lowered'),
+    on_compiled=progress.Progress('parts compiled'),
+    **common,
+  )
+  text = tpu_report.format_cost(report)
+  if _MEMORY.value:
+    measured = _memory(experiment, **common)
+    report['whole_step'] = measured
+    ratio = report['cycles'] / measured['cycles']
+    text += (
+      f'\n{tpu_memory.format_memory(measured)} The sum of the parts is '
+      f'{ratio:.3f} of that.'
+    )
+  return json.dumps(report, indent=2) if _FORMAT.value == 'json' else text
+
+
+def _memory(experiment, **common):
+  """Returns the whole step's figures, or says the largest batch that fits."""
+  found, start = {}, _BATCH_PER_CORE.value
+
+  def measure(batch):
+    print(f'Compiling the step of {batch} images as one.', file=sys.stderr)
+    found[batch] = tpu_memory.measure(
+      experiment, batch_per_core=batch, **common
+    )
+    return found[batch]
+
+  measured = measure(start)
+  if not measured['fits']:
+    largest, _ = tpu_memory.largest_batch(
+      lambda batch: tpu_memory.needed_and_available(
+        found.get(batch) or measure(batch)
+      ),
+      start,
+      # Mixup pairs the images of a core.
+      step=2 if experiment.train_data.mixup_alpha else 1,
+    )
+    raise MemoryError(
+      tpu_memory.out_of_memory_line(
+        measured, largest=largest, topology=_TOPOLOGY.value
+      )
+    )
+  return measured
+
+
+def _write_tables() -> str:
+  """Costs rows that have no record, and writes the page after each."""
+  names = {'all': [], 'none': None}.get(_TABLES.value[0], _TABLES.value)
+  records = tpu_tables.read_records(_RECORDS)
+  tables = [] if names is None else tpu_tables.get_tables(names)
+  rows = {row.key: row for table in tables for row in table.rows}
+  missing = [row for key, row in rows.items() if key not in records]
+  done = progress.Progress('rows')
+  _write_page(records)
+  for i, row in enumerate(missing, 1):
+    print(f'{row.label}: {row.key}', file=sys.stderr)
+    experiment = gin_config.load([row.gin_file], row.bindings, root=_ROOT)
+    report = tpu_report.cost(
+      experiment,
+      topology=row.topology,
+      batch_per_core=row.batch_per_core,
+      mode=row.mode,
+      cache_dir=_CACHE_DIR.value,
+      on_compiled=progress.Progress('parts compiled'),
+    )
+    records[row.key] = tpu_tables.make_record(
+      report, compiler=tpu_compile.compiler_version()
+    )
+    tpu_tables.write_records(_RECORDS, records)
+    _write_page(records)
+    done(i, len(missing))
+  return f'{len(missing)} rows costed; written: {_PAGE}'
+
+
+def _write_page(records):
+  with open(_PAGE) as f:
+    page = f.read()
+  page = tpu_tables.put_into_page(page, tpu_tables.render(records))
+  with open(_PAGE, 'w') as f:
+    f.write(page)
+
+
+def main(argv):
+  """Prints a report, or writes the tables."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown argument {argv[1]!r}.')
+  if bool(_GIN_FILE.value) == bool(_TABLES.value):
+    raise app.UsageError('Give --gin_file, the run to report on, or --tables.')
+  tf.get_logger().setLevel('ERROR')
+  try:
+    print(_write_tables() if _TABLES.value else _report())
+  except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as e:
+    # What the user can mend, in one message and without a traceback.
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+
+
+if __name__ == '__main__':
+  app.run(main)

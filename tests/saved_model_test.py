@@ -318,7 +318,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
         model_dir=model_dir,
         checkpoint='ckpt-4',
         weights='raw',
-        folded=False,
+        folded=True,
         options=options,
       ),
     )

@@ -35,6 +35,7 @@ class _Block(tf.keras.layers.Layer):
     drop_rate: float = 0.0,
     salt: int = 0,
     kernel_stddev: float = 0.02,
+    implementation: str = 'reference',
     **kwargs,
   ):
     """Creates the block.
@@ -48,6 +49,7 @@ class _Block(tf.keras.layers.Layer):
       drop_rate: Stochastic depth rate of this block.
       salt: Tells the random draws of this block from those of the others.
       kernel_stddev: Standard deviation of the kernels at the start.
+      implementation: One of `layers.IMPLEMENTATIONS`.
       **kwargs: Of `tf.keras.layers.Layer`.
 
     Raises:
@@ -63,13 +65,19 @@ class _Block(tf.keras.layers.Layer):
     self.drop_rate = drop_rate
     self.salt = salt
     self.kernel_stddev = kernel_stddev
+    self.implementation = layers.check_implementation(implementation)
+
+  def _layer_norm(self, name):
+    return layers.layer_norm(
+      name=name, dtype=self.dtype_policy, implementation=self.implementation
+    )
 
   def _conv(self, filters, kernel_size, *, name, strides=1, use_bias):
-    return tf.keras.layers.Conv2D(
+    return layers.conv(
       filters,
       kernel_size,
+      implementation=self.implementation,
       strides=strides,
-      padding='same',
       use_bias=use_bias,
       kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
       name=name,
@@ -110,6 +118,7 @@ class _Block(tf.keras.layers.Layer):
       'drop_rate': self.drop_rate,
       'salt': self.salt,
       'kernel_stddev': self.kernel_stddev,
+      'implementation': self.implementation,
     }
 
 
@@ -156,7 +165,17 @@ class MBConvBlock(_Block):
     self.norm = dict(norm or layers.DEFAULT_NORM)
 
   def _norm(self, name):
-    return layers.make_norm(self.norm, name=name, dtype=self.dtype_policy)
+    return layers.make_norm(
+      self.norm,
+      name=name,
+      dtype=self.dtype_policy,
+      implementation=self.implementation,
+    )
+
+  def _norm_gelu(self, norm, x, training):
+    return layers.normalize_and_gelu(
+      norm, x, training=training, implementation=self.implementation
+    )
 
   def build(self, input_shape):
     expand_stride = depthwise_stride = 1
@@ -201,10 +220,8 @@ class MBConvBlock(_Block):
   def call(self, x, draw_keys=None, training=None):
     shortcut = self._shortcut(x)
     x = self.pre_norm(x, training=training)
-    x = self.expand_norm(self.expand_conv(x), training=training)
-    x = layers.gelu(x)
-    x = self.depthwise_norm(self.depthwise_conv(x), training=training)
-    x = layers.gelu(x)
+    x = self._norm_gelu(self.expand_norm, self.expand_conv(x), training)
+    x = self._norm_gelu(self.depthwise_norm, self.depthwise_conv(x), training)
     x = self.project_conv(self.squeeze_excitation(x))
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)
 
@@ -252,28 +269,28 @@ class TransformerBlock(_Block):
 
   def build(self, input_shape):
     def dense(units, name):
-      return tf.keras.layers.Dense(
+      return layers.dense(
         units,
+        implementation=self.implementation,
         kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
         name=name,
         dtype=self.dtype_policy,
       )
 
     self._build_shortcut(input_shape[-1])
-    self.attention_norm = layers.layer_norm(
-      name='attention_norm', dtype=self.dtype_policy
-    )
+    self.attention_norm = self._layer_norm('attention_norm')
     self.attention = attention.RelativeAttention(
       self.width,
       head_size=self.head_size,
       relative_attention=self.relative_attention,
       lookup=self.lookup,
       kernel_stddev=self.kernel_stddev,
+      implementation=self.implementation,
       name='attention',
       dtype=self.dtype_policy,
     )
     self.attention_drop = self._drop('attention_drop', branch=0)
-    self.ffn_norm = layers.layer_norm(name='ffn_norm', dtype=self.dtype_policy)
+    self.ffn_norm = self._layer_norm('ffn_norm')
     self.ffn_expand = dense(self.expansion * self.width, 'ffn_expand')
     self.ffn_project = dense(self.width, 'ffn_project')
     self.ffn_drop = self._drop('ffn_drop', branch=1)
@@ -288,7 +305,9 @@ class TransformerBlock(_Block):
     x = shortcut + self.attention_drop(
       x, draw_keys=draw_keys, training=training
     )
-    hidden = layers.gelu(self.ffn_expand(self.ffn_norm(x)))
+    hidden = layers.gelu(
+      self.ffn_expand(self.ffn_norm(x)), implementation=self.implementation
+    )
     return x + self.ffn_drop(
       self.ffn_project(hidden), draw_keys=draw_keys, training=training
     )

@@ -5,8 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from official_coatnet.modeling import fused_layers, fused_ops
+
 _PACKAGE = 'official_coatnet'
 
+# How the layers are written; see `check_implementation`.
+IMPLEMENTATIONS = ('reference', 'tpu')
 NORMS = ('batch_norm', 'layer_norm')
 POOLS = ('max', 'avg')
 # Settings of `make_norm`: DESIGN's BatchNorm, local to each replica.
@@ -19,6 +23,24 @@ DEFAULT_NORM = {
 LAYER_NORM_EPSILON = 1e-5
 
 
+def check_implementation(implementation: str) -> str:
+  """Returns `implementation`, one of `IMPLEMENTATIONS`.
+
+  'reference' is written to be read, in Keras layers. 'tpu' computes the same
+  from the same variables, with gradients of its own, in fewer and cheaper
+  passes over memory; the two differ by rounding.
+
+  Raises:
+    ValueError: If there is no such implementation.
+  """
+  if implementation not in IMPLEMENTATIONS:
+    raise ValueError(
+      f'`implementation` is {implementation!r}; it must be one of '
+      f'{IMPLEMENTATIONS}.'
+    )
+  return implementation
+
+
 def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
   """Returns a fresh normal(0, stddev).
 
@@ -28,18 +50,23 @@ def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
   return tf.keras.initializers.RandomNormal(stddev=stddev)
 
 
-def wide_dtype(dtype: Any) -> str:
-  """Returns the dtype to accumulate `dtype` in: 'float32' at least."""
-  return 'float64' if dtype == 'float64' else 'float32'
+wide_dtype = fused_ops.wide_dtype
 
 
-def gelu(x: tf.Tensor) -> tf.Tensor:
+def gelu(x: tf.Tensor, *, implementation: str = 'reference') -> tf.Tensor:
   """The tanh approximation of GELU, as in Google's own CoAtNet blocks."""
+  if implementation == 'tpu':
+    return fused_ops.gelu(x)
   return tf.nn.gelu(x, approximate=True)
 
 
 def make_norm(
-  norm: Mapping[str, Any], *, name: str, dtype: Any
+  norm: Mapping[str, Any],
+  *,
+  name: str,
+  dtype: Any,
+  activate: bool = True,
+  implementation: str = 'reference',
 ) -> tf.keras.layers.Layer:
   """Builds the normalization of a MBConv block or of the stem.
 
@@ -48,6 +75,7 @@ def make_norm(
       `synchronized` (statistics over all replicas instead of one).
     name: Name of the layer.
     dtype: Dtype or policy of the layer; statistics stay in float32.
+    implementation: One of `IMPLEMENTATIONS`.
 
   Returns:
     A Keras layer over the last axis.
@@ -56,7 +84,11 @@ def make_norm(
     ValueError: If the kind is unknown.
   """
   if norm['kind'] == 'batch_norm':
-    return tf.keras.layers.BatchNormalization(
+    kinds = {
+      'reference': tf.keras.layers.BatchNormalization,
+      'tpu': fused_layers.FusedBatchNorm,
+    }
+    return kinds[implementation](
       momentum=norm['momentum'],
       epsilon=norm['epsilon'],
       synchronized=norm['synchronized'],
@@ -64,13 +96,54 @@ def make_norm(
       dtype=dtype,
     )
   if norm['kind'] == 'layer_norm':
-    return layer_norm(name=name, dtype=dtype)
+    return layer_norm(name=name, dtype=dtype, implementation=implementation)
   raise ValueError(f'`norm` is {norm["kind"]!r}; it must be one of {NORMS}.')
 
 
-def layer_norm(*, name: str, dtype: Any) -> tf.keras.layers.Layer:
+def normalize_and_gelu(
+  norm: tf.keras.layers.Layer,
+  x: tf.Tensor,
+  *,
+  training: bool | None,
+  implementation: str,
+) -> tf.Tensor:
+  """Applies a layer of `make_norm`, then GELU; in one where it can."""
+  if isinstance(norm, fused_layers.FusedBatchNorm):
+    return norm(x, training=training, activate=True)
+  return gelu(norm(x, training=training), implementation=implementation)
+
+
+def conv(
+  filters: int, kernel_size: int, *, implementation: str, **kwargs
+) -> tf.keras.layers.Conv2D:
+  """Builds a SAME convolution without activation; `kwargs` are of Conv2D."""
+  kinds = {
+    'reference': tf.keras.layers.Conv2D,
+    'tpu': fused_layers.FusedConv2D,
+  }
+  return kinds[implementation](filters, kernel_size, padding='same', **kwargs)
+
+
+def dense(
+  units: int, *, implementation: str, **kwargs
+) -> tf.keras.layers.Dense:
+  """Builds a Dense layer without activation; `kwargs` are of Dense."""
+  kinds = {
+    'reference': tf.keras.layers.Dense,
+    'tpu': fused_layers.FusedDense,
+  }
+  return kinds[implementation](units, **kwargs)
+
+
+def layer_norm(
+  *, name: str, dtype: Any, implementation: str = 'reference'
+) -> tf.keras.layers.Layer:
   """LayerNorm over the channels, epsilon 1e-5."""
-  return tf.keras.layers.LayerNormalization(
+  kinds = {
+    'reference': tf.keras.layers.LayerNormalization,
+    'tpu': fused_layers.FusedLayerNorm,
+  }
+  return kinds[implementation](
     epsilon=LAYER_NORM_EPSILON, name=name, dtype=dtype
   )
 

@@ -25,6 +25,7 @@ class Stem(tf.keras.layers.Layer):
     blocks: int = 2,
     norm: Mapping[str, Any] | None = None,
     kernel_stddev: float = 0.02,
+    implementation: str = 'reference',
     **kwargs,
   ):
     super().__init__(**kwargs)
@@ -34,6 +35,7 @@ class Stem(tf.keras.layers.Layer):
     self.blocks = blocks
     self.norm = dict(norm or layers.DEFAULT_NORM)
     self.kernel_stddev = kernel_stddev
+    self.implementation = layers.check_implementation(implementation)
 
   def build(self, input_shape):
     # Flat lists: Keras's own file format does not look into a list of tuples.
@@ -41,11 +43,11 @@ class Stem(tf.keras.layers.Layer):
     for i in range(self.blocks):
       last = i == self.blocks - 1
       self._convs.append(
-        tf.keras.layers.Conv2D(
+        layers.conv(
           self.width,
           3,
+          implementation=self.implementation,
           strides=1 if i else 2,
-          padding='same',
           use_bias=last or self.norm['kind'] != 'batch_norm',
           kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
           name=f'conv{i}',
@@ -54,13 +56,20 @@ class Stem(tf.keras.layers.Layer):
       )
       if not last:
         self._norms.append(
-          layers.make_norm(self.norm, name=f'norm{i}', dtype=self.dtype_policy)
+          layers.make_norm(
+            self.norm,
+            name=f'norm{i}',
+            dtype=self.dtype_policy,
+            implementation=self.implementation,
+          )
         )
     super().build(input_shape)
 
   def call(self, x, training=None):
     for conv, norm in zip(self._convs, self._norms):
-      x = layers.gelu(norm(conv(x), training=training))
+      x = layers.normalize_and_gelu(
+        norm, conv(x), training=training, implementation=self.implementation
+      )
     return self._convs[-1](x)
 
   def get_config(self):
@@ -70,6 +79,7 @@ class Stem(tf.keras.layers.Layer):
       'blocks': self.blocks,
       'norm': self.norm,
       'kernel_stddev': self.kernel_stddev,
+      'implementation': self.implementation,
     }
 
 

@@ -1,0 +1,75 @@
+"""Keras layers by `fused_ops`: the variables and arguments of Keras's own."""
+
+import tensorflow as tf
+
+from official_coatnet.modeling import fused_ops
+
+_PACKAGE = 'official_coatnet'
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedLayerNorm(tf.keras.layers.LayerNormalization):
+  """LayerNorm over the last axis, by `fused_ops.layer_norm`."""
+
+  def call(self, x):
+    return fused_ops.layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedDense(tf.keras.layers.Dense):
+  """Dense without activation, its bias by `fused_ops.bias_add`."""
+
+  def call(self, x):
+    return fused_ops.bias_add(tf.tensordot(x, self.kernel, 1), self.bias)
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedConv2D(tf.keras.layers.Conv2D):
+  """Conv2D without activation, any bias by `fused_ops.bias_add`."""
+
+  def call(self, x):
+    x = self.convolution_op(x, self.kernel)
+    return fused_ops.bias_add(x, self.bias) if self.use_bias else x
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedBatchNorm(tf.keras.layers.BatchNormalization):
+  """BatchNorm over the last axis by `fused_ops.batch_norm`, with any GELU.
+
+  The moving statistics are those of Keras: the variance without Bessel's
+  correction where statistics are over all replicas, with it otherwise.
+  """
+
+  def call(self, x, training=None, activate=False):
+    """Normalizes `x`, and applies GELU to it where `activate` is True."""
+    if not (training and self.trainable):
+      scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+      shift = self.beta - self.moving_mean * scale
+      wide = fused_ops.wide_dtype(x.dtype)
+      result = tf.cast(x, wide) * scale + shift
+      if activate:
+        result = fused_ops.gelu(result)
+      return tf.cast(result, x.dtype)
+    result, mean, variance = fused_ops.batch_norm(
+      x,
+      self.gamma,
+      self.beta,
+      epsilon=self.epsilon,
+      activate=activate,
+      sum_replicas=_sum_replicas if self.synchronized else None,
+    )
+    if not self.synchronized:
+      count = tf.cast(tf.size(x) // x.shape[-1], variance.dtype)
+      variance *= count / tf.maximum(count - 1.0, 1.0)
+    for moving, batch in (
+      (self.moving_mean, mean),
+      (self.moving_variance, variance),
+    ):
+      change = moving - tf.cast(batch, moving.dtype)
+      moving.assign_sub(change * (1.0 - self.momentum))
+    return result
+
+
+def _sum_replicas(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+  context = tf.distribute.get_replica_context()
+  return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)

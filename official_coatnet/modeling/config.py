@@ -43,6 +43,11 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
+    implementation: How the blocks are written: 'reference', or 'tpu', the same
+      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md).
+      Weights and checkpoints are the same for both; results differ by rounding.
+      'tpu' reads the bias in its own way and not by `lookup`, except where it
+      is cached.
     norm: Of the stem and of MBConv: 'batch_norm' or 'layer_norm' (Table 8).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.
@@ -72,6 +77,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
+  implementation: str = 'reference'
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
   batch_norm_epsilon: float = 1e-3
@@ -145,6 +151,7 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
+      ('implementation', layers.IMPLEMENTATIONS),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):

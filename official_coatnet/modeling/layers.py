@@ -65,7 +65,6 @@ def make_norm(
   *,
   name: str,
   dtype: Any,
-  activate: bool = True,
   implementation: str = 'reference',
 ) -> tf.keras.layers.Layer:
   """Builds the normalization of a MBConv block or of the stem.

@@ -39,6 +39,7 @@ def _make_block(
     expansion=config.expansion,
     shortcut_pool=config.shortcut_pool,
     kernel_stddev=config.kernel_stddev,
+    implementation=config.implementation,
     dtype=config.dtype,
     name=name,
     **kwargs,
@@ -71,6 +72,7 @@ def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
     config.widths[0],
     blocks=config.blocks[0],
     norm=config.norm_settings,
+    implementation=config.implementation,
     **common,
   )
 

@@ -18,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 LOOKUPS = ('einsum', 'gather')
+# The largest grid, 24 x 24, that `lookup_by_key` has its constant for: 64 MB.
+_MAX_POSITIONS = 576
 
 
 def table_shape(
@@ -100,7 +102,7 @@ def lookup_by_key(table: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
   to 128; rearranging them costs ten times the look-up.
 
   The constant has H (2W-1) W H W entries: 1 M for a grid of 14 x 14, 16 M for
-  24 x 24.
+  24 x 24. For a larger grid this is `lookup_einsum`, transposed.
 
   Args:
     table: [heads, 2H-1, 2W-1], any float dtype.
@@ -110,6 +112,9 @@ def lookup_by_key(table: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
   Returns:
     [heads, H*W, H*W], key by query, dtype of `table`.
   """
+  if height * width > _MAX_POSITIONS:
+    bias = lookup_einsum(table, height=height, width=width)
+    return tf.transpose(bias, [0, 2, 1])
   columns = 2 * width - 1
   # [heads, 2H-1, 2W-1] -> [heads, (2H-1) * (2W-1)]
   flat = tf.reshape(table, [-1, (2 * height - 1) * columns])

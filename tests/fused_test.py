@@ -1,0 +1,123 @@
+"""Tests that the form for TPUs computes what the reference computes."""
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from official_coatnet.modeling import blocks, config, layers, network, stems
+from tests import weights
+
+# Their gradients are zero in exact arithmetic.
+_ZERO = ('attention/key/bias', 'pre_norm/beta')
+
+
+def results(layer, x, *, training):
+  """Returns the output and all gradients, by name, and moving statistics."""
+  layer(x, training=False)
+  weights.randomize(layer)
+  x = tf.constant(x)
+  with tf.GradientTape() as tape:
+    tape.watch(x)
+    y = layer(x, training=training)
+    d_y = tf.constant(np.random.default_rng(2).normal(size=y.shape), y.dtype)
+  sources = {v.name: v for v in layer.trainable_variables}
+  gradients = tape.gradient(y, {'x': x, **sources}, output_gradients=d_y)
+  moving = {v.name: v for v in layer.non_trainable_variables}
+  return {'y': y, **gradients, **{k: v.numpy() for k, v in moving.items()}}
+
+
+class FusedTest(parameterized.TestCase, tf.test.TestCase):
+  def assert_same(self, make, shape, *, training=True, rtol=2e-6):
+    x = np.random.default_rng(1).normal(size=shape)
+    expected, actual = (
+      results(make(form), x.astype('float64'), training=training)
+      for form in layers.IMPLEMENTATIONS
+    )
+    self.assertEqual(list(expected), list(actual))
+    for name, value in expected.items():
+      value = np.asarray(value)
+      scale = 1e-6 if any(z in name for z in _ZERO) else np.abs(value).max()
+      error = np.abs(value - np.asarray(actual[name])).max()
+      self.assertLessEqual(error, rtol * scale, name)
+
+  @parameterized.product(
+    stride=[1, 2], relative_attention=['pre_softmax', 'post_softmax', 'none']
+  )
+  def test_transformer_block(self, stride, relative_attention):
+    def make(form):
+      return blocks.TransformerBlock(
+        12,
+        head_size=4,
+        stride=stride,
+        relative_attention=relative_attention,
+        implementation=form,
+        dtype='float64',
+        name='block',
+      )
+
+    self.assert_same(make, (2, 4, 6, 12 // stride), rtol=1e-9)
+
+  @parameterized.product(
+    downsample=blocks.DOWNSAMPLES,
+    kind=layers.NORMS,
+    stride=[1, 2],
+    training=[True, False],
+  )
+  def test_mbconv_block(self, downsample, kind, stride, training):
+    norm = {**layers.DEFAULT_NORM, 'kind': kind}
+
+    def make(form):
+      return blocks.MBConvBlock(
+        8,
+        stride=stride,
+        downsample=downsample,
+        norm=norm,
+        implementation=form,
+        dtype='float64',
+        name='block',
+      )
+
+    self.assert_same(make, (2, 4, 5, 8 // stride), training=training)
+
+  @parameterized.parameters(True, False)
+  def test_stem(self, training):
+    def make(form):
+      return stems.Stem(8, implementation=form, dtype='float64', name='stem')
+
+    self.assert_same(make, (2, 9, 6, 3), training=training)
+
+  def test_synchronized_statistics_of_one_replica(self):
+    norm = {**layers.DEFAULT_NORM, 'synchronized': True}
+
+    def make(form):
+      return blocks.MBConvBlock(
+        8, norm=norm, implementation=form, dtype='float64', name='block'
+      )
+
+    self.assert_same(make, (2, 3, 4, 8))
+
+  def test_network_has_the_same_weights_and_logits(self):
+    models = [
+      network.classifier(
+        config.ModelConfig(
+          'coatnet_test', image_size=(32, 64), num_classes=5, implementation=i
+        )
+      )
+      for i in layers.IMPLEMENTATIONS
+    ]
+    names = [[v.name for v in model.weights] for model in models]
+    self.assertEqual(*names)
+    weights.randomize(models[0])
+    models[1].set_weights(models[0].get_weights())
+    images = weights.images((2, 32, 64, 3))
+    for training in (False, True):
+      expected, actual = (m(images, training=training) for m in models)
+      self.assertAllClose(expected, actual, rtol=1e-4, atol=1e-4)
+
+  def test_unknown_implementation(self):
+    with self.assertRaisesRegex(ValueError, "implementation.*'gpu'.*reference"):
+      config.ModelConfig('coatnet_0', implementation='gpu')
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -15,8 +15,22 @@ class FusedLayerNorm(tf.keras.layers.LayerNormalization):
     return fused_ops.layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
 
 
+class _WideBias(tf.keras.layers.Layer):
+  """Keeps the bias in float32 under a bfloat16 policy.
+
+  Its gradient is then in float32 too. Where a sum is only used in bfloat16 XLA
+  computes it in bfloat16, which a TPU rounds after each addition; that takes
+  twice as long.
+  """
+
+  def add_weight(self, name=None, **kwargs):
+    if name == 'bias':
+      kwargs['experimental_autocast'] = False
+    return super().add_weight(name=name, **kwargs)
+
+
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
-class FusedDense(tf.keras.layers.Dense):
+class FusedDense(_WideBias, tf.keras.layers.Dense):
   """Dense without activation, its bias by `fused_ops.bias_add`."""
 
   def call(self, x):
@@ -24,7 +38,7 @@ class FusedDense(tf.keras.layers.Dense):
 
 
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
-class FusedConv2D(tf.keras.layers.Conv2D):
+class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
   """Conv2D without activation, any bias by `fused_ops.bias_add`."""
 
   def call(self, x):
@@ -36,8 +50,8 @@ class FusedConv2D(tf.keras.layers.Conv2D):
 class FusedBatchNorm(tf.keras.layers.BatchNormalization):
   """BatchNorm over the last axis by `fused_ops.batch_norm`, with any GELU.
 
-  The moving statistics are those of Keras: the variance without Bessel's
-  correction where statistics are over all replicas, with it otherwise.
+  The moving statistics are those of Keras, the variance with Bessel's correction
+  where Keras would have used its fused kernel.
   """
 
   def call(self, x, training=None, activate=False):
@@ -58,7 +72,7 @@ class FusedBatchNorm(tf.keras.layers.BatchNormalization):
       activate=activate,
       sum_replicas=_sum_replicas if self.synchronized else None,
     )
-    if not self.synchronized:
+    if self.fused:
       count = tf.cast(tf.size(x) // x.shape[-1], variance.dtype)
       variance *= count / tf.maximum(count - 1.0, 1.0)
     for moving, batch in (

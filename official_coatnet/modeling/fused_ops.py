@@ -206,7 +206,9 @@ def batch_norm(
       d_normed = tf.cast(d_result, wide)
       if activate:
         _, slope = gelu_and_slope(values * scale + (beta - mean * scale))
-        d_normed *= slope
+        # Rounded, so that XLA keeps this, and neither what it is made of nor
+        # a copy in float32, for the two passes that take it.
+        d_normed = tf.cast(tf.cast(d_normed * slope, x.dtype), wide)
       d_beta = tf.reduce_sum(d_normed, axes)
       d_scale = tf.reduce_sum(d_normed * (values - mean), axes)
       centre, along = mean_over_replicas(d_beta, d_scale)

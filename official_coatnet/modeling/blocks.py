@@ -219,8 +219,10 @@ class MBConvBlock(_Block):
 
   def call(self, x, draw_keys=None, training=None):
     shortcut = self._shortcut(x)
-    x = self.pre_norm(x, training=training)
-    x = self._norm_gelu(self.expand_norm, self.expand_conv(x), training)
+    x = layers.normalize_and_convolve(
+      self.pre_norm, self.expand_conv, x, training=training
+    )
+    x = self._norm_gelu(self.expand_norm, x, training)
     x = self._norm_gelu(self.depthwise_norm, self.depthwise_conv(x), training)
     x = self.project_conv(self.squeeze_excitation(x))
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)

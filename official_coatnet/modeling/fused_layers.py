@@ -41,8 +41,12 @@ class FusedDense(_WideBias, tf.keras.layers.Dense):
 class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
   """Conv2D without activation, any bias by `fused_ops.bias_add`."""
 
-  def call(self, x):
-    x = self.convolution_op(x, self.kernel)
+  def call(self, x, strided=False):
+    """Convolves `x`; `strided` where the stride of a 1x1 is in it already."""
+    if strided:
+      x = tf.nn.conv2d(x, self.kernel, strides=1, padding='SAME')
+    else:
+      x = self.convolution_op(x, self.kernel)
     return fused_ops.bias_add(x, self.bias) if self.use_bias else x
 
 
@@ -54,9 +58,17 @@ class FusedBatchNorm(tf.keras.layers.BatchNormalization):
   where Keras would have used its fused kernel.
   """
 
-  def call(self, x, training=None, activate=False):
-    """Normalizes `x`, and applies GELU to it where `activate` is True."""
+  def call(self, x, training=None, activate=False, stride=1):
+    """Normalizes `x`.
+
+    Args:
+      x: [batch, ..., channels].
+      training: Whether to use the statistics of the batch.
+      activate: Whether GELU follows.
+      stride: As in `fused_ops.batch_norm`.
+    """
     if not (training and self.trainable):
+      x = x if stride == 1 else x[:, ::stride, ::stride]
       scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
       shift = self.beta - self.moving_mean * scale
       wide = fused_ops.wide_dtype(x.dtype)
@@ -70,6 +82,7 @@ class FusedBatchNorm(tf.keras.layers.BatchNormalization):
       self.beta,
       epsilon=self.epsilon,
       activate=activate,
+      stride=stride,
       sum_replicas=_sum_replicas if self.synchronized else None,
     )
     if self.fused:

@@ -150,6 +150,26 @@ def bias_add(x, bias):
   return result, gradient
 
 
+def _every(x: tf.Tensor, stride: int) -> tf.Tensor:
+  """Every stride-th row and column of [batch, height, width, channels]."""
+  return x if stride == 1 else x[:, ::stride, ::stride]
+
+
+def _spread(x: tf.Tensor, stride: int, *, shape: tf.Tensor) -> tf.Tensor:
+  """The gradient of `_every`: zeros for what was left out."""
+  if stride == 1:
+    return x
+  return tf.raw_ops.StridedSliceGrad(
+    shape=shape,
+    begin=[0] * 4,
+    end=[0] * 4,
+    strides=[1, stride, stride, 1],
+    dy=x,
+    begin_mask=15,
+    end_mask=15,
+  )
+
+
 def batch_norm(
   x: tf.Tensor,
   gamma: tf.Tensor,
@@ -157,6 +177,7 @@ def batch_norm(
   *,
   epsilon: float,
   activate: bool,
+  stride: int = 1,
   sum_replicas: Callable[[list[tf.Tensor]], list[tf.Tensor]] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """BatchNorm over all axes but the last while training, then GELU or nothing.
@@ -171,12 +192,15 @@ def batch_norm(
     beta: [channels].
     epsilon: Added to the variance.
     activate: Whether GELU follows.
+    stride: Of a [batch, height, width, channels] tensor only every stride-th
+      row and column is normalized and returned; the statistics are of all. For
+      a 1x1 convolution with a stride, which looks at no others.
     sum_replicas: Sums tensors over replicas, which all have batches of one
       size; None for statistics of this replica.
 
   Returns:
-    (the result, in the shape and dtype of `x`, mean, variance). Mean and
-    variance, [channels] in float32 at least, pass no gradient on.
+    (the result, in the dtype of `x`, mean, variance). Mean and variance,
+    [channels] in float32 at least, pass no gradient on.
   """
   wide = wide_dtype(x.dtype)
   axes = list(range(x.shape.rank - 1))
@@ -197,15 +221,16 @@ def batch_norm(
     variance = tf.maximum(square - mean * mean, 0.0)
     inverse = tf.math.rsqrt(variance + epsilon)
     scale = inverse * gamma
-    result = values * scale + (beta - mean * scale)
+    shift = beta - mean * scale
+    result = tf.cast(_every(x, stride), wide) * scale + shift
     if activate:
       result, _ = gelu_and_slope(result)
 
     def gradient(d_result, *_):
-      values = tf.cast(x, wide)
+      values = tf.cast(_every(x, stride), wide)
       d_normed = tf.cast(d_result, wide)
       if activate:
-        _, slope = gelu_and_slope(values * scale + (beta - mean * scale))
+        _, slope = gelu_and_slope(values * scale + shift)
         # Rounded, so that XLA keeps this, and neither what it is made of nor
         # a copy in float32, for the two passes that take it.
         d_normed = tf.cast(tf.cast(d_normed * slope, x.dtype), wide)
@@ -214,7 +239,8 @@ def batch_norm(
       centre, along = mean_over_replicas(d_beta, d_scale)
       slope_of_x = -scale * inverse * inverse * along
       offset = -scale * centre - slope_of_x * mean
-      d_x = scale * d_normed + slope_of_x * values + offset
+      d_normed = _spread(d_normed, stride, shape=tf.shape(x))
+      d_x = scale * d_normed + slope_of_x * tf.cast(x, wide) + offset
       return tf.cast(d_x, x.dtype), d_scale * inverse, d_beta
 
     return (tf.cast(result, x.dtype), mean, variance), gradient

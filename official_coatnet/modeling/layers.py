@@ -112,6 +112,24 @@ def normalize_and_gelu(
   return gelu(norm(x, training=training), implementation=implementation)
 
 
+def normalize_and_convolve(
+  norm: tf.keras.layers.Layer,
+  conv: tf.keras.layers.Conv2D,
+  x: tf.Tensor,
+  *,
+  training: bool | None,
+) -> tf.Tensor:
+  """Applies a layer of `make_norm`, then a 1x1 convolution.
+
+  Where the convolution has a stride, only what it looks at is normalized, if
+  the norm can.
+  """
+  stride = conv.strides[0]
+  if stride == 1 or not isinstance(norm, fused_layers.FusedBatchNorm):
+    return conv(norm(x, training=training))
+  return conv(norm(x, training=training, stride=stride), strided=True)
+
+
 def conv(
   filters: int, kernel_size: int, *, implementation: str, **kwargs
 ) -> tf.keras.layers.Conv2D:

@@ -76,10 +76,12 @@ def make_ours(
 
 
 def make_peer(block: Block, *, head_size: int) -> tf.keras.layers.Layer:
-  """Returns the block of Model Garden's MaxViT project, at its defaults.
+  """Returns the block of Model Garden's MaxViT project.
 
-  That is average pooling, the stride in the depthwise convolution, and
-  BatchNorm over all replicas.
+  Its options are those of the paper and of our defaults: max pooling, and the
+  stride in the first 1x1 convolution. (At the project's own defaults, the
+  average and the depthwise convolution, the first MBConv block of a stage
+  expands four times as many positions.) The rest is left as it is there.
   """
   before = tf.keras.mixed_precision.global_policy()
   tf.keras.mixed_precision.set_global_policy(_POLICY)
@@ -88,7 +90,11 @@ def make_peer(block: Block, *, head_size: int) -> tf.keras.layers.Layer:
       return _peer_stem(block)
     if block.kind == 'C':
       return maxvit_layers.MBConvBlock(
-        block.width, pool_stride=block.stride, name=block.name
+        block.width,
+        downsample_loc='expand_conv',
+        pool_type='max',
+        pool_stride=block.stride,
+        name=block.name,
       )
     height, width = (-(-side // block.stride) for side in block.input_shape[:2])
     return maxvit_layers.TransformerBlock(
@@ -96,6 +102,7 @@ def make_peer(block: Block, *, head_size: int) -> tf.keras.layers.Layer:
       head_size,
       height,
       width,
+      pool_type='2d:max',
       pool_stride=block.stride,
       rel_attn_type='2d_multi_head',
       name=block.name,

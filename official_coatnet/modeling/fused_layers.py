@@ -54,7 +54,7 @@ class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
 class FusedBatchNorm(tf.keras.layers.BatchNormalization):
   """BatchNorm over the last axis by `fused_ops.batch_norm`, with any GELU.
 
-  The moving statistics are those of Keras, the variance with Bessel's correction
+  The moving statistics are those of Keras: the variance has Bessel's correction
   where Keras would have used its fused kernel.
   """
 

@@ -9,6 +9,7 @@ for one core, and prints a table by stage. The last line is the ratio of the
 sums. The cycles are the compiler's estimates. Results are kept by content.
 """
 
+import functools
 import os
 import sys
 
@@ -20,7 +21,7 @@ sys.path[0] = os.path.dirname(
   os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 )
 
-from absl import app, flags  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
 
 from official_coatnet.analysis import tpu_compile  # noqa: E402
 from official_coatnet.modeling import layers, sizes  # noqa: E402
@@ -84,20 +85,20 @@ def table(
 
 def _measure(blocks) -> dict[tuple[str, str], int]:
   head_size = sizes.get_size(_MODEL.value).head_size
+  makers = {
+    'ours': functools.partial(
+      tpu_blocks.make_ours, implementation=_IMPLEMENTATION.value
+    ),
+    'peer': tpu_blocks.make_peer,
+  }
   modules = {}
   lowered = progress.Progress('blocks lowered')
   for block in blocks:
-    makers = {
-      'ours': lambda block=block: tpu_blocks.make_ours(
-        block, head_size=head_size, implementation=_IMPLEMENTATION.value
-      ),
-      'peer': lambda block=block: tpu_blocks.make_peer(
-        block, head_size=head_size
-      ),
-    }
     for who, make in makers.items():
       modules[who, block.name] = tpu_blocks.lower(
-        block, make, batch_size=_BATCH_PER_CORE.value
+        block,
+        functools.partial(make, block, head_size=head_size),
+        batch_size=_BATCH_PER_CORE.value,
       )
       lowered(len(modules), 2 * len(blocks))
   results = tpu_compile.compile_modules(
@@ -116,6 +117,7 @@ def main(argv):
   """Runs the benchmark."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  logging.set_verbosity(logging.WARNING)  # Model Garden tells all shapes.
   try:
     tpu_compile.find_python()
     blocks = tpu_blocks.blocks_of(_MODEL.value, image_size=_IMAGE_SIZE.value)

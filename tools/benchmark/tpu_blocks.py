@@ -6,8 +6,9 @@ of all variables, and new BatchNorm statistics. The stem has no gradient of its
 input, which is the image.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from official.projects.maxvit.modeling import common_ops
@@ -15,8 +16,6 @@ from official.projects.maxvit.modeling import layers as maxvit_layers
 
 from official_coatnet.analysis import tpu_lowering
 from official_coatnet.modeling import blocks, sizes, stems
-
-_POLICY = 'mixed_bfloat16'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +56,24 @@ def blocks_of(model: str, *, image_size: int) -> list[Block]:
   return found
 
 
+@contextlib.contextmanager
+def bfloat16_policy() -> Iterator[None]:
+  """Makes layers compute in bfloat16: Model Garden's take no policy."""
+  before = tf.keras.mixed_precision.global_policy()
+  tf.keras.mixed_precision.set_global_policy('mixed_bfloat16')
+  try:
+    yield
+  finally:
+    tf.keras.mixed_precision.set_global_policy(before)
+
+
 def make_ours(
   block: Block, *, head_size: int, implementation: str
 ) -> tf.keras.layers.Layer:
   """Returns a block of this package."""
   common = dict(
     implementation=implementation,
-    dtype=tf.keras.mixed_precision.Policy(_POLICY),
+    dtype=tf.keras.mixed_precision.global_policy(),
     name=block.name,
   )
   if block.kind == 'S':
@@ -83,32 +93,27 @@ def make_peer(block: Block, *, head_size: int) -> tf.keras.layers.Layer:
   average and the depthwise convolution, the first MBConv block of a stage
   expands four times as many positions.) The rest is left as it is there.
   """
-  before = tf.keras.mixed_precision.global_policy()
-  tf.keras.mixed_precision.set_global_policy(_POLICY)
-  try:
-    if block.kind == 'S':
-      return _peer_stem(block)
-    if block.kind == 'C':
-      return maxvit_layers.MBConvBlock(
-        block.width,
-        downsample_loc='expand_conv',
-        pool_type='max',
-        pool_stride=block.stride,
-        name=block.name,
-      )
-    height, width = (-(-side // block.stride) for side in block.input_shape[:2])
-    return maxvit_layers.TransformerBlock(
+  if block.kind == 'S':
+    return _peer_stem(block)
+  if block.kind == 'C':
+    return maxvit_layers.MBConvBlock(
       block.width,
-      head_size,
-      height,
-      width,
-      pool_type='2d:max',
+      downsample_loc='expand_conv',
+      pool_type='max',
       pool_stride=block.stride,
-      rel_attn_type='2d_multi_head',
       name=block.name,
     )
-  finally:
-    tf.keras.mixed_precision.set_global_policy(before)
+  height, width = (-(-side // block.stride) for side in block.input_shape[:2])
+  return maxvit_layers.TransformerBlock(
+    block.width,
+    head_size,
+    height,
+    width,
+    pool_type='2d:max',
+    pool_stride=block.stride,
+    rel_attn_type='2d_multi_head',
+    name=block.name,
+  )
 
 
 def _peer_stem(block: Block) -> tf.keras.layers.Layer:
@@ -140,9 +145,13 @@ def lower(
     make: Makes its layer.
     batch_size: Images.
   """
+  with bfloat16_policy():
+    return _lower(block, make(), batch_size=batch_size)
+
+
+def _lower(block, layer, *, batch_size):
   spec = tf.TensorSpec([batch_size, *block.input_shape], tf.bfloat16)
   with tpu_lowering.unallocated_variables():
-    layer = make()
     layer.build(spec.shape)
     forward = tf.function(lambda x: layer(x, training=True))
     d_y_spec = tf.TensorSpec(

@@ -4,7 +4,14 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import blocks, config, layers, network, stems
+from official_coatnet.modeling import (
+  blocks,
+  config,
+  fused_layers,
+  layers,
+  network,
+  stems,
+)
 from tests import weights
 
 # Their gradients are zero in exact arithmetic.
@@ -96,6 +103,49 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
 
     self.assert_same(make, (2, 3, 4, 8))
 
+  def test_synchronized_over_two_replicas(self):
+    x = np.random.default_rng(1).normal(size=(4, 3, 4, 8)).astype('float32')
+    d_y = np.random.default_rng(2).normal(size=x.shape).astype('float32')
+
+    def pass_through(layer, x, d_y):
+      x = tf.convert_to_tensor(x)
+      with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True, activate=True)
+      sources = [x, layer.gamma, layer.beta]
+      return y, *tape.gradient(y, sources, output_gradients=d_y)
+
+    whole = fused_layers.FusedBatchNorm(synchronized=True)
+    expected = pass_through(whole, x, d_y)
+
+    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    with strategy.scope():
+      split = fused_layers.FusedBatchNorm(synchronized=True)
+      split.build(x.shape)
+
+    def halves(values):
+      return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(
+          np.split(values, 2)[context.replica_id_in_sync_group]
+        )
+      )
+
+    @tf.function
+    def run(x, d_y):
+      return strategy.run(lambda *args: pass_through(split, *args), (x, d_y))
+
+    y, d_x, *d_variables = (
+      strategy.experimental_local_results(each)
+      for each in run(halves(x), halves(d_y))
+    )
+    self.assertAllClose(expected[0], tf.concat(y, 0), rtol=1e-5, atol=1e-5)
+    self.assertAllClose(expected[1], tf.concat(d_x, 0), rtol=1e-5, atol=1e-5)
+    for of_whole, of_halves in zip(expected[2:], d_variables):
+      # Each replica has the gradient of its own images; training adds them up.
+      self.assertAllClose(of_whole, sum(of_halves), rtol=1e-5, atol=1e-5)
+    for variable, of_split in zip(whole.variables, split.variables):
+      self.assertAllClose(variable, of_split, rtol=1e-6, atol=1e-6)
+
   def test_network_has_the_same_weights_and_logits(self):
     models = [
       network.classifier(
@@ -120,4 +170,8 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
 
 
 if __name__ == '__main__':
+  tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices('CPU')[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+  )
   tf.test.main()

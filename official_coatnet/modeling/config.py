@@ -43,8 +43,12 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
-    lowering: Which operations compute the same network: 'plain' (training, TPU,
-      GPU) or 'onednn', faster on a CPU, which is what an export serves.
+    implementation: How the blocks are written: 'reference'; 'tpu', the same
+      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md); or
+      'onednn', which is faster on a CPU, and what an export serves
+      (docs/performance.md). Weights and checkpoints are the same for all;
+      results differ by rounding. 'tpu' reads the bias in its own way and not by
+      `lookup`, except where it is cached.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
       'none', which is what an export serves: its convolutions have absorbed the
       BatchNorms (`export.folding`).
@@ -76,7 +80,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
-  lowering: str = 'plain'
+  implementation: str = 'reference'
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
   batch_norm_epsilon: float = 1e-3
@@ -150,7 +154,7 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
-      ('lowering', layers.LOWERINGS),
+      ('implementation', layers.IMPLEMENTATIONS),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):

@@ -34,14 +34,13 @@ class FusedOpsTest(tf.test.TestCase):
     x, bias = values(2, 3, 4, 5), values(5)
     self.assert_same(fused_ops.bias_add, tf.add, x, bias)
 
-  def test_project(self):
-    for equation in ('blc,ce->bel', 'blc,ce->ble'):
-      self.assert_same(
-        lambda x, k, equation=equation: fused_ops.project(equation, x, k),
-        lambda x, k, equation=equation: tf.einsum(equation, x, k),
-        values(2, 3, 4),
-        values(4, 5),
-      )
+  def test_project_to_heads(self):
+    self.assert_same(
+      fused_ops.project_to_heads,
+      lambda x, kernel: tf.einsum('blc,cnd->bndl', x, kernel),
+      values(2, 3, 4),
+      values(4, 2, 5),
+    )
 
   def test_gradient_of_a_bias_is_not_summed_in_bfloat16(self):
     # Of 4096 ones a sum in bfloat16 sees 256: adding one changes no more.

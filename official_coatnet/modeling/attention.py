@@ -228,26 +228,15 @@ class RelativeAttention(tf.keras.layers.Layer):
           width=width,
         )
     mixed = fused_attention.attend(query, key, value, bias=bias)
-    # [batch, heads, head_size, H*W] -> [batch, H*W, width]
-    mixed = tf.reshape(mixed, [-1, self.width, height * width])
-    mixed = tf.transpose(mixed, [0, 2, 1])
-    # [heads, head_size, width] -> [width, width]
-    kernel = tf.reshape(self.output_projection.kernel, [self.width, self.width])
-    x = (
-      fused_ops.project('ble,ec->blc', mixed, kernel)
-      + self.output_projection.bias
-    )
+    # -> [batch, H*W, width]
+    x = tf.einsum('bndl,ndc->blc', mixed, self.output_projection.kernel)
+    x += self.output_projection.bias
     # [batch, H*W, width] -> [batch, H, W, width]
     return tf.reshape(x, [-1, height, width, self.width])
 
   def _project(self, x, layer):
     """[batch, H*W, channels] to [batch, heads, head_size, H*W]."""
-    # [channels, heads, head_size] -> [channels, width]
-    kernel = tf.reshape(layer.kernel, [-1, self.width])
-    x = fused_ops.project('blc,ce->bel', x, kernel)
-    x += tf.reshape(layer.bias, [self.width, 1])
-    # [batch, width, H*W] -> [batch, heads, head_size, H*W]
-    return tf.reshape(x, [-1, self.num_heads, self.head_size, x.shape[-1]])
+    return fused_ops.project_to_heads(x, layer.kernel) + layer.bias[..., None]
 
   def get_config(self):
     return {

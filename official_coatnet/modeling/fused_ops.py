@@ -42,35 +42,33 @@ def product(equation: str, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
   return tf.einsum(equation, tf.cast(x, wide), tf.cast(y, wide))
 
 
-def project(equation: str, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-  """tf.einsum of activations and a kernel, for a kernel that was reshaped.
+@tf.custom_gradient
+def project_to_heads(x, kernel):
+  """Multiplies [batch, length, channels] by [channels, heads, head_size].
 
-  The gradient of the kernel is summed in float32 and cast after it. Without the
-  cast XLA merges the product with the reshape of its result to the kernel's own
-  shape, [channels, heads, head_size], and lays the activations out by head,
-  with a head's 32 channels padded to 128.
+  The gradient treats the kernel as a matrix, and sums that of the kernel in
+  float32 and casts it before the reshape. XLA would else merge the two, and lay
+  the gradient of the result out by head, with a head's 32 channels padded to
+  128.
 
   Args:
-    equation: Of the form 'blc,ce->bel', without repeated or lost indices.
-    x: The activations.
-    kernel: The kernel.
+    x: [batch, length, channels].
+    kernel: [channels, heads, head_size].
 
   Returns:
-    A tensor in the dtype of `x`.
+    [batch, heads, head_size, length], dtype of `x`.
   """
-  inputs, output = equation.split('->')
-  left, right = inputs.split(',')
+  channels, heads, head_size = kernel.shape
 
-  @tf.custom_gradient
-  def multiply(x, kernel):
-    def gradient(d_result):
-      d_x = tf.einsum(f'{output},{right}->{left}', d_result, kernel)
-      d_kernel = product(f'{left},{output}->{right}', x, d_result)
-      return d_x, tf.cast(d_kernel, kernel.dtype)
+  def gradient(d_result):
+    # [batch, heads, head_size, length] -> [batch, width, length]
+    d_result = tf.reshape(d_result, [-1, heads * head_size, x.shape[1]])
+    matrix = tf.reshape(kernel, [channels, heads * head_size])
+    d_x = tf.einsum('bel,ce->blc', d_result, matrix)
+    d_matrix = tf.cast(product('blc,bel->ce', x, d_result), kernel.dtype)
+    return d_x, tf.reshape(d_matrix, kernel.shape)
 
-    return tf.einsum(equation, x, kernel), gradient
-
-  return multiply(x, kernel)
+  return tf.einsum('blc,cnd->bndl', x, kernel), gradient
 
 
 @tf.custom_gradient

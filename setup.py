@@ -16,6 +16,8 @@ setup(
     'tf-models-official',
     'tensorflow-addons',
     'tensorflow-datasets',
+    # The requests that warm a server up, and those of tools/query.py.
+    'tensorflow-serving-api>=2.15,<2.16',
     'gin-config',
     'absl-py',
     'cloud-tpu-client',

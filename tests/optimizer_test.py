@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 from official_coatnet.training import distribution
 from official_coatnet.training import optimizer as optimizer_lib
@@ -33,29 +34,43 @@ def _adamw(weights, gradients, *, schedule, config, decayed):
   return w
 
 
-class OptimizerTest(tf.test.TestCase):
-  def test_adamw_decays_kernels_by_the_scheduled_rate(self):
+class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    # One for all tests: the collectives of two would collide.
+    cls.two_replicas = distribution.mirrored_cpu_strategy(2)
+
+  @parameterized.parameters(1, 2)
+  def test_adamw_decays_kernels_by_the_scheduled_rate(self, replicas):
     config = _config(clip_norm=None)
     schedule = optimizer_lib.make_schedule(
       config, total_steps=8, warmup_steps=3
     )
     optimizer = optimizer_lib.make_optimizer(config, schedule)
     start = [[1.0, -2.0], [3.0, 0.5]]
+    # Mirrored variables are decayed part by part, or not at all.
     strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+    if replicas == 2:
+      strategy = self.two_replicas
     with strategy.scope():
       kernel = tf.Variable(start, name='s1_block0/expand_conv/kernel')
       bias = tf.Variable(start, name='s3_block0/attention/relative_bias')
     rng = np.random.default_rng(0)
     gradients = [rng.normal(size=(2, 2)).astype(np.float32) for _ in range(6)]
-    for g in gradients:
-      strategy.run(
-        lambda g=g: optimizer_lib.apply_gradients(
-          optimizer,
-          [tf.constant(g), tf.constant(g)],
-          variables=[kernel, bias],
-          clip_norm=None,
+
+    @tf.function
+    def step(g):
+      def fn():
+        shares = [g / replicas, g / replicas]
+        return optimizer_lib.apply_gradients(
+          optimizer, shares, variables=[kernel, bias], clip_norm=None
         )
-      )
+
+      return strategy.run(fn)
+
+    for g in gradients:
+      step(tf.constant(g))
     settings = dict(schedule=schedule, config=config)
     self.assertAllClose(
       kernel, _adamw(start, gradients, decayed=True, **settings), rtol=1e-5
@@ -66,7 +81,7 @@ class OptimizerTest(tf.test.TestCase):
 
   def test_reduces_before_it_clips(self):
     """The gradients (3, 0) and (0, 4) of two replicas have norm 5 together."""
-    strategy = distribution.mirrored_cpu_strategy(2)
+    strategy = self.two_replicas
     with strategy.scope():
       variable = tf.Variable([0.0, 0.0], name='kernel')
       seen = []
@@ -93,7 +108,8 @@ class OptimizerTest(tf.test.TestCase):
     norms = strategy.experimental_local_results(step())
     self.assertAllClose(norms, [5.0, 5.0])
     self.assertAllClose(variable, [-0.6, -0.8])
-    self.assertLen(seen[0], 1)
+    # The variable and its part on each replica.
+    self.assertLen(seen[0], 3)
 
   def test_what_is_decayed(self):
     for name, decayed in (

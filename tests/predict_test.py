@@ -1,5 +1,6 @@
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from absl.testing import absltest
 from PIL import Image
 
 from official_coatnet.export import saved_model
+from official_coatnet.export.options import ExportOptions
 from tests import experiment_fixture, run_fixture
 from tools import predict
 
@@ -22,7 +24,7 @@ class PredictTest(absltest.TestCase):
     super().setUpClass()
     folder = tempfile.mkdtemp(dir=absltest.get_default_test_tmpdir())
     sizes = {'num_classes': len(LABELS)}
-    run = run_fixture.write_run(
+    cls.run_dir = run_fixture.write_run(
       os.path.join(folder, 'run'),
       experiment_fixture.make_experiment(
         model=sizes, train_data=sizes, eval_data=sizes
@@ -30,7 +32,7 @@ class PredictTest(absltest.TestCase):
       labels=LABELS,
     )
     cls.exports = os.path.join(folder, 'exports')
-    cls.path = saved_model.export(run, cls.exports)
+    cls.path = saved_model.export(cls.run_dir, cls.exports)
     signature = tf.saved_model.load(cls.path).signatures['serving_default']
     cls.encoded = run_fixture.encoded_images()
     cls.probabilities = {
@@ -68,6 +70,9 @@ class PredictTest(absltest.TestCase):
     jpeg = self.encoded['rgb.jpg']
     files['cut.jpg'] = self._write('cut.jpg', jpeg[: len(jpeg) // 2])
     files['notes.txt'] = self._write('notes.txt', b'no image')
+    huge = bytearray(self.encoded['rgb.png'])
+    huge[16:24] = struct.pack('>II', 10**5, 10**5)
+    files['huge.png'] = self._write('huge.png', huge)
     self._write('.hidden', b'')
     missing = os.path.join(self.folder, 'missing.jpg')
     picture = os.path.join(self.create_tempdir().full_path, 'sheet.png')
@@ -101,6 +106,9 @@ class PredictTest(absltest.TestCase):
     )
     error = by_file[files['cut.jpg']]['error']
     self.assertStartsWith(error, 'jpeg::Uncompress failed')
+    error = by_file[files['huge.png']]['error']
+    self.assertStartsWith(error, 'Image 0 of the batch')
+    self.assertIn('10000000000 pixels, more than the limit of 50000000', error)
     self.assertIn('No such file', by_file[missing]['error'])
     with Image.open(picture) as image:
       self.assertGreater(min(image.size), 200)
@@ -114,6 +122,31 @@ class PredictTest(absltest.TestCase):
       (result,) = predict.predict_batch(predictor, [file])
       line = json.loads(predict.to_json(result))
       self._check('rgb.png', line, top_k=min(top_k, len(LABELS)))
+
+  def test_an_export_that_answers_bad_images(self):
+    """What it cannot say, the tool finds out: the same errors come out."""
+    jpeg = self.encoded['rgb.jpg']
+    files = [
+      self._write('rgb.jpg', jpeg),
+      self._write('cut.jpg', jpeg[: len(jpeg) // 2]),
+      self._write('grey.png', self.encoded['grey.png']),
+      self._write('notes.txt', b'no image'),
+    ]
+    path = saved_model.export(
+      self.run_dir,
+      os.path.join(self.folder, 'exports'),
+      options=ExportOptions(
+        answer_bad_images=True, max_pixels=64 * 64, batch_sizes=(1,)
+      ),
+    )
+    predictor = predict.Predictor(path, top_k=5)
+    large, cut, good, text = predict.predict_batch(predictor, files)
+    self.assertEqual(
+      large['error'], 'The image has 4800 pixels, more than 4096.'
+    )
+    self.assertIn('pixels, more than 4096', cut['error'])
+    self.assertStartsWith(text['error'], 'Unknown image file format')
+    self._check('grey.png', json.loads(predict.to_json(good)), top_k=5)
 
   def test_the_latest_version_is_taken(self):
     predictor = predict.Predictor(self.exports, top_k=1)

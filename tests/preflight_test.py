@@ -63,6 +63,40 @@ class PreflightTest(absltest.TestCase):
     self.assertEqual(problems, [])
     self.assertLen(_find(experiment, model_dir=self.folder, mode='train'), 1)
 
+  def test_local_folders_and_workers_elsewhere(self):
+    data = {'source': 'tfrecord', 'data_dir': self.folder}
+    experiment = fixture.make_experiment(
+      train_data=data, eval_data={'source': 'tfds', 'tfds_name': 'mnist'}
+    )
+    problems = _find(experiment, model_dir=self.folder, remote_workers=True)
+    self.assertRegex(problems[0], '--model_dir is .*gs://my-bucket/run')
+    found = '\n'.join(problems[1:])
+    self.assertRegex(found, f"`train_data` is read from '{self.folder}'.*gs://")
+    self.assertIn("`eval_data` is read from '~/tensorflow_datasets'", found)
+    self.assertNotIn(
+      'a folder of this machine',
+      ''.join(_find(experiment, model_dir=self.folder)),
+    )
+
+  def test_synthetic_images_need_no_storage(self):
+    problems = _find(
+      fixture.make_experiment(), model_dir='file:///x', remote_workers=True
+    )
+    self.assertLen(problems, 1)
+
+  def test_fewer_files_than_hosts(self):
+    with tf.io.TFRecordWriter(os.path.join(self.folder, 'train-0')) as writer:
+      writer.write(b'x')
+    data = {'source': 'tfrecord', 'data_dir': self.folder}
+    problems = _find(
+      fixture.make_experiment(train_data=data),
+      model_dir=self.folder,
+      mode='train',
+      num_hosts=4,
+      num_replicas=4,
+    )
+    self.assertRegex(problems[0], '1 files in .* each of 4 hosts.*more shards')
+
   def test_evaluation_without_a_checkpoint(self):
     (problem,) = _find(
       fixture.make_experiment(), model_dir=self.folder, mode='eval'

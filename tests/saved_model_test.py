@@ -1,5 +1,6 @@
 import contextlib
 import os
+import resource
 from unittest import mock
 
 import numpy as np
@@ -7,11 +8,23 @@ import tensorflow as tf
 from absl.testing import parameterized
 from tensorflow.core.protobuf import saved_model_pb2
 
+from official_coatnet.analysis import summary
 from official_coatnet.data import device
-from official_coatnet.export import saved_model, serving, versions
+from official_coatnet.export import (
+  preprocessing,
+  provenance,
+  saved_model,
+  versions,
+  warmup,
+)
+from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import network
 from official_coatnet.training import checkpoints, preflight
 from tests import experiment_fixture, run_fixture
+
+
+def _named(spec, name):
+  return tf.TensorSpec(spec.shape, spec.dtype, name=name)
 
 
 class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
@@ -35,7 +48,9 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     """The network as it is trained and evaluated, without the export."""
     model = network.classifier(self.experiment.model, draw_keys=True)
     checkpoints.load_weights(model, model_dir, weights=weights)
-    pixels = serving.decode_batch(tf.constant(encoded), self.experiment)
+    pixels, _ = preprocessing.decode_batch(
+      tf.constant(encoded), self.experiment
+    )
     inputs = {
       'image': device.normalize(pixels),
       'draw_keys': tf.zeros([len(encoded)], tf.int32),
@@ -76,45 +91,63 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       self.assertRaises(RuntimeError),
     ):
       saved_model.export(model_dir, self.exports, weights=asked)
-    self.assertEqual(load.call_args.kwargs, {'weights': expected})
+    self.assertEqual(load.call_args.kwargs['weights'], expected)
 
-  def test_sigmoid(self):
-    model_dir = self._run(loss={'name': 'sigmoid'})
-    path = saved_model.export(model_dir, self.exports)
-    outputs = self._serve(path, list(run_fixture.encoded_images().values()))
-    logits = outputs['logits'].numpy().astype(np.float64)
-    self.assertAllClose(
-      outputs['probabilities'], 1 / (1 + np.exp(-logits)), rtol=1e-5
-    )
-    sums = outputs['probabilities'].numpy().sum(axis=-1)
-    self.assertGreater(np.abs(sums - 1).max(), 0.1)
-
-  def test_graph_of_a_bfloat16_run(self):
+  def test_signatures_of_a_bfloat16_sigmoid_run(self):
+    sizes = {'num_classes': 7}
     model_dir = self._run(
-      model={'dtype': 'mixed_bfloat16', 'num_classes': 7},
-      train_data={'num_classes': 7},
-      eval_data={'num_classes': 7},
+      model={'dtype': 'mixed_bfloat16', **sizes},
+      train_data=sizes,
+      eval_data=sizes,
+      loss={'name': 'sigmoid'},
     )
-    path = saved_model.export(model_dir, self.exports)
-    signature = tf.saved_model.load(path).signatures['serving_default']
-    self.assertEqual(
-      signature.structured_input_signature[1],
-      {'image_bytes': tf.TensorSpec([None], tf.string, name='image_bytes')},
-    )
-    outputs = {
-      name: (spec.dtype, spec.shape.as_list())
-      for name, spec in signature.structured_outputs.items()
+    options = ExportOptions(top_k=3, threshold=0.25, batch_sizes=(1,))
+    path = saved_model.export(model_dir, self.exports, options=options)
+    loaded = tf.saved_model.load(path)
+    text = tf.TensorSpec([None], tf.string)
+    pixels = tf.TensorSpec([None, 32, 32, 3], tf.uint8)
+    named = {
+      'classes': (tf.string, [None, 3]),
+      'scores': (tf.float32, [None, 3]),
+    }
+    answers = {
+      **named,
+      'logits': (tf.float32, [None, 7]),
+      'probabilities': (tf.float32, [None, 7]),
+      'labels': (tf.string, [None, None]),
+      'label_scores': (tf.float32, [None, None]),
     }
     self.assertEqual(
-      outputs,
       {
-        'logits': (tf.float32, [None, 7]),
-        'probabilities': (tf.float32, [None, 7]),
-        'classes': (tf.string, [None, 5]),
-        'scores': (tf.float32, [None, 5]),
+        name: (
+          signature.structured_input_signature[1],
+          {
+            output: (spec.dtype, spec.shape.as_list())
+            for output, spec in signature.structured_outputs.items()
+          },
+        )
+        for name, signature in loaded.signatures.items()
+      },
+      {
+        name: ({spec.name: spec}, outputs)
+        for name, spec, outputs in (
+          ('serving_default', _named(text, 'image_bytes'), answers),
+          ('serving_image_tensor', _named(pixels, 'image'), answers),
+          ('serving_tf_example', _named(text, 'examples'), answers),
+          ('classify', _named(text, 'inputs'), named),
+          (
+            'features',
+            _named(text, 'image_bytes'),
+            {'features': (tf.float32, [None, 32])},
+          ),
+        )
       },
     )
-    # A server of C++ has no Python operations.
+    self._check_operations(path)
+    self._check_sigmoid(loaded.signatures['serving_default'])
+
+  def _check_operations(self, path):
+    """A server of C++ has no Python operations, and training is over."""
     with open(os.path.join(path, 'saved_model.pb'), 'rb') as f:
       graph = saved_model_pb2.SavedModel.FromString(f.read())
     graph = graph.meta_graphs[0].graph_def
@@ -123,6 +156,17 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       operations |= {node.op for node in function.node_def}
     self.assertIn('DecodeImage', operations)
     self.assertEmpty({op for op in operations if 'PyFunc' in op})
+
+  def _check_sigmoid(self, signature):
+    encoded = list(run_fixture.encoded_images().values())
+    outputs = signature(image_bytes=tf.constant(encoded))
+    logits = outputs['logits'].numpy().astype(np.float64)
+    probabilities = 1 / (1 + np.exp(-logits))
+    self.assertAllClose(outputs['probabilities'], probabilities, rtol=1e-5)
+    self.assertGreater(np.abs(probabilities.sum(axis=-1) - 1).max(), 0.1)
+    for labels, row in zip(outputs['labels'].numpy(), probabilities):
+      expected = [b'%d' % i for i in np.argsort(-row) if row[i] >= 0.25]
+      self.assertEqual([label for label in labels if label], expected)
 
   def test_class_names(self):
     labels = ['zero', 'one', 'two', 'three', 'four']
@@ -140,19 +184,29 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       )
 
     path = saved_model.export(model_dir, self.exports)
-    check(path, labels)
     # As an asset, it goes where the export goes.
     moved = os.path.join(self.folder, 'moved')
     os.rename(path, moved)
     check(moved, labels)
 
-    others = self.create_tempfile(content='v\nw\nx\ny\nz').full_path
-    path = saved_model.export(model_dir, self.exports, labels=others)
-    check(path, ['v', 'w', 'x', 'y', 'z'])
+  def test_where_class_names_come_from(self):
+    model_dir = self._run(labels=['a', 'b', 'c', 'd', 'e'])
 
+    def names(**kwargs):
+      with (
+        mock.patch.object(saved_model, 'load_model'),
+        mock.patch.object(saved_model, '_free'),
+        mock.patch.object(saved_model, '_write_papers'),
+        mock.patch.object(saved_model, 'write_saved_model') as write,
+      ):
+        saved_model.export(model_dir, self.exports, **kwargs)
+      return write.call_args.kwargs['names']
+
+    self.assertEqual(names(), ['a', 'b', 'c', 'd', 'e'])
+    others = self.create_tempfile(content='v\nw\nx\ny\nz').full_path
+    self.assertEqual(names(labels=others), ['v', 'w', 'x', 'y', 'z'])
     os.remove(os.path.join(model_dir, 'labels.txt'))
-    path = saved_model.export(model_dir, self.exports)
-    check(path, ['0', '1', '2', '3', '4'])
+    self.assertEqual(names(), ['0', '1', '2', '3', '4'])
 
   def test_labels_that_do_not_fit(self):
     model_dir = self._run(labels=['a', 'b'])
@@ -169,8 +223,8 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       return mock.DEFAULT
 
     with (
-      mock.patch.object(serving, 'make_module', side_effect=spy),
-      mock.patch.object(saved_model, '_save', side_effect=error),
+      mock.patch.object(saved_model, 'write_saved_model', side_effect=spy),
+      mock.patch.object(saved_model, '_write_papers', side_effect=error),
       self.assertRaises(RuntimeError) if error else contextlib.nullcontext(),
     ):
       saved_model.export(self._run(), self.exports)
@@ -185,8 +239,8 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     with (
       mock.patch.object(saved_model, 'load_model'),
       mock.patch.object(saved_model, '_free'),
-      mock.patch.object(serving, 'make_module'),
-      mock.patch.object(saved_model, '_save'),
+      mock.patch.object(saved_model, 'write_saved_model'),
+      mock.patch.object(saved_model, '_write_papers'),
     ):
       paths = [
         saved_model.export(model_dir, self.exports, version=version)
@@ -200,15 +254,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     self.assertEqual(saved_model.find_latest(self.exports), paths[-1])
     self.assertEqual(sorted(os.listdir(self.exports)), ['1', '7', '8'])
 
-  @parameterized.parameters(
-    (RuntimeError('killed'), RuntimeError, 'killed'),
-    (
-      tf.errors.ResourceExhaustedError(None, None, 'No space left on device'),
-      ValueError,
-      'cannot be written to .*exports.*No space left.*enough space',
-    ),
-  )
-  def test_a_failure_while_saving_leaves_nothing(self, error, kind, message):
+  def test_a_failure_while_saving_leaves_nothing(self):
     model_dir = self._run()
     save = tf.saved_model.save
 
@@ -216,14 +262,100 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       save(module, path, **kwargs)
       self.assertIn('saved_model.pb', os.listdir(path))
       self.assertEqual(versions.list_versions(self.exports), [])
-      raise error
+      raise RuntimeError('killed')
 
     with (
       mock.patch.object(tf.saved_model, 'save', save_and_fail),
-      self.assertRaisesRegex(kind, message),
+      self.assertRaisesRegex(RuntimeError, 'killed'),
     ):
       saved_model.export(model_dir, self.exports)
     self.assertEqual(os.listdir(self.exports), [])
+
+  def test_a_disk_that_is_full(self):
+    """No file may be larger: as far as a file goes, the disk is full."""
+    model_dir = self._run()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+      with self.assertRaisesRegex(ValueError, 'cannot be written to .*exports'):
+        saved_model.export(model_dir, self.exports)
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    self.assertEqual(os.listdir(self.exports), [])
+
+  def test_files(self):
+    model_dir = self._run()
+    with open(os.path.join(model_dir, 'config.gin'), 'w') as f:
+      f.write('# As it was set.\n')
+    options = ExportOptions(batch_sizes=(1, 2), stage_maps=True)
+    path = saved_model.export(
+      model_dir, self.exports, options=options, licence='CC0'
+    )
+    found = {
+      os.path.relpath(os.path.join(top, name), path)
+      for top, _, names in os.walk(path)
+      for name in names
+    }
+    self.assertEqual(
+      found,
+      {
+        'saved_model.pb',
+        'fingerprint.pb',
+        'variables/variables.index',
+        'variables/variables.data-00000-of-00001',
+        'assets/labels.txt',
+        'assets.extra/tf_serving_warmup_requests',
+        'config.gin',
+        'experiment.json',
+        'export.json',
+        'README.md',
+      },
+    )
+    self.assertEqual(preflight.read_experiment(path), self.experiment)
+    self.assertEqual(
+      provenance.read(path),
+      provenance.Provenance(
+        model_dir=model_dir,
+        checkpoint='ckpt-4',
+        weights='raw',
+        folded=True,
+        options=options,
+      ),
+    )
+    with open(os.path.join(path, 'README.md')) as f:
+      card = f.read()
+    self.assertIn('CC0', card)
+    params = summary.summarize_model(self.experiment.model)['params']
+    self.assertIn(f'| Parameters | {params:,} |', card)
+    self.assertLen(warmup.read_requests(path), 2 * 5)
+    self._check_features(path, model_dir)
+
+  def _check_features(self, path, model_dir):
+    """Against the backbone, which is built on its own."""
+    encoded = list(run_fixture.encoded_images().values())
+    loaded = tf.saved_model.load(path)
+    outputs = loaded.signatures['features'](image_bytes=tf.constant(encoded))
+    backbone = network.backbone(self.experiment.model)
+    stored = checkpoints.StoredWeights(model_dir)
+    for name, variable in checkpoints.named_weights(backbone).items():
+      variable.assign(stored.read(name))
+    pixels, _ = preprocessing.decode_batch(
+      tf.constant(encoded), self.experiment
+    )
+    maps = backbone(device.normalize(pixels), training=False)
+    self.assertLen(outputs, 6)
+    for stage, level in enumerate('12345'):
+      self.assertAllClose(
+        outputs[f's{stage}'], maps[level], rtol=1e-4, atol=1e-4
+      )
+    # The last layer makes the logits of the features.
+    logits = outputs['features'] @ stored.read('logits/kernel')
+    expected = loaded.signatures['serving_default'](
+      image_bytes=tf.constant(encoded)
+    )['logits']
+    self.assertAllClose(
+      logits + stored.read('logits/bias'), expected, rtol=1e-5, atol=1e-5
+    )
 
   def test_what_stands_in_the_way_is_said(self):
     with self.assertRaisesRegex(FileNotFoundError, 'is not the model_dir'):

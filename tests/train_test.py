@@ -22,11 +22,12 @@ def _command(*args):
   return [sys.executable, _TOOL, *args]
 
 
-def _run(*args):
+def _run(*args, environment=None):
   """Runs the tool from another folder; returns its exit code and its words."""
   result = subprocess.run(
     _command(*args),
     cwd='/',
+    env={**os.environ, **(environment or {})},
     capture_output=True,
     text=True,
     timeout=_TIMEOUT,
@@ -41,17 +42,35 @@ class TrainTest(absltest.TestCase):
 
   def test_everything_that_stands_in_the_way_in_one_message(self):
     start = time.monotonic()
-    code, words = _run('--gin_file=gin/jft_coatnet5.gin', '--tpu=no-such-tpu')
+    code, words = _run(
+      '--gin_file=gin/jft_coatnet5.gin',
+      '--tpu=no-such-tpu',
+      '--tpu_zone=europe-west4-a',
+    )
     # The demand is 60 seconds; where there is no network it takes a few.
     self.assertLess(time.monotonic() - start, 60)
     self.assertEqual(code, 1)
     self.assertNotIn('Traceback', words)
     for part in (
       "Cloud TPU called 'no-such-tpu'",
+      'zone: europe-west4-a',
       'gcloud compute tpus',
       '--model_dir is missing',
       'DATA_DIR',
     ):
+      self.assertIn(part, words)
+
+  def test_slice_of_several_hosts_and_bad_clusters(self):
+    for variable, value, part in (
+      ('TPU_WORKER_HOSTNAMES', 'a,b', 'of a slice of 2 hosts'),
+      ('TF_CONFIG', '{"cluster": 3}', 'TF_CONFIG is '),
+    ):
+      tpu = ['--tpu=local'] if 'TPU' in variable else []
+      code, words = _run(
+        '--gin_file=gin/demo.gin', *tpu, environment={variable: value}
+      )
+      self.assertEqual(code, 1)
+      self.assertNotIn('Traceback', words)
       self.assertIn(part, words)
 
   def test_misspelt_macro(self):

@@ -65,7 +65,7 @@ class VersionsTest(parameterized.TestCase):
 
   def test_a_version_that_came_in_between_stays_as_it_is(self):
     with (
-      self.assertRaises(tf.errors.OpError),
+      self.assertRaisesRegex(ValueError, 'may have taken that number'),
       versions.new_version(self.folder, version=1),
     ):
       self._write(1, text='first')
@@ -87,6 +87,14 @@ class VersionsTest(parameterized.TestCase):
       versions.new_version(self.folder, version=1),
     ):
       self.fail('went on')
+
+  def test_errors_while_writing_are_explained(self):
+    full = tf.errors.ResourceExhaustedError(None, None, 'No space left')
+    with (
+      self.assertRaisesRegex(ValueError, "to '/x' .*No space.*enough space"),
+      versions.writing('/x'),
+    ):
+      raise full
 
 
 class LabelsTest(absltest.TestCase):

@@ -15,6 +15,7 @@ is the export's own signature; the code of the network is not needed.
 import glob
 import json
 import os
+import re
 import sys
 
 # Without it TensorFlow's import prints warnings about CUDA that concern nobody
@@ -30,7 +31,12 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from official_coatnet.analysis import drawings  # noqa: E402
-from official_coatnet.export import versions  # noqa: E402
+from official_coatnet.data import images  # noqa: E402
+from official_coatnet.export import (  # noqa: E402
+  pixel_limit,
+  provenance,
+  versions,
+)
 
 _SAVED_MODEL = flags.DEFINE_string(
   'saved_model',
@@ -104,6 +110,8 @@ class Predictor:
       tf.errors.OpError: If any of them cannot be decoded.
     """
     outputs = self._signature(image_bytes=tf.constant(encoded))
+    if not np.all(outputs.get('ok', True)):
+      self._raise_reason(encoded)
     if self._labels is None:
       classes = np.char.decode(outputs['classes'].numpy().astype(bytes))
       scores = outputs['scores'].numpy()
@@ -116,6 +124,19 @@ class Predictor:
       list(zip(names.tolist(), values))[: self._top_k]
       for names, values in zip(classes, scores)
     ]
+
+  def _raise_reason(self, encoded: list[bytes]):
+    """Raises what is wrong with images, which the export does not say."""
+    for image in encoded:
+      image = tf.constant(image)
+      limit = provenance.read(self.path).options.max_pixels
+      pixels = int(pixel_limit.count_pixels(image))
+      if pixels > limit:
+        message = f'The image has {pixels} pixels, more than {limit}.'
+        raise tf.errors.InvalidArgumentError(None, None, message)
+      images.decode_whole(image)
+    message = 'The image cannot be decoded.'
+    raise tf.errors.InvalidArgumentError(None, None, message)
 
 
 def find_files(arguments: list[str]) -> list[str]:
@@ -177,7 +198,14 @@ def _reason(error: tf.errors.OpError) -> str:
   noise = ('Graph execution error', 'Detected at node', '<stack traces', '[[')
   lines = (line.strip() for line in error.message.split('\n'))
   kept = [line for line in lines if line and not line.startswith(noise)]
-  return ' '.join(kept) or error.message
+  text = ' '.join(kept) or error.message
+  for pattern, replacement in (
+    (r'\{\{function_node [^}]*\}\}\s*', ''),
+    (r' \[Op:\w+\].*', ''),
+    (r'^assertion failed: \[(.*)\]$', r'\1'),
+  ):
+    text = re.sub(pattern, replacement, text)
+  return text
 
 
 def to_json(result: dict) -> str:

@@ -4,10 +4,13 @@
         --model_dir=gs://my-bucket/run
 
 A run resumes from the latest checkpoint of its --model_dir: start the same
-command again. --dry_run takes the same configuration through two training
+command again. Where a worker or a TPU has gone, it ends with exit code 75,
+which says that to start again may help. docs/pods.md tells of TPU slices and of
+several machines. --dry_run takes the same configuration through two training
 steps, an evaluation and an export on synthetic images, without data.
 """
 
+import logging as python_logging
 import os
 import sys
 import tempfile
@@ -24,12 +27,17 @@ from absl import app, flags, logging  # noqa: E402
 
 from official_coatnet.export import saved_model  # noqa: E402
 from official_coatnet.training import (  # noqa: E402
+  cluster,
   controller,
   distribution,
   dry_run,
   gin_config,
   preflight,
 )
+from official_coatnet.training import tpu as tpu_lib  # noqa: E402
+
+# What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
+_TRY_AGAIN = 75
 
 _GIN_FILE = flags.DEFINE_multi_string(
   'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
@@ -41,7 +49,14 @@ _TPU = flags.DEFINE_string(
   'tpu',
   None,
   "Name of a Cloud TPU, its address (grpc://host:8470) or 'local'. Without it "
-  'the run uses the GPUs of this machine, or its processor.',
+  'the run uses the GPUs of this machine, or its processor; with TF_CONFIG '
+  'those of several machines.',
+)
+_TPU_ZONE = flags.DEFINE_string(
+  'tpu_zone', None, 'Zone of --tpu; that of this machine if not given.'
+)
+_GCP_PROJECT = flags.DEFINE_string(
+  'gcp_project', None, 'Project of --tpu; that of this machine if not given.'
 )
 _MODEL_DIR = flags.DEFINE_string(
   'model_dir', None, 'Folder of checkpoints, events and metrics; created.'
@@ -62,6 +77,8 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   logging.set_verbosity(logging.INFO)
+  # Between several machines it tells of each sum over them, twice.
+  python_logging.getLogger('tensorflow').setLevel('WARNING')
   try:
     experiment = gin_config.load(
       _GIN_FILE.value or [], _GIN_BINDINGS.value, root=_ROOT
@@ -70,30 +87,70 @@ def main(argv):
       _dry_run(experiment)
     else:
       _run(experiment)
+  except cluster.WorkerLostError as e:
+    print(_message(e), file=sys.stderr, flush=True)
+    # Not sys.exit: its clean-up would wait for the worker that has gone.
+    os._exit(_TRY_AGAIN)
   except (ValueError, FileNotFoundError, ConnectionError) as e:
     # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+    sys.exit(_message(e))
+
+
+def _message(error: Exception) -> str:
+  return f'{os.path.basename(sys.argv[0])}: {error}'
 
 
 def _run(experiment):
   """Runs on the chosen devices, or says all that stands in the way."""
-  problems = []
-  strategy = None
-  try:
-    strategy = distribution.make_strategy(_TPU.value)
-  except ConnectionError as e:
-    problems.append(str(e))
+  expected, problems, strategy = {}, [], None
+  if _TPU.value:
+    # To connect takes minutes: before, whatever can be known is looked at.
+    expected, problems = _look_at_tpu()
+  else:
+    strategy = _make_strategy()
+    expected = {
+      'num_replicas': strategy.num_replicas_in_sync,
+      'num_hosts': distribution.num_hosts(strategy),
+    }
   problems += preflight.find_problems(
-    experiment,
-    mode=_MODE.value,
-    model_dir=_MODEL_DIR.value,
-    num_replicas=strategy.num_replicas_in_sync if strategy else 1,
-    num_hosts=distribution.num_hosts(strategy) if strategy else 1,
+    experiment, mode=_MODE.value, model_dir=_MODEL_DIR.value, **expected
   )
   if problems:
     raise ValueError(controller.join_problems(problems))
-  results = _train(experiment, strategy, model_dir=_MODEL_DIR.value)
+  results = _train(
+    experiment, strategy or _make_strategy(), model_dir=_MODEL_DIR.value
+  )
   logging.info('Done: %s. Files: %s', results, _MODEL_DIR.value)
+
+
+def _look_at_tpu() -> tuple[dict, list[str]]:
+  """Returns what the TPU will be, for the preflight, and what is amiss."""
+  expected = {'remote_workers': tpu_lib.is_remote(_TPU.value)}
+  try:
+    found = tpu_lib.find(
+      _TPU.value, zone=_TPU_ZONE.value, project=_GCP_PROJECT.value
+    )
+  except (ConnectionError, ValueError) as e:
+    return expected, [str(e)]
+  logging.info('Found: %s.', found)
+  expected['num_replicas'] = found.min_cores or 1
+  expected['num_hosts'] = found.num_hosts or 1
+  return expected, found.problems()
+
+
+def _make_strategy():
+  machines = cluster.read_cluster()
+  if machines is not None and _MODE.value == 'continuous_eval':
+    raise ValueError(
+      '--mode is continuous_eval and TF_CONFIG is set: the workers might see '
+      'different checkpoints. Unset TF_CONFIG, and evaluate on one machine.'
+    )
+  return distribution.make_strategy(
+    _TPU.value,
+    zone=_TPU_ZONE.value,
+    project=_GCP_PROJECT.value,
+    cluster=machines,
+  )
 
 
 def _train(experiment, strategy, *, model_dir):
@@ -109,7 +166,16 @@ def _train(experiment, strategy, *, model_dir):
 
 def _dry_run(experiment):
   """Runs the shrunken experiment, and exports it."""
-  strategy = distribution.make_strategy(_TPU.value)
+  if _TPU.value:
+    _, problems = _look_at_tpu()
+    if tpu_lib.is_remote(_TPU.value) and not _MODEL_DIR.value:
+      problems.append(
+        '--dry_run on a TPU of other machines needs a --model_dir in a bucket, '
+        'such as --model_dir=gs://my-bucket/dry_run: its workers write there.'
+      )
+    if problems:
+      raise ValueError(controller.join_problems(problems))
+  strategy = _make_strategy()
   experiment = dry_run.shrink(
     experiment, num_replicas=strategy.num_replicas_in_sync
   )

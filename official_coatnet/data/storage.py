@@ -11,6 +11,12 @@ from typing import Any, BinaryIO
 import tensorflow as tf
 
 
+def is_local(path: str) -> bool:
+  """Whether other machines cannot read the path: all but gs://, s3:// etc."""
+  scheme, separator, _ = path.partition('://')
+  return not separator or scheme == 'file'
+
+
 def open_binary(path: str) -> BinaryIO:
   """Opens a file for reading bytes, here and there."""
   if '://' in path:

@@ -1,15 +1,36 @@
-"""Exports the network of a model_dir as a SavedModel for TF Serving."""
+"""Exports the network of a model_dir as a SavedModel for TF Serving.
+
+<export_dir>/<version>/
+  saved_model.pb, variables/    graph, signatures and weights
+  assets/labels.txt             names of the classes, used by the graph
+  assets.extra/                 requests to warm a server up
+  config.gin, experiment.json   the run, as it was set (config.gin if the
+                                run had gin files)
+  export.json                   where it comes from and how it was made
+  README.md                     the model card
+"""
 
 import dataclasses
 import os
 import tempfile
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from official_coatnet.export import serving, versions
-from official_coatnet.modeling import network
+from official_coatnet.export import (
+  folding,
+  model_card,
+  provenance,
+  serving,
+  versions,
+  warmup,
+)
+from official_coatnet.export.options import ExportOptions
+from official_coatnet.modeling import complexity, network
 from official_coatnet.training import checkpoints, controller, preflight
 from official_coatnet.training import experiment as experiment_lib
+
+CONFIG_FILE = 'config.gin'
 
 find_latest = versions.find_latest
 
@@ -21,11 +42,13 @@ def export(
   weights: str | None = None,
   labels: str | None = None,
   version: int | None = None,
+  fold: bool = True,
+  options: ExportOptions | None = None,
+  licence: str | None = None,
 ) -> str:
   """Writes `export_dir/<version>/`, which TF Serving loads as it is.
 
-  Its signature `serving_default` takes `image_bytes`, string [batch] of encoded
-  images, and returns what `serving.classify` does.
+  Its signatures are those of `serving`.
 
   Args:
     model_dir: Folder of a run, with at least one checkpoint.
@@ -35,6 +58,9 @@ def export(
     labels: Text file with one class name a line. None for the one that the run
       left in model_dir; without it the names are the class ids in decimal.
     version: Number of the export. None for the next free one.
+    fold: Whether convolutions absorb the BatchNorms (`folding`).
+    options: How it answers.
+    licence: Of the model, for its card.
 
   Returns:
     The path of the export.
@@ -45,6 +71,7 @@ def export(
       there is none, labels and classes differ in number, the version is taken
       or `export_dir` cannot be written.
   """
+  options = options or ExportOptions()
   version = versions.choose_version(export_dir, version=version)
   experiment = preflight.read_experiment(model_dir)
   names = _read_names(experiment, model_dir, labels=labels)
@@ -52,19 +79,52 @@ def export(
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
   )
-  with (
-    versions.new_version(export_dir, version=version) as path,
-    tempfile.TemporaryDirectory() as scratch,
-  ):
-    labels_file = os.path.join(scratch, os.path.basename(versions.LABELS_ASSET))
-    versions.write_labels(names, labels_file)
-    model = load_model(experiment, stored.prefix, weights=stored.group)
+  with versions.new_version(export_dir, version=version) as path:
+    model = load_model(
+      experiment, stored.prefix, weights=stored.group, fold=fold
+    )
     try:
-      module = serving.make_module(model, experiment, labels_file=labels_file)
-      _save(module, path)
+      with versions.writing(export_dir):
+        write_saved_model(model, experiment, path, names=names, options=options)
+        source = provenance.Provenance(
+          model_dir=_absolute(model_dir),
+          checkpoint=os.path.basename(stored.prefix),
+          weights=stored.group,
+          folded=fold,
+          options=options,
+        )
+        _write_papers(experiment, source, path, stored=stored, licence=licence)
     finally:
       _free(model)
   return os.path.join(export_dir, str(version))
+
+
+def write_saved_model(
+  model: tf.keras.Model,
+  experiment: experiment_lib.Experiment,
+  path: str,
+  *,
+  names: Sequence[str],
+  options: ExportOptions,
+):
+  """Writes graph, weights, class names and warm-up requests into a folder.
+
+  Args:
+    model: As `serving.make_module` takes it.
+    experiment: What it was trained by.
+    path: The folder.
+    names: Of the classes.
+    options: How it answers.
+  """
+  with tempfile.TemporaryDirectory() as scratch:
+    labels_file = os.path.join(scratch, os.path.basename(versions.LABELS_ASSET))
+    versions.write_labels(names, labels_file)
+    module = serving.make_module(
+      model, experiment, labels_file=labels_file, options=options
+    )
+    tf.saved_model.save(module, path, signatures=serving.signatures(module))
+  height, width = experiment.model.height_width
+  warmup.write_requests(path, options, height=height, width=width)
 
 
 def load_model(
@@ -72,6 +132,7 @@ def load_model(
   path: str,
   *,
   weights: str | None = None,
+  fold: bool = True,
 ) -> tf.keras.Model:
   """Builds the network of a run for inference, in float32 on the CPU.
 
@@ -79,6 +140,7 @@ def load_model(
     experiment: Of the run.
     path: Its folder, or one of its checkpoints.
     weights: 'ema', 'raw', or None for EMA where there is one.
+    fold: As in `export`.
 
   Raises:
     ValueError: If there is no such checkpoint, or it does not fit.
@@ -93,6 +155,10 @@ def load_model(
   with tf.device('CPU:0'):
     model = network.classifier(config)
     checkpoints.load_weights(model, path, weights=weights)
+    if fold:
+      trained = model
+      model = folding.fold_classifier(trained, config)
+      _free(trained)
     network.cache_relative_bias(model)
   return model
 
@@ -107,14 +173,42 @@ def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
   return versions.read_labels(labels, num_classes=num_classes)
 
 
-def _save(module: tf.Module, path: str):
-  try:
-    tf.saved_model.save(module, path, signatures=serving.signatures(module))
-  except (OSError, tf.errors.OpError) as e:
-    raise ValueError(
-      f'The export cannot be written to {os.path.dirname(path)!r} ({e}). Is '
-      'there enough space? Nothing of it is left behind.'
-    ) from e
+def _write_papers(
+  experiment: experiment_lib.Experiment,
+  source: provenance.Provenance,
+  path: str,
+  *,
+  stored: checkpoints.StoredWeights,
+  licence: str | None,
+):
+  """Writes what people read: model card, configuration, where it is from."""
+  card = model_card.make_card(
+    experiment,
+    model_dir=source.model_dir,
+    stored=stored,
+    count=_count(experiment),
+    options=source.options,
+    folded=source.folded,
+    licence=licence,
+  )
+  with tf.io.gfile.GFile(os.path.join(path, model_card.FILE), 'w') as f:
+    f.write(card)
+  provenance.write(source, path)
+  preflight.write_experiment(experiment, path)
+  config = os.path.join(source.model_dir, CONFIG_FILE)
+  # A run without gin files has none.
+  if tf.io.gfile.exists(config):
+    tf.io.gfile.copy(config, os.path.join(path, CONFIG_FILE))
+
+
+def _count(experiment: experiment_lib.Experiment) -> complexity.Count:
+  """Counts the network as it is trained, without values for its weights."""
+  with tf.Graph().as_default():
+    return complexity.count_stages(network.classifier(experiment.model))[-1]
+
+
+def _absolute(path: str) -> str:
+  return path if '://' in path else os.path.abspath(path)
 
 
 def _free(model: tf.keras.Model):

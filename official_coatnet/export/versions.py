@@ -79,7 +79,8 @@ def new_version(export_dir: str, *, version: int) -> Iterator[str]:
     The folder to write to.
 
   Raises:
-    ValueError: If `export_dir` cannot be written.
+    ValueError: If `export_dir` cannot be written, or the number is taken when
+      the context ends.
   """
   # The leading dot keeps servers from taking it for a version.
   temporary = os.path.join(export_dir, f'.{version}.tmp-{uuid.uuid4().hex[:8]}')
@@ -92,11 +93,37 @@ def new_version(export_dir: str, *, version: int) -> Iterator[str]:
     ) from e
   try:
     yield temporary
-    tf.io.gfile.rename(temporary, os.path.join(export_dir, str(version)))
+    _publish(temporary, os.path.join(export_dir, str(version)))
   except BaseException:  # An interrupt by the user leaves nothing either.
     with contextlib.suppress(tf.errors.OpError):
       tf.io.gfile.rmtree(temporary)
     raise
+
+
+def _publish(temporary: str, path: str):
+  try:
+    tf.io.gfile.rename(temporary, path)
+  except tf.errors.OpError as e:
+    raise ValueError(
+      f'The export cannot be renamed to {path!r} ({e.message}). Another export '
+      'may have taken that number meanwhile; export again.'
+    ) from e
+
+
+@contextlib.contextmanager
+def writing(export_dir: str) -> Iterator[None]:
+  """Says of an error while writing what may be done about it.
+
+  Raises:
+    ValueError: If a file cannot be written.
+  """
+  try:
+    yield
+  except (OSError, tf.errors.OpError) as e:
+    raise ValueError(
+      f'The export cannot be written to {export_dir!r} ({e}). Is '
+      'there enough space? Nothing of it is left behind.'
+    ) from e
 
 
 def read_labels(path: str, *, num_classes: int) -> list[str]:

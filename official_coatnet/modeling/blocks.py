@@ -34,6 +34,7 @@ class _Block(tf.keras.layers.Layer):
     shortcut_pool: str = 'max',
     drop_rate: float = 0.0,
     salt: int = 0,
+    lowering: str = 'plain',
     kernel_stddev: float = 0.02,
     **kwargs,
   ):
@@ -47,6 +48,7 @@ class _Block(tf.keras.layers.Layer):
         residual branch), one of `layers.POOLS`.
       drop_rate: Stochastic depth rate of this block.
       salt: Tells the random draws of this block from those of the others.
+      lowering: Which operations compute the block, of `layers.LOWERINGS`.
       kernel_stddev: Standard deviation of the kernels at the start.
       **kwargs: Of `tf.keras.layers.Layer`.
 
@@ -62,15 +64,27 @@ class _Block(tf.keras.layers.Layer):
     self.shortcut_pool = shortcut_pool
     self.drop_rate = drop_rate
     self.salt = salt
+    self.lowering = lowering
     self.kernel_stddev = kernel_stddev
 
-  def _conv(self, filters, kernel_size, *, name, strides=1, use_bias):
-    return tf.keras.layers.Conv2D(
+  def _conv(
+    self,
+    filters,
+    kernel_size,
+    *,
+    name,
+    use_bias,
+    strides=1,
+    activation=None,
+    make=tf.keras.layers.Conv2D,
+  ):
+    return make(
       filters,
       kernel_size,
       strides=strides,
       padding='same',
       use_bias=use_bias,
+      activation=activation,
       kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
       name=name,
       dtype=self.dtype_policy,
@@ -92,6 +106,9 @@ class _Block(tf.keras.layers.Layer):
       x = self._pool(x)
     return x if self._projection is None else self._projection(x)
 
+  def _choose(self, plain, onednn):
+    return {'plain': plain, 'onednn': onednn}[self.lowering]
+
   def _drop(self, name: str, *, branch: int) -> layers.StochasticDepth:
     return layers.StochasticDepth(
       self.drop_rate,
@@ -109,6 +126,7 @@ class _Block(tf.keras.layers.Layer):
       'shortcut_pool': self.shortcut_pool,
       'drop_rate': self.drop_rate,
       'salt': self.salt,
+      'lowering': self.lowering,
       'kernel_stddev': self.kernel_stddev,
     }
 
@@ -158,6 +176,9 @@ class MBConvBlock(_Block):
   def _norm(self, name):
     return layers.make_norm(self.norm, name=name, dtype=self.dtype_policy)
 
+  def _activate(self, x):
+    return self._choose(layers.gelu, layers.gelu_by_swish)(x)
+
   def build(self, input_shape):
     expand_stride = depthwise_stride = 1
     if self.downsample == 'expand_conv':
@@ -173,6 +194,9 @@ class MBConvBlock(_Block):
       1,
       strides=expand_stride,
       use_bias=use_bias,
+      # Without a norm in between, the product itself applies the GELU.
+      activation=layers.gelu if self.norm['kind'] == 'none' else None,
+      make=self._choose(tf.keras.layers.Conv2D, layers.PointwiseConv2D),
       name='expand_conv',
     )
     self.expand_norm = self._norm('expand_norm')
@@ -188,6 +212,7 @@ class MBConvBlock(_Block):
     self.depthwise_norm = self._norm('depthwise_norm')
     self.squeeze_excitation = layers.SqueezeExcitation(
       max(1, int(self.se_ratio * self.width)),
+      lowering=self.lowering,
       kernel_stddev=self.kernel_stddev,
       name='squeeze_excitation',
       dtype=self.dtype_policy,
@@ -201,10 +226,11 @@ class MBConvBlock(_Block):
   def call(self, x, draw_keys=None, training=None):
     shortcut = self._shortcut(x)
     x = self.pre_norm(x, training=training)
-    x = self.expand_norm(self.expand_conv(x), training=training)
-    x = layers.gelu(x)
+    x = self.expand_conv(x)
+    if self.norm['kind'] != 'none':
+      x = self._activate(self.expand_norm(x, training=training))
     x = self.depthwise_norm(self.depthwise_conv(x), training=training)
-    x = layers.gelu(x)
+    x = self._activate(x)
     x = self.project_conv(self.squeeze_excitation(x))
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)
 
@@ -251,9 +277,12 @@ class TransformerBlock(_Block):
     self.lookup = lookup
 
   def build(self, input_shape):
-    def dense(units, name):
-      return tf.keras.layers.Dense(
+    make_dense = self._choose(tf.keras.layers.Dense, layers.PointwiseDense)
+
+    def dense(units, name, activation=None):
+      return make_dense(
         units,
+        activation=activation,
         kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
         name=name,
         dtype=self.dtype_policy,
@@ -274,7 +303,9 @@ class TransformerBlock(_Block):
     )
     self.attention_drop = self._drop('attention_drop', branch=0)
     self.ffn_norm = layers.layer_norm(name='ffn_norm', dtype=self.dtype_policy)
-    self.ffn_expand = dense(self.expansion * self.width, 'ffn_expand')
+    self.ffn_expand = dense(
+      self.expansion * self.width, 'ffn_expand', layers.gelu
+    )
     self.ffn_project = dense(self.width, 'ffn_project')
     self.ffn_drop = self._drop('ffn_drop', branch=1)
     super().build(input_shape)
@@ -288,7 +319,7 @@ class TransformerBlock(_Block):
     x = shortcut + self.attention_drop(
       x, draw_keys=draw_keys, training=training
     )
-    hidden = layers.gelu(self.ffn_expand(self.ffn_norm(x)))
+    hidden = self.ffn_expand(self.ffn_norm(x))
     return x + self.ffn_drop(
       self.ffn_project(hidden), draw_keys=draw_keys, training=training
     )

@@ -43,7 +43,11 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
-    norm: Of the stem and of MBConv: 'batch_norm' or 'layer_norm' (Table 8).
+    lowering: Which operations compute the same network: 'plain' (training, TPU,
+      GPU) or 'onednn', faster on a CPU, which is what an export serves.
+    norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
+      'none', which is what an export serves: its convolutions have absorbed the
+      BatchNorms (`export.folding`).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.
     sync_batch_norm: Whether statistics are taken over all replicas.
@@ -72,6 +76,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
+  lowering: str = 'plain'
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
   batch_norm_epsilon: float = 1e-3
@@ -145,6 +150,7 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
+      ('lowering', layers.LOWERINGS),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):
@@ -192,8 +198,8 @@ class ModelConfig:
   @property
   def norm_settings(self) -> dict:
     """Settings for `layers.make_norm`."""
-    if self.norm == 'layer_norm':
-      return {'kind': 'layer_norm'}
+    if self.norm != 'batch_norm':
+      return {'kind': self.norm}
     return {
       'kind': 'batch_norm',
       'momentum': self.batch_norm_momentum,

@@ -1,5 +1,6 @@
 """The small layers that both block types are made of."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,12 @@ import tensorflow as tf
 
 _PACKAGE = 'official_coatnet'
 
-NORMS = ('batch_norm', 'layer_norm')
+# 'none' is for inference, where convolutions have absorbed the BatchNorms.
+NORMS = ('batch_norm', 'layer_norm', 'none')
 POOLS = ('max', 'avg')
+# Which operations compute the network: those of the paper's formulas, or those
+# that oneDNN, TensorFlow's library on CPUs, does in fewer passes over memory.
+LOWERINGS = ('plain', 'onednn')
 # Settings of `make_norm`: DESIGN's BatchNorm, local to each replica.
 DEFAULT_NORM = {
   'kind': 'batch_norm',
@@ -38,6 +43,18 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
   return tf.nn.gelu(x, approximate=True)
 
 
+def gelu_by_swish(x: tf.Tensor) -> tf.Tensor:
+  """What `gelu` computes, by oneDNN's swish, for the CPU.
+
+  With d = 2 sqrt(2/pi) (1 + 0.044715 x^2) it is x sigmoid(x d), which is
+  swish(x d) / d. TensorFlow has no kernel for GELU but in a matrix product, and
+  goes over memory nine times. For |x| below 1e12; beyond it float32 overflows.
+  """
+  scale = 2.0 * math.sqrt(2.0 / math.pi)
+  d = scale + (scale * 0.044715) * tf.square(x)
+  return tf.nn.silu(x * d) / d
+
+
 def make_norm(
   norm: Mapping[str, Any], *, name: str, dtype: Any
 ) -> tf.keras.layers.Layer:
@@ -65,6 +82,9 @@ def make_norm(
     )
   if norm['kind'] == 'layer_norm':
     return layer_norm(name=name, dtype=dtype)
+  if norm['kind'] == 'none':
+    # Keras's base class hands its input on, and adds nothing to the graph.
+    return tf.keras.layers.Layer(name=name, dtype=dtype)
   raise ValueError(f'`norm` is {norm["kind"]!r}; it must be one of {NORMS}.')
 
 
@@ -184,6 +204,50 @@ class StochasticDepth(tf.keras.layers.Layer):
     return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
 
 
+def _matmul_positions(layer, x: tf.Tensor, *, kernel: tf.Tensor) -> tf.Tensor:
+  """Applies the kernel, bias and activation of a Keras layer to each position.
+
+  All in the shape [batch * height * width, channels]: a reshape between product
+  and activation would keep them from being fused.
+
+  Args:
+    layer: Has `bias` and `activation`.
+    x: [batch, height, width, channels]; height and width are static.
+    kernel: [channels, outputs].
+
+  Returns:
+    [batch, height, width, outputs].
+  """
+  # [batch, height, width, channels] -> [batch * height * width, channels]
+  flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+  if layer.use_bias:
+    flat = tf.nn.bias_add(flat, layer.bias)
+  # -> [batch, height, width, outputs]
+  return tf.reshape(
+    layer.activation(flat), [-1, *x.shape[1:3], kernel.shape[1]]
+  )
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class PointwiseConv2D(tf.keras.layers.Conv2D):
+  """A 1x1 `Conv2D` of the same variables, computed as a matrix product."""
+
+  def call(self, x):
+    if max(self.strides) > 1:
+      # x[:, ::rows, ::columns], what a 1x1 convolution with a stride reads, by
+      # a kernel that is several times as fast.
+      x = tf.nn.max_pool2d(x, 1, self.strides, 'VALID')
+    return _matmul_positions(self, x, kernel=self.kernel[0, 0])
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class PointwiseDense(tf.keras.layers.Dense):
+  """A `Dense` of the same variables over [batch, height, width, channels]."""
+
+  def call(self, x):
+    return _matmul_positions(self, x, kernel=self.kernel)
+
+
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
 class SqueezeExcitation(tf.keras.layers.Layer):
   """Squeeze-and-excitation (Hu et al., 2018, the paper's [41]).
@@ -193,10 +257,16 @@ class SqueezeExcitation(tf.keras.layers.Layer):
   """
 
   def __init__(
-    self, hidden_size: int, *, kernel_stddev: float = 0.02, **kwargs
+    self,
+    hidden_size: int,
+    *,
+    lowering: str = 'plain',
+    kernel_stddev: float = 0.02,
+    **kwargs,
   ):
     super().__init__(**kwargs)
     self.hidden_size = hidden_size
+    self.lowering = lowering
     self.kernel_stddev = kernel_stddev
 
   def build(self, input_shape):
@@ -217,14 +287,17 @@ class SqueezeExcitation(tf.keras.layers.Layer):
   def call(self, x):
     # [batch, height, width, channels] -> [batch, 1, 1, channels]. The mean is
     # in float32 at least: thousands of bfloat16 terms lose their low bits.
-    squeezed = tf.reduce_mean(
-      tf.cast(x, wide_dtype(x.dtype)), axis=[1, 2], keepdims=True
-    )
+    wide = tf.cast(x, wide_dtype(x.dtype))
+    if self.lowering == 'onednn':
+      squeezed = tf.nn.avg_pool2d(wide, x.shape[1:3], 1, 'VALID')
+    else:
+      squeezed = tf.reduce_mean(wide, axis=[1, 2], keepdims=True)
     return x * self.expand(self.reduce(tf.cast(squeezed, x.dtype)))
 
   def get_config(self):
     return {
       **super().get_config(),
       'hidden_size': self.hidden_size,
+      'lowering': self.lowering,
       'kernel_stddev': self.kernel_stddev,
     }

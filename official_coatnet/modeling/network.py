@@ -38,6 +38,7 @@ def _make_block(
   common = dict(
     expansion=config.expansion,
     shortcut_pool=config.shortcut_pool,
+    lowering=config.lowering,
     kernel_stddev=config.kernel_stddev,
     dtype=config.dtype,
     name=name,
@@ -71,6 +72,7 @@ def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
     config.widths[0],
     blocks=config.blocks[0],
     norm=config.norm_settings,
+    lowering=config.lowering,
     **common,
   )
 

@@ -24,6 +24,7 @@ class Stem(tf.keras.layers.Layer):
     *,
     blocks: int = 2,
     norm: Mapping[str, Any] | None = None,
+    lowering: str = 'plain',
     kernel_stddev: float = 0.02,
     **kwargs,
   ):
@@ -33,6 +34,7 @@ class Stem(tf.keras.layers.Layer):
     self.width = width
     self.blocks = blocks
     self.norm = dict(norm or layers.DEFAULT_NORM)
+    self.lowering = lowering
     self.kernel_stddev = kernel_stddev
 
   def build(self, input_shape):
@@ -59,8 +61,10 @@ class Stem(tf.keras.layers.Layer):
     super().build(input_shape)
 
   def call(self, x, training=None):
+    onednn = self.lowering == 'onednn'
+    gelu = layers.gelu_by_swish if onednn else layers.gelu
     for conv, norm in zip(self._convs, self._norms):
-      x = layers.gelu(norm(conv(x), training=training))
+      x = gelu(norm(conv(x), training=training))
     return self._convs[-1](x)
 
   def get_config(self):
@@ -69,6 +73,7 @@ class Stem(tf.keras.layers.Layer):
       'width': self.width,
       'blocks': self.blocks,
       'norm': self.norm,
+      'lowering': self.lowering,
       'kernel_stddev': self.kernel_stddev,
     }
 

@@ -9,9 +9,10 @@ import tensorflow as tf
 from absl import logging
 
 from official_coatnet.data import checks
-from official_coatnet.modeling import complexity, network
+from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  cluster,
   distribution,
   inputs,
   orbit_overrides,
@@ -64,6 +65,7 @@ def run(
   Raises:
     ValueError: If something stands in the way of the run, or stops its input: a
       damaged record, an image that does not decode, a label out of range.
+    cluster.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
@@ -84,22 +86,26 @@ def run(
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
+  is_chief = cluster.is_chief(strategy)
   tf.io.gfile.makedirs(model_dir)
-  if mode in ('train', 'train_and_eval'):
+  if is_chief and mode in ('train', 'train_and_eval'):
     preflight.write_experiment(experiment, model_dir)
     _write_labels(experiment, model_dir)
-  on_start()
+  if is_chief:
+    on_start()
+  else:
+    on_first_loop = lambda: None
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
-  _log_plan(experiment, plan, model=model, strategy=strategy)
+  reporting.log_plan(experiment, plan, model=model, strategy=strategy)
   settings = {
     'plan': plan,
     'mode': mode,
     'model_dir': model_dir,
     'strategy': strategy,
   }
-  with orbit_overrides.speaks_once():
+  with orbit_overrides.speaks_once(), cluster.lost_workers(strategy):
     if mode in ('train', 'train_and_eval'):
       return _train(experiment, model, on_first_loop=on_first_loop, **settings)
     return _evaluate(experiment, model, **settings)
@@ -147,21 +153,21 @@ def _train(
   checkpoints.check_resumable(
     model, model_dir, has_averages=trainer.average is not None
   )
-  manager = _checkpoint_manager(experiment, trainer, plan, model_dir)
-  reporter, metrics_file = _make_reporter(plan, trainer, model_dir)
-  controller = orbit_overrides.Controller(
-    global_step=trainer.optimizer.iterations,
-    trainer=trainer,
-    evaluator=evaluator,
+  metrics_file = reporting.MetricsFile(
+    model_dir, writes=cluster.is_chief(strategy)
+  )
+  controller = _make_controller(
+    experiment,
+    trainer,
+    evaluator,
+    plan=plan,
+    model_dir=model_dir,
     strategy=strategy,
-    steps_per_loop=plan.steps_per_loop,
-    checkpoint_manager=manager,
-    summary_dir=os.path.join(model_dir, 'train'),
-    eval_summary_dir=os.path.join(model_dir, 'eval'),
-    train_actions=[reporter.after_training_loop, _once(on_first_loop)],
-    eval_actions=[reporter.after_evaluation],
+    metrics_file=metrics_file,
+    on_first_loop=on_first_loop,
   )
   step = int(trainer.optimizer.iterations.numpy())
+  cluster.check_same_step(strategy, step, model_dir=model_dir)
   metrics_file.rewind(step, evaluates=step >= plan.total_steps)
   if step:
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
@@ -183,6 +189,45 @@ def _train(
     )
 
 
+def _make_controller(
+  experiment,
+  trainer,
+  evaluator,
+  *,
+  plan,
+  model_dir,
+  strategy,
+  metrics_file,
+  on_first_loop,
+):
+  """Returns orbit's controller, which restores the latest checkpoint."""
+  reporter = reporting.Reporter(
+    plan=plan,
+    clock=trainer.clock,
+    global_step=trainer.optimizer.iterations,
+    metrics_file=metrics_file,
+  )
+  return orbit_overrides.Controller(
+    global_step=trainer.optimizer.iterations,
+    trainer=trainer,
+    evaluator=evaluator,
+    strategy=strategy,
+    steps_per_loop=plan.steps_per_loop,
+    checkpoint_manager=_checkpoint_manager(
+      experiment, trainer, plan=plan, model_dir=model_dir, strategy=strategy
+    ),
+    summary_dir=_events_folder(model_dir, 'train', strategy),
+    eval_summary_dir=_events_folder(model_dir, 'eval', strategy),
+    train_actions=[reporter.after_training_loop, _once(on_first_loop)],
+    eval_actions=[reporter.after_evaluation],
+  )
+
+
+def _events_folder(model_dir, name, strategy) -> str | None:
+  """Of several workers one writes events; None for the others."""
+  return os.path.join(model_dir, name) if cluster.is_chief(strategy) else None
+
+
 def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
   """Evaluates the latest checkpoint, or each new one."""
   with strategy.scope():
@@ -190,17 +235,20 @@ def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
       experiment, model, plan=plan, strategy=strategy, average=None
     )
     global_step = orbit.utils.create_global_step()
+  metrics_file = reporting.MetricsFile(
+    model_dir, writes=cluster.is_chief(strategy)
+  )
   reporter = reporting.Reporter(
     plan=plan,
     clock=clock_lib.Clock(num_cores=1, batch_size=plan.batch_size),
     global_step=global_step,
-    metrics_file=reporting.MetricsFile(model_dir),
+    metrics_file=metrics_file,
   )
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
     strategy=strategy,
-    eval_summary_dir=os.path.join(model_dir, 'eval'),
+    eval_summary_dir=_events_folder(model_dir, 'eval', strategy),
     eval_actions=[reporter.after_evaluation],
   )
   paths = [model_dir]
@@ -236,7 +284,7 @@ def _make_evaluator(experiment, model, *, plan, strategy, average):
   )
 
 
-def _checkpoint_manager(experiment, trainer, plan, model_dir):
+def _checkpoint_manager(experiment, trainer, *, plan, model_dir, strategy):
   averages = trainer.average.averages if trainer.average else {}
   checkpoint = checkpoints.make_checkpoint(
     trainer.model,
@@ -257,7 +305,10 @@ def _checkpoint_manager(experiment, trainer, plan, model_dir):
     if trainer.average:
       trainer.average.reset()
 
-  return tf.train.CheckpointManager(
+  manager = tf.train.CheckpointManager
+  if not cluster.is_chief(strategy):
+    manager = cluster.FollowerCheckpointManager
+  return manager(
     checkpoint,
     directory=model_dir,
     max_to_keep=experiment.run.max_to_keep,
@@ -266,17 +317,6 @@ def _checkpoint_manager(experiment, trainer, plan, model_dir):
     checkpoint_name=checkpoints.CHECKPOINT_NAME,
     init_fn=initialize,
   )
-
-
-def _make_reporter(plan, trainer, model_dir):
-  metrics_file = reporting.MetricsFile(model_dir)
-  reporter = reporting.Reporter(
-    plan=plan,
-    clock=trainer.clock,
-    global_step=trainer.optimizer.iterations,
-    metrics_file=metrics_file,
-  )
-  return reporter, metrics_file
 
 
 def _once(function: Callable[[], None]) -> Callable[[dict], None]:
@@ -297,28 +337,3 @@ def _write_labels(experiment, model_dir):
   if names:
     with tf.io.gfile.GFile(os.path.join(model_dir, LABELS_FILE), 'w') as f:
       f.write(''.join(f'{name}\n' for name in names))
-
-
-def _log_plan(experiment, plan, *, model, strategy):
-  """Logs what a run is before it starts."""
-  distribution.log_devices(strategy)
-  count = complexity.count_stages(model)[-1]
-  logging.info(
-    'Model: %s at %s, %.2f M parameters, %.2f G multiply-adds an image.',
-    model.name,
-    'x'.join(map(str, experiment.model.height_width)),
-    count.params / 1e6,
-    count.multiply_adds / 1e9,
-  )
-  logging.info(
-    'Training: %d steps (%.2f epochs, %d images), batch %d, %d a core; '
-    'warm-up %d steps; evaluation every %d steps, checkpoint every %d.',
-    plan.total_steps,
-    plan.epoch(plan.total_steps),
-    plan.total_steps * plan.batch_size,
-    plan.batch_size,
-    plan.per_replica_batch_size,
-    plan.warmup_steps,
-    plan.eval_interval,
-    plan.checkpoint_interval,
-  )

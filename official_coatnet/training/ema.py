@@ -72,6 +72,9 @@ class WeightAverage(tf.Module):
       value = tf.convert_to_tensor(variable)
       if not variable.trainable:
         # BatchNorm statistics differ between replicas: average those first.
+        # The copy has a device where the read of a variable has none, and the
+        # reduction over several machines asks for it.
+        value = tf.identity(value)
         value = replica_context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
       values.append(value)
     decay = tf.constant(self._decay, tf.float32)

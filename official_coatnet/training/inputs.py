@@ -73,7 +73,9 @@ def readable_errors(
     tf.errors.NotFoundError,
   ) as error:
     words = labels.sentence(error) or _missing_file(error)
-    if words is None and _DECODER.search(error.message):
+    # To iterate is a common act of several workers, and the others have gone.
+    alone = not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if alone and words is None and _DECODER.search(error.message):
       words = _find_image(
         experiment, strategy, step=step and step(), num_steps=num_steps
       )

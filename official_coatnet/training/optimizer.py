@@ -150,7 +150,21 @@ def apply_gradients(
     gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
   optimizer.apply_gradients(
     zip(gradients, variables),
-    decay_var_list=[v for v in variables if is_decayed(v)],
+    decay_var_list=_with_parts([v for v in variables if is_decayed(v)]),
     experimental_aggregate_gradients=False,
   )
   return norm
+
+
+def _with_parts(variables: list[tf.Variable]) -> list[tf.Variable]:
+  """Returns the variables and, of mirrored ones, those of each replica.
+
+  A mirrored variable is updated replica by replica, and `tfa.optimizers.AdamW`
+  asks of what it is given then whether it is in the list. With the mirrored
+  variables alone it would decay nothing on several GPUs, and not say so.
+  """
+  strategy = tf.distribute.get_strategy()
+  parts = []
+  for variable in variables:
+    parts += strategy.experimental_local_results(variable)
+  return [*variables, *parts]

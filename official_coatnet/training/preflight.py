@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from official_coatnet.data import checks
+from official_coatnet.data import checks, storage
 from official_coatnet.training import checkpoints, plan
 from official_coatnet.training import experiment as experiment_lib
 
@@ -20,6 +20,7 @@ def find_problems(
   model_dir: str | None,
   num_replicas: int = 1,
   num_hosts: int = 1,
+  remote_workers: bool = False,
 ) -> list[str]:
   """Looks for everything that would stop a run later.
 
@@ -29,6 +30,8 @@ def find_problems(
     model_dir: Where it leaves its files, or None if not given.
     num_replicas: Cores that share a batch.
     num_hosts: Hosts that read files.
+    remote_workers: Whether these hosts are other machines, driven from here, as
+      those of a TPU slice are.
 
   Returns:
     One sentence or more a problem; empty if there is none.
@@ -40,6 +43,8 @@ def find_problems(
     splits['train_data'] = experiment.train_data
   if mode == 'train':
     del splits['eval_data']
+  if remote_workers:
+    problems += _storage_problems(splits, model_dir)
   for data in splits.values():
     for problem in checks.find_problems(data, num_hosts=num_hosts):
       if problem not in problems:
@@ -61,6 +66,30 @@ def _from_scratch_problems(model_dir: str | None) -> list[str]:
     'checkpoint) of the pre-training. To train from scratch all the same, set '
     'RunConfig.init_checkpoint_required = False.'
   ]
+
+
+def _storage_problems(splits, model_dir: str | None) -> list[str]:
+  """Refuses local folders where the workers read and write."""
+  problems = []
+  if model_dir is not None and storage.is_local(model_dir):
+    problems.append(
+      f'--model_dir is {model_dir!r}, a folder of this machine, but the '
+      "TPU's workers write the checkpoints; give a folder in a bucket, such as "
+      '--model_dir=gs://my-bucket/run.'
+    )
+  for split, data in splits.items():
+    folder = data.data_dir or data.file_pattern
+    if data.source == 'tfds' and data.data_dir is None:
+      folder = '~/tensorflow_datasets'
+    if data.source == 'synthetic' or folder is None:
+      continue
+    if storage.is_local(folder):
+      problems.append(
+        f'`{split}` is read from {folder!r}, a folder of this machine, but the '
+        "TPU's workers read the data; copy it to a bucket and set DATA_DIR, "
+        "such as DATA_DIR = 'gs://my-bucket/imagenet'."
+      )
+  return problems
 
 
 def _init_checkpoint_problems(experiment) -> list[str]:

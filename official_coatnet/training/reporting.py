@@ -13,7 +13,10 @@ import os
 import tensorflow as tf
 from absl import logging
 
+from official_coatnet.modeling import complexity
 from official_coatnet.training import clock as clock_lib
+from official_coatnet.training import distribution
+from official_coatnet.training import experiment as experiment_lib
 from official_coatnet.training import plan as plan_lib
 
 METRICS_FILE = 'metrics.jsonl'
@@ -22,7 +25,14 @@ METRICS_FILE = 'metrics.jsonl'
 class MetricsFile:
   """Appends metrics to `metrics.jsonl` in a model_dir, local or not."""
 
-  def __init__(self, model_dir: str):
+  def __init__(self, model_dir: str, *, writes: bool = True):
+    """Makes the file's name; the first line makes the file.
+
+    Args:
+      model_dir: Folder of the run.
+      writes: Whether to write at all: of several workers, one does.
+    """
+    self._writes = writes
     self._path = os.path.join(model_dir, METRICS_FILE)
 
   def rewind(self, step: int, *, evaluates: bool = False):
@@ -33,7 +43,7 @@ class MetricsFile:
       evaluates: Whether the run evaluates at this step again: then its
         evaluation goes, too.
     """
-    if not tf.io.gfile.exists(self._path):
+    if not self._writes or not tf.io.gfile.exists(self._path):
       return
     kept = [
       line
@@ -48,6 +58,8 @@ class MetricsFile:
 
   def write(self, step: int, values: dict[str, float]):
     """Appends one line. A value that JSON cannot hold is written as null."""
+    if not self._writes:
+      return
     line = {'step': step}
     for name, value in values.items():
       line[name] = value if math.isfinite(value) else None
@@ -141,3 +153,34 @@ class Reporter:
 def _format_metrics(values: dict[str, float]) -> str:
   shown = (k for k in values if not k.startswith('images_per_second'))
   return ', '.join(f'{k} {values[k]:.4g}' for k in shown)
+
+
+def log_plan(
+  experiment: experiment_lib.Experiment,
+  plan: plan_lib.Plan,
+  *,
+  model: tf.keras.Model,
+  strategy: tf.distribute.Strategy,
+):
+  """Logs what a run is before it starts: devices, network, steps."""
+  distribution.log_devices(strategy)
+  count = complexity.count_stages(model)[-1]
+  logging.info(
+    'Model: %s at %s, %.2f M parameters, %.2f G multiply-adds an image.',
+    model.name,
+    'x'.join(map(str, experiment.model.height_width)),
+    count.params / 1e6,
+    count.multiply_adds / 1e9,
+  )
+  logging.info(
+    'Training: %d steps (%.2f epochs, %d images), batch %d, %d a core; '
+    'warm-up %d steps; evaluation every %d steps, checkpoint every %d.',
+    plan.total_steps,
+    plan.epoch(plan.total_steps),
+    plan.total_steps * plan.batch_size,
+    plan.batch_size,
+    plan.per_replica_batch_size,
+    plan.warmup_steps,
+    plan.eval_interval,
+    plan.checkpoint_interval,
+  )

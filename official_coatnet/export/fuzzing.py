@@ -1,0 +1,105 @@
+"""Damaged images, to see that an export refuses them and survives.
+
+What is tried: files cut off, bytes changed, pieces removed, repeated or taken
+from another file, and headers of every format that lie about the size.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+# What a header may claim: nothing, little, much, and what overflows.
+_SIDES = (0, 1, 2, 255, 256, 4096, 9000, 30000, 65535)
+_HUGE = (2**15 - 1, 2**16, 2**24, 2**31 - 1)
+
+
+def make_image(
+  index: int, originals: Sequence[bytes], *, seed: int = 0
+) -> bytes:
+  """Makes a damaged image, the same one for equal arguments.
+
+  Args:
+    index: Its number.
+    originals: Whole images to damage.
+    seed: Of all numbers.
+  """
+  rng = np.random.default_rng([seed, index])
+  image = bytearray(originals[rng.integers(len(originals))])
+  other = originals[rng.integers(len(originals))]
+  damages = (_cut, _flip, _remove, _repeat, _zero, _noise)
+  kind = rng.integers(len(damages) + 3)
+  if kind < len(damages):
+    damages[kind](image, rng)
+  elif kind == len(damages):
+    at = rng.integers(len(image) + 1)
+    image[at:] = other[min(at, len(other)) :]
+  else:
+    _lie(image, rng)
+  if rng.random() < 0.2:
+    damages[rng.integers(len(damages))](image, rng)
+  return bytes(image)
+
+
+def _piece(image: bytearray, rng: np.random.Generator) -> slice:
+  start = int(rng.integers(len(image) + 1))
+  return slice(start, start + int(rng.integers(1, 64)))
+
+
+def _cut(image, rng):
+  del image[rng.integers(len(image) + 1) :]
+
+
+def _flip(image, rng):
+  for _ in range(rng.integers(1, 9)):
+    if image:
+      image[rng.integers(len(image))] = rng.integers(256)
+
+
+def _remove(image, rng):
+  del image[_piece(image, rng)]
+
+
+def _repeat(image, rng):
+  piece = _piece(image, rng)
+  image[piece.start : piece.start] = image[piece] * int(rng.integers(1, 5))
+
+
+def _zero(image, rng):
+  piece = _piece(image, rng)
+  image[piece] = bytes(len(image[piece]))
+
+
+def _noise(image, rng):
+  piece = _piece(image, rng)
+  image[piece] = rng.bytes(len(image[piece]))
+
+
+def _lie(image: bytearray, rng: np.random.Generator):
+  """Writes another size into the header."""
+  sides = [int(rng.choice(_SIDES)) for _ in range(2)]
+  large = [int(rng.choice(_SIDES + _HUGE)) for _ in range(2)]
+  if image[:2] == b'\xff\xd8':
+    _lie_jpeg(image, sides)
+  elif image[:4] == b'\x89PNG':
+    image[16:24] = struct.pack('>II', *large)
+    # A wrong checksum would give it away.
+    image[29:33] = struct.pack('>I', zlib.crc32(image[12:29]))
+  elif image[:3] == b'GIF':
+    frame = image.find(b'\x2c', 13)
+    at = 6 if rng.random() < 0.5 or frame < 0 else frame + 5
+    image[at : at + 4] = struct.pack('<HH', *sides)
+  elif image[:2] == b'BM':
+    signs = [int(rng.choice((-1, 1))) for _ in range(2)]
+    image[18:26] = struct.pack('<ii', *(a * b for a, b in zip(large, signs)))
+
+
+def _lie_jpeg(image: bytearray, sides: Sequence[int]):
+  """Finds the start of the frame, from marker to marker."""
+  at = 2
+  while at + 9 < len(image) and image[at] == 0xFF:
+    if 0xC0 <= image[at + 1] <= 0xC2:
+      image[at + 5 : at + 9] = struct.pack('>HH', *sides)
+      return
+    at += 2 + int.from_bytes(image[at + 2 : at + 4], 'big')

@@ -1,0 +1,253 @@
+"""The README.md of an export: what the model is, and how to call it."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from official_coatnet.export import serving
+from official_coatnet.export.options import ExportOptions
+from official_coatnet.modeling import complexity
+from official_coatnet.training import checkpoints, reporting
+from official_coatnet.training import experiment as experiment_lib
+
+FILE = 'README.md'
+_SOURCES = {
+  'tfds': 'TensorFlow Datasets',
+  'tfrecord': 'TFRecords',
+  'synthetic': 'synthetic images (a trial, which has learnt nothing)',
+}
+DEFAULT_LICENCE = (
+  'The code of official_coatnet, and the graph in this folder, are under '
+  'Apache 2.0. The weights come from the data above, whose terms may restrict '
+  'them.'
+)
+
+
+def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
+  """Returns the run's own evaluation of a checkpoint, or else its last one.
+
+  Returns:
+    A line of metrics.jsonl, or None if the run has evaluated nothing.
+  """
+  path = os.path.join(model_dir, reporting.METRICS_FILE)
+  if not tf.io.gfile.exists(path):
+    return None
+  lines = [m for m in reporting.read_metrics(path) if 'eval/loss' in m]
+  same = [m for m in lines if m['step'] == step]
+  return (same or lines or [None])[-1]
+
+
+def make_card(
+  experiment: experiment_lib.Experiment,
+  *,
+  model_dir: str,
+  stored: checkpoints.StoredWeights,
+  count: complexity.Count,
+  options: ExportOptions,
+  folded: bool,
+  licence: str | None = None,
+) -> str:
+  """Writes the text.
+
+  Args:
+    experiment: What was run.
+    model_dir: Where, with its metrics.
+    stored: The weights that are exported.
+    count: Parameters and multiply-adds of the network.
+    options: Of the export.
+    folded: Whether norms are folded into convolutions.
+    licence: Of the model. None for what can be said of any.
+
+  Returns:
+    Markdown.
+  """
+  step = checkpoints.checkpoint_step(stored.prefix)
+  parts = [
+    _what(experiment, count, stored=stored, folded=folded),
+    _data(experiment),
+    _recipe(experiment, step=step),
+    _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
+    f'## Licence\n\n{licence or DEFAULT_LICENCE}',
+    _signatures(experiment, options),
+    _calls(),
+  ]
+  return '\n\n'.join(parts) + '\n'
+
+
+def _size(experiment: experiment_lib.Experiment) -> str:
+  return ' x '.join(map(str, experiment.model.height_width))
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+  lines = [f'| {name} | {value} |' for name, value in rows.items()]
+  return '\n'.join(['| | |', '|---|---|', *lines])
+
+
+def _what(experiment, count, *, stored, folded) -> str:
+  model = experiment.model
+  weights = {
+    'ema': 'moving averages of the training weights',
+    'raw': 'as the last training step left them',
+  }
+  rows = {
+    'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
+    f'widths {list(model.widths)}',
+    'Input': f'RGB images, {_size(experiment)} pixels (resized in the graph)',
+    'Output': f'{model.num_classes} classes, {experiment.loss.name}',
+    'Parameters': f'{count.params:,}',
+    'Multiply-adds an image': f'{count.multiply_adds:,}',
+    'Weights': weights[stored.group],
+    'BatchNorm': 'folded into convolutions' if folded else 'as trained',
+    'Relative biases': 'looked up once, stored as variables',
+  }
+  return (
+    f'# {model.name}\n\nAn image classifier of the CoAtNet family (Dai et al., '
+    '2021, arXiv:2106.04803), exported by official_coatnet as a SavedModel for '
+    f'TensorFlow Serving.\n\n{_table(rows)}'
+  )
+
+
+def _data(experiment) -> str:
+  rows = {}
+  for title, data in (
+    ('Training', experiment.train_data),
+    ('Evaluation', experiment.eval_data),
+  ):
+    where = data.tfds_name or data.data_dir or ''
+    count = (
+      '' if data.num_examples is None else f', {data.num_examples:,} images'
+    )
+    source = _SOURCES[data.source] + (f' `{where}`' if where else '')
+    rows[title] = f'{source}, split `{data.split}`{count}'
+  data = experiment.eval_data
+  cut = 'the whole image, squeezed'
+  if data.center_crop:
+    cut = f'the middle {data.eval_crop_fraction:g} of each side'
+  rows['Preprocessing'] = (
+    f'{cut}, bilinear to {_size(experiment)}, ImageNet mean and deviation; all '
+    'of it is in the graph'
+  )
+  return f'## Data\n\n{_table(rows)}'
+
+
+def _recipe(experiment, *, step: int) -> str:
+  data, optimizer = experiment.train_data, experiment.optimizer
+  rows = {
+    'Steps': f'{step:,}, batch {data.batch_size}',
+    'Optimizer': f'AdamW, peak learning rate {optimizer.peak_learning_rate:g}, '
+    f'{optimizer.decay} decay, weight decay {optimizer.weight_decay:g}',
+    'Averaging': 'none'
+    if optimizer.ema_decay is None
+    else f'decay {optimizer.ema_decay:g}',
+    'Loss': f'{experiment.loss.name}, label smoothing '
+    f'{experiment.loss.label_smoothing:g}',
+    'RandAugment': list(data.randaugment) if data.randaugment else 'none',
+    'Mixup': data.mixup_alpha or 'none',
+    'Stochastic depth': experiment.model.stochastic_depth,
+    'Started from': experiment.run.init_checkpoint or 'random weights',
+  }
+  return (
+    f'## Recipe\n\n{_table(rows)}\n\nIn full: `experiment.json`, and '
+    '`config.gin` if the run had gin files.'
+  )
+
+
+def _metrics(experiment, line, *, stored) -> str:
+  title = '## Metrics'
+  if line is None:
+    return f'{title}\n\nThe run did not evaluate itself.'
+  rows = {
+    key.removeprefix('eval/'): f'{value:,.6g}'
+    for key, value in line.items()
+    if key.startswith('eval/') and value is not None
+  }
+  step = checkpoints.checkpoint_step(stored.prefix)
+  text = f"From the run's own evaluation, at step {line['step']:,}."
+  if line['step'] != step:
+    text += f' The exported weights are of step {step:,}.'
+  evaluated = 'ema' if experiment.uses_ema else 'raw'
+  if stored.group != evaluated:
+    text += (
+      f' It evaluated the weights `{evaluated}`; these here are '
+      f'`{stored.group}`.'
+    )
+  return f'{title}\n\n{text}\n\n{_table(rows)}'
+
+
+def _signatures(experiment, options) -> str:
+  size = _size(experiment).replace(' x ', ', ')
+  common = '`logits`, `probabilities`, `classes`, `scores`'
+  if experiment.loss.name == 'sigmoid':
+    common += (
+      f', `labels` (from probability {options.threshold:g} on; shorter rows '
+      'end in empty names), `label_scores`'
+    )
+  stages = ', a map of each stage (`s0`, ...)' if options.stage_maps else ''
+  flag = ', `ok`' if options.answer_bad_images else ''
+  takes = {
+    'serving_default': 'encoded images',
+    'serving_image_tensor': f'uint8 [batch, {size}, 3]',
+    'serving_tf_example': 'tf.train.Examples with `image/encoded`',
+    'classify': 'tf.train.Examples with `image/encoded`',
+    'features': 'encoded images',
+  }
+  answers = {name: common + flag for name in takes}
+  answers['classify'] = '`classes`, `scores`'
+  answers['features'] = f'`features`{stages}{flag}'
+  rows = [
+    f'| `{name}` | `{serving.INPUTS[name]}`: {takes[name]} | {answers[name]} |'
+    for name in takes
+  ]
+  bad = (
+    'An image that does not decode is answered by zeros and `ok` false; in '
+    '`classify`, by empty names.'
+    if options.answer_bad_images
+    else 'An image that does not decode fails the request that it is in.'
+  )
+  sizes = ', '.join(map(str, options.batch_sizes))
+  lines = ['| Signature | Input | Outputs |', '|---|---|---|', *rows]
+  return (
+    '## Signatures\n\n'
+    + '\n'.join(lines)
+    + '\n\nEncoded images are JPEG, PNG, '
+    'BMP or GIF (its first frame), of any sizes in one request, of at most '
+    f'{options.max_pixels:,} pixels (of a GIF, over all frames). {bad} Batches '
+    f'of any size are answered; those of {sizes} are warmed up.'
+  )
+
+
+def _calls() -> str:
+  return """## Calling it
+
+    docker run --rm -p 8501:8501 -p 8500:8500 -e MODEL_NAME=coatnet \\
+      -v "$EXPORTS:/models/coatnet" tensorflow/serving:2.15.1
+
+where `$EXPORTS` is the absolute path of the folder that holds this one. Then
+
+    { printf '{"instances": [{"b64": "'; base64 -w0 photo.jpg
+      printf '"}]}'; } |
+      curl -d @- http://localhost:8501/v1/models/coatnet:predict
+
+answers with `predictions`, one object an image. The same from Python:
+
+    import base64, json, urllib.request
+
+    with open('photo.jpg', 'rb') as f:
+      image = {'b64': base64.b64encode(f.read()).decode()}
+    reply = urllib.request.urlopen(
+      'http://localhost:8501/v1/models/coatnet:predict',
+      data=json.dumps({'instances': [image]}).encode(),
+    )
+    prediction = json.load(reply)['predictions'][0]
+    print(prediction['classes'][0], prediction['scores'][0])
+
+and without a server:
+
+    import tensorflow as tf
+
+    model = tf.saved_model.load('path/of/this/folder')
+    encoded = tf.io.read_file('photo.jpg')
+    outputs = model.signatures['serving_default'](image_bytes=encoded[None])
+    print(outputs['classes'][0], outputs['scores'][0])"""

@@ -15,13 +15,13 @@ import orbit
 import tensorflow as tf
 
 from official_coatnet.data import device
-from official_coatnet.training import clock as clock_lib
 from official_coatnet.training import (
   accumulation,
   ema,
   losses,
   metrics,
 )
+from official_coatnet.training import clock as clock_lib
 from official_coatnet.training import (
   experiment as experiment_lib,
 )

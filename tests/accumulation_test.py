@@ -28,7 +28,7 @@ def _sum_of_squares(w):
   return fn
 
 
-def _experiment(*, microbatches, norm='layer_norm'):
+def _experiment(*, microbatches, norm='layer_norm', rematerialize=()):
   return fixture.make_experiment(
     model={
       'blocks': (1, 1, 1, 1, 1),
@@ -37,6 +37,7 @@ def _experiment(*, microbatches, norm='layer_norm'):
       'dtype': 'float64',
       'stochastic_depth': 0.5,
       'norm': norm,
+      'rematerialize': rematerialize,
       'batch_norm_momentum': 0.5,
     },
     train_data={'batch_size': 8, 'on_error': 'skip', 'mixup_alpha': 0.8},
@@ -132,9 +133,10 @@ class StepTest(tf.test.TestCase):
     tf.config.optimizer.set_experimental_options(options)
 
   def test_equals_the_batch_in_one_piece(self):
-    # Masked examples, mixup, stochastic depth, clipping and EMA are all on.
+    # Masked examples, mixup, stochastic depth, clipping and EMA are all on; and
+    # in the loop rematerialisation, which is to change nothing.
     _, whole = _train(_experiment(microbatches=1))
-    _, parts = _train(_experiment(microbatches=4))
+    _, parts = _train(_experiment(microbatches=4, rematerialize='all'))
     self.assertEqual(set(parts), set(whole))
     self.assertGreater(parts['gradient_norm'], 0.1)
     for name, value in whole.items():
@@ -144,7 +146,9 @@ class StepTest(tf.test.TestCase):
       self.assertAllClose(parts[name], value, tolerance, tolerance, name)
 
   def test_batch_norm_moves_once_a_microbatch(self):
-    experiment = _experiment(microbatches=2, norm='batch_norm')
+    experiment = _experiment(
+      microbatches=2, norm='batch_norm', rematerialize='all'
+    )
     made, _ = _train(experiment, num_steps=1)
     # The first BatchNorm follows a convolution of unchanged weights.
     tf.keras.utils.set_random_seed(1)

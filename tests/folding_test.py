@@ -108,7 +108,7 @@ class FoldingTest(tf.test.TestCase, parameterized.TestCase):
     self.assertEqual(
       folding.inference_config(config),
       dataclasses.replace(
-        config, norm='none', lowering='onednn', stochastic_depth=0.0
+        config, norm='none', implementation='onednn', stochastic_depth=0.0
       ),
     )
     self.assertEqual(

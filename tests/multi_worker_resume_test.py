@@ -16,10 +16,10 @@ class MultiWorkerResumeTest(absltest.TestCase):
   def test_same_end(self):
     folder = self.create_tempdir().full_path
     killed, whole = (os.path.join(folder, name) for name in ('killed', 'whole'))
-    steps = '--gin_bindings=TRAIN_STEPS = 60'
+    steps = '--gin_bindings=TRAIN_STEPS = 30'
     workers = fixture.start(killed, steps)
     try:
-      fixture.wait_for_file(os.path.join(killed, 'ckpt-10.index'), workers)
+      fixture.wait_for_file(os.path.join(killed, 'ckpt-6.index'), workers)
     finally:
       fixture.stop(workers)
     for model_dir in (killed, whole):
@@ -37,7 +37,16 @@ class MultiWorkerResumeTest(absltest.TestCase):
         checkpoints.StoredWeights(f, weights=weights) for f in (killed, whole)
       )
       for name in a.shapes:
-        np.testing.assert_array_equal(a.read(name), b.read(name), name)
+        # A checkpoint has the mean over the workers of what is each one's own,
+        # and the mean of means is rounded once more.
+        tolerance = 1e-5 if '/moving_' in name else 0
+        np.testing.assert_allclose(
+          a.read(name),
+          b.read(name),
+          rtol=tolerance,
+          atol=tolerance * 1e-2,
+          err_msg=name,
+        )
 
 
 if __name__ == '__main__':

@@ -31,6 +31,32 @@ class RelativeBiasTest(parameterized.TestCase, tf.test.TestCase):
     # Bit for bit: no tolerance.
     self.assertAllEqual(actual, expected)
 
+  # Beyond 24 x 24 positions there is no constant for it.
+  @parameterized.parameters(*GRIDS, (25, 24))
+  def test_lookup_by_key_is_the_transpose(self, height, width):
+    table = tf.constant(random_table(height, width, heads=2))
+    upstream = tf.random.stateless_normal(
+      [2, height * width, height * width], seed=[1, 2]
+    )
+    results = []
+    for transposed in (False, True):
+      with tf.GradientTape() as tape:
+        tape.watch(table)
+        look_up = (
+          relative_bias.lookup_by_key if transposed else relative_bias.lookup
+        )
+        bias = look_up(table, height=height, width=width)
+        if transposed:
+          bias = tf.transpose(bias, [0, 2, 1])
+        loss = tf.reduce_sum(bias * upstream)
+      results.append((bias, tape.gradient(loss, table)))
+    (bias, gradient), (bias_by_key, gradient_by_key) = results
+    self.assertAllEqual(bias, bias_by_key)
+    largest = tf.reduce_max(tf.abs(gradient))
+    self.assertAllClose(
+      gradient / largest, gradient_by_key / largest, rtol=0, atol=2e-6
+    )
+
   @parameterized.parameters(*GRIDS)
   def test_gradients_of_the_lookups_are_the_loops(self, height, width):
     table = tf.Variable(random_table(height, width))

@@ -16,7 +16,7 @@ and does not change.
 What stands here goes by the names of the weights, which a checkpoint has too,
 and not by the graph: `norm='none'` makes the same network without BatchNorms
 and with a bias in each convolution. In it, layer and GELU meet, and
-`lowering='onednn'` has oneDNN compute both in one pass.
+`implementation='onednn'` has oneDNN compute both in one pass.
 """
 
 import dataclasses
@@ -90,7 +90,7 @@ def inference_config(
   return dataclasses.replace(
     config,
     norm='none' if config.norm == 'batch_norm' else config.norm,
-    lowering='onednn',
+    implementation='onednn',
     stochastic_depth=0.0,
   )
 

@@ -62,6 +62,7 @@ class CoAtNet(hyperparams.Config):
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
+  implementation: str = 'reference'
   norm: str = 'batch_norm'
   stochastic_depth: float = 0.0
   representation_size: int | str | None = 'width'

@@ -1,8 +1,15 @@
 """Multi-head attention with relative bias (paper, Eq. 3 and appendix A.1)."""
 
+import math
+
 import tensorflow as tf
 
-from official_coatnet.modeling import layers, relative_bias
+from official_coatnet.modeling import (
+  fused_attention,
+  fused_ops,
+  layers,
+  relative_bias,
+)
 
 RELATIVE_ATTENTION = ('pre_softmax', 'post_softmax', 'none')
 # Ends the names of the variables of `cache_bias`.
@@ -30,6 +37,7 @@ class RelativeAttention(tf.keras.layers.Layer):
     relative_attention: str = 'pre_softmax',
     lookup: str = 'einsum',
     kernel_stddev: float = 0.02,
+    implementation: str = 'reference',
     **kwargs,
   ):
     """Creates the layer.
@@ -42,6 +50,9 @@ class RelativeAttention(tf.keras.layers.Layer):
         weights (y^post), 'none' leaves it out (Table 6).
       lookup: How the table is read, one of `relative_bias.LOOKUPS`.
       kernel_stddev: Standard deviation of kernels and table at the start.
+      implementation: One of `layers.IMPLEMENTATIONS`. 'tpu' computes the same
+        by `fused_attention`, and looks the table up in its own way; with
+        'post_softmax', and with a cached bias, it is the reference.
       **kwargs: Of `tf.keras.layers.Layer`.
 
     Raises:
@@ -69,6 +80,7 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.relative_attention = relative_attention
     self.lookup = lookup
     self.kernel_stddev = kernel_stddev
+    self.implementation = layers.check_implementation(implementation)
     self.relative_bias_cache = None
 
   def build(self, input_shape):
@@ -97,6 +109,13 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.output_projection = project(
       'blnd,ndc->blc', (None, self.width), 'c', 'output'
     )
+    # Built here, since the fused form uses their variables and not them.
+    flat = tf.TensorShape([None, math.prod(self._grid), input_shape[-1]])
+    for layer in (self.query, self.key, self.value):
+      self._build_inner(layer, flat)
+    self._build_inner(
+      self.output_projection, flat[:2] + [self.num_heads, self.head_size]
+    )
     if self.relative_attention != 'none':
       height, width = self._grid
       self.relative_bias = self.add_weight(
@@ -110,6 +129,11 @@ class RelativeAttention(tf.keras.layers.Layer):
         experimental_autocast=False,
       )
     super().build(input_shape)
+
+  def _build_inner(self, layer, shape):
+    # Within the name scope that calling the layer would open.
+    with tf.name_scope(layer.name):
+      layer.build(shape)
 
   def bias(self, training: bool | None = None) -> tf.Tensor:
     """Returns the bias, [heads, H*W, H*W], in float32 at least.
@@ -169,6 +193,8 @@ class RelativeAttention(tf.keras.layers.Layer):
     height, width = self._grid
     # [batch, H, W, channels] -> [batch, H*W, channels]
     x = tf.reshape(x, [-1, height * width, x.shape[-1]])
+    if self._is_fused(training):
+      return self._fused_call(x)
     weights = self.attention_weights(x, training=training)
     weights = tf.cast(weights, x.dtype)
     # [batch, heads, query, key], [batch, key, heads, head_size]
@@ -179,6 +205,39 @@ class RelativeAttention(tf.keras.layers.Layer):
       self.output_projection(mixed), [-1, height, width, self.width]
     )
 
+  def _is_fused(self, training) -> bool:
+    cached = self.relative_bias_cache is not None and not training
+    return (
+      self.implementation == 'tpu'
+      and self.relative_attention != 'post_softmax'
+      and not cached
+    )
+
+  def _fused_call(self, x):
+    """`call` by `fused_attention`, from x of [batch, H*W, channels]."""
+    height, width = self._grid
+    query = self._project(x, self.query) * self.head_size**-0.5
+    key, value = self._project(x, self.key), self._project(x, self.value)
+    bias = None
+    if self.relative_attention != 'none':
+      with tf.name_scope('relative_bias_lookup'):
+        bias = relative_bias.lookup_by_key(
+          # A TPU looks up in bfloat16 in any case.
+          tf.cast(self.relative_bias, x.dtype),
+          height=height,
+          width=width,
+        )
+    mixed = fused_attention.attend(query, key, value, bias=bias)
+    # -> [batch, H*W, width]
+    x = tf.einsum('bndl,ndc->blc', mixed, self.output_projection.kernel)
+    x += self.output_projection.bias
+    # [batch, H*W, width] -> [batch, H, W, width]
+    return tf.reshape(x, [-1, height, width, self.width])
+
+  def _project(self, x, layer):
+    """[batch, H*W, channels] to [batch, heads, head_size, H*W]."""
+    return fused_ops.project_to_heads(x, layer.kernel) + layer.bias[..., None]
+
   def get_config(self):
     return {
       **super().get_config(),
@@ -187,4 +246,5 @@ class RelativeAttention(tf.keras.layers.Layer):
       'relative_attention': self.relative_attention,
       'lookup': self.lookup,
       'kernel_stddev': self.kernel_stddev,
+      'implementation': self.implementation,
     }

@@ -34,8 +34,8 @@ class _Block(tf.keras.layers.Layer):
     shortcut_pool: str = 'max',
     drop_rate: float = 0.0,
     salt: int = 0,
-    lowering: str = 'plain',
     kernel_stddev: float = 0.02,
+    implementation: str = 'reference',
     **kwargs,
   ):
     """Creates the block.
@@ -48,8 +48,8 @@ class _Block(tf.keras.layers.Layer):
         residual branch), one of `layers.POOLS`.
       drop_rate: Stochastic depth rate of this block.
       salt: Tells the random draws of this block from those of the others.
-      lowering: Which operations compute the block, of `layers.LOWERINGS`.
       kernel_stddev: Standard deviation of the kernels at the start.
+      implementation: One of `layers.IMPLEMENTATIONS`.
       **kwargs: Of `tf.keras.layers.Layer`.
 
     Raises:
@@ -64,27 +64,24 @@ class _Block(tf.keras.layers.Layer):
     self.shortcut_pool = shortcut_pool
     self.drop_rate = drop_rate
     self.salt = salt
-    self.lowering = lowering
     self.kernel_stddev = kernel_stddev
+    self.implementation = layers.check_implementation(implementation)
+
+  def _layer_norm(self, name):
+    return layers.layer_norm(
+      name=name, dtype=self.dtype_policy, implementation=self.implementation
+    )
 
   def _conv(
-    self,
-    filters,
-    kernel_size,
-    *,
-    name,
-    use_bias,
-    strides=1,
-    activation=None,
-    make=tf.keras.layers.Conv2D,
+    self, filters, kernel_size, *, name, use_bias, strides=1, activate=False
   ):
-    return make(
+    return layers.conv(
       filters,
       kernel_size,
+      implementation=self.implementation,
       strides=strides,
-      padding='same',
       use_bias=use_bias,
-      activation=activation,
+      activate=activate,
       kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
       name=name,
       dtype=self.dtype_policy,
@@ -106,9 +103,6 @@ class _Block(tf.keras.layers.Layer):
       x = self._pool(x)
     return x if self._projection is None else self._projection(x)
 
-  def _choose(self, plain, onednn):
-    return {'plain': plain, 'onednn': onednn}[self.lowering]
-
   def _drop(self, name: str, *, branch: int) -> layers.StochasticDepth:
     return layers.StochasticDepth(
       self.drop_rate,
@@ -126,8 +120,8 @@ class _Block(tf.keras.layers.Layer):
       'shortcut_pool': self.shortcut_pool,
       'drop_rate': self.drop_rate,
       'salt': self.salt,
-      'lowering': self.lowering,
       'kernel_stddev': self.kernel_stddev,
+      'implementation': self.implementation,
     }
 
 
@@ -174,10 +168,17 @@ class MBConvBlock(_Block):
     self.norm = dict(norm or layers.DEFAULT_NORM)
 
   def _norm(self, name):
-    return layers.make_norm(self.norm, name=name, dtype=self.dtype_policy)
+    return layers.make_norm(
+      self.norm,
+      name=name,
+      dtype=self.dtype_policy,
+      implementation=self.implementation,
+    )
 
-  def _activate(self, x):
-    return self._choose(layers.gelu, layers.gelu_by_swish)(x)
+  def _norm_gelu(self, norm, x, training):
+    return layers.normalize_and_gelu(
+      norm, x, training=training, implementation=self.implementation
+    )
 
   def build(self, input_shape):
     expand_stride = depthwise_stride = 1
@@ -195,8 +196,7 @@ class MBConvBlock(_Block):
       strides=expand_stride,
       use_bias=use_bias,
       # Without a norm in between, the product itself applies the GELU.
-      activation=layers.gelu if self.norm['kind'] == 'none' else None,
-      make=self._choose(tf.keras.layers.Conv2D, layers.PointwiseConv2D),
+      activate=self.norm['kind'] == 'none',
       name='expand_conv',
     )
     self.expand_norm = self._norm('expand_norm')
@@ -212,7 +212,7 @@ class MBConvBlock(_Block):
     self.depthwise_norm = self._norm('depthwise_norm')
     self.squeeze_excitation = layers.SqueezeExcitation(
       max(1, int(self.se_ratio * self.width)),
-      lowering=self.lowering,
+      implementation=self.implementation,
       kernel_stddev=self.kernel_stddev,
       name='squeeze_excitation',
       dtype=self.dtype_policy,
@@ -225,12 +225,12 @@ class MBConvBlock(_Block):
 
   def call(self, x, draw_keys=None, training=None):
     shortcut = self._shortcut(x)
-    x = self.pre_norm(x, training=training)
-    x = self.expand_conv(x)
+    x = layers.normalize_and_convolve(
+      self.pre_norm, self.expand_conv, x, training=training
+    )
     if self.norm['kind'] != 'none':
-      x = self._activate(self.expand_norm(x, training=training))
-    x = self.depthwise_norm(self.depthwise_conv(x), training=training)
-    x = self._activate(x)
+      x = self._norm_gelu(self.expand_norm, x, training)
+    x = self._norm_gelu(self.depthwise_norm, self.depthwise_conv(x), training)
     x = self.project_conv(self.squeeze_excitation(x))
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)
 
@@ -277,34 +277,32 @@ class TransformerBlock(_Block):
     self.lookup = lookup
 
   def build(self, input_shape):
-    make_dense = self._choose(tf.keras.layers.Dense, layers.PointwiseDense)
-
-    def dense(units, name, activation=None):
-      return make_dense(
+    def dense(units, name, activate=False):
+      return layers.dense(
         units,
-        activation=activation,
+        implementation=self.implementation,
+        activate=activate,
         kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
         name=name,
         dtype=self.dtype_policy,
       )
 
     self._build_shortcut(input_shape[-1])
-    self.attention_norm = layers.layer_norm(
-      name='attention_norm', dtype=self.dtype_policy
-    )
+    self.attention_norm = self._layer_norm('attention_norm')
     self.attention = attention.RelativeAttention(
       self.width,
       head_size=self.head_size,
       relative_attention=self.relative_attention,
       lookup=self.lookup,
       kernel_stddev=self.kernel_stddev,
+      implementation=self.implementation,
       name='attention',
       dtype=self.dtype_policy,
     )
     self.attention_drop = self._drop('attention_drop', branch=0)
-    self.ffn_norm = layers.layer_norm(name='ffn_norm', dtype=self.dtype_policy)
+    self.ffn_norm = self._layer_norm('ffn_norm')
     self.ffn_expand = dense(
-      self.expansion * self.width, 'ffn_expand', layers.gelu
+      self.expansion * self.width, 'ffn_expand', activate=True
     )
     self.ffn_project = dense(self.width, 'ffn_project')
     self.ffn_drop = self._drop('ffn_drop', branch=1)

@@ -43,8 +43,12 @@ class ModelConfig:
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
-    lowering: Which operations compute the same network: 'plain' (training, TPU,
-      GPU) or 'onednn', faster on a CPU, which is what an export serves.
+    implementation: How the blocks are written: 'reference'; 'tpu', the same
+      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md); or
+      'onednn', which is faster on a CPU, and what an export serves
+      (docs/performance.md). Weights and checkpoints are the same for all;
+      results differ by rounding. 'tpu' reads the bias in its own way and not by
+      `lookup`, except where it is cached.
     rematerialize: Stages whose blocks (the stem is one) keep only their input
       from the forward to the backward pass and compute the rest anew, such as
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
@@ -80,7 +84,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
-  lowering: str = 'plain'
+  implementation: str = 'reference'
   rematerialize: str | tuple[str, ...] = ()
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
@@ -156,7 +160,7 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
-      ('lowering', layers.LOWERINGS),
+      ('implementation', layers.IMPLEMENTATIONS),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):

@@ -1,19 +1,19 @@
 """The small layers that both block types are made of."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from official_coatnet.modeling import fused_layers, fused_ops, onednn_layers
+
 _PACKAGE = 'official_coatnet'
 
+# How the layers are written; see `check_implementation`.
+IMPLEMENTATIONS = ('reference', 'onednn', 'tpu')
 # 'none' is for inference, where convolutions have absorbed the BatchNorms.
 NORMS = ('batch_norm', 'layer_norm', 'none')
 POOLS = ('max', 'avg')
-# Which operations compute the network: those of the paper's formulas, or those
-# that oneDNN, TensorFlow's library on CPUs, does in fewer passes over memory.
-LOWERINGS = ('plain', 'onednn')
 # Settings of `make_norm`: DESIGN's BatchNorm, local to each replica.
 DEFAULT_NORM = {
   'kind': 'batch_norm',
@@ -22,6 +22,26 @@ DEFAULT_NORM = {
   'synchronized': False,
 }
 LAYER_NORM_EPSILON = 1e-5
+
+
+def check_implementation(implementation: str) -> str:
+  """Returns `implementation`, one of `IMPLEMENTATIONS`.
+
+  'reference' is written to be read, in Keras layers. The others compute the
+  same from the same variables, in fewer and cheaper passes over memory: 'tpu'
+  with gradients of its own (`fused_layers`), 'onednn' by operations that
+  TensorFlow's library for CPUs fuses (`onednn_layers`). Results differ by
+  rounding.
+
+  Raises:
+    ValueError: If there is no such implementation.
+  """
+  if implementation not in IMPLEMENTATIONS:
+    raise ValueError(
+      f'`implementation` is {implementation!r}; it must be one of '
+      f'{IMPLEMENTATIONS}.'
+    )
+  return implementation
 
 
 def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
@@ -33,30 +53,34 @@ def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
   return tf.keras.initializers.RandomNormal(stddev=stddev)
 
 
-def wide_dtype(dtype: Any) -> str:
-  """Returns the dtype to accumulate `dtype` in: 'float32' at least."""
-  return 'float64' if dtype == 'float64' else 'float32'
+wide_dtype = fused_ops.wide_dtype
 
 
-def gelu(x: tf.Tensor) -> tf.Tensor:
+def gelu(x: tf.Tensor, *, implementation: str = 'reference') -> tf.Tensor:
   """The tanh approximation of GELU, as in Google's own CoAtNet blocks."""
+  if implementation == 'tpu':
+    return fused_ops.gelu(x)
+  if implementation == 'onednn':
+    return onednn_layers.gelu(x)
   return tf.nn.gelu(x, approximate=True)
 
 
-def gelu_by_swish(x: tf.Tensor) -> tf.Tensor:
-  """What `gelu` computes, by oneDNN's swish, for the CPU.
+def _activation(implementation: str, activate: bool):
+  """Returns the GELU of a layer that computes products, or None.
 
-  With d = 2 sqrt(2/pi) (1 + 0.044715 x^2) it is x sigmoid(x d), which is
-  swish(x d) / d. TensorFlow has no kernel for GELU but in a matrix product, and
-  goes over memory nine times. For |x| below 1e12; beyond it float32 overflows.
+  With 'onednn' it is the plain one, which is fused with the product.
   """
-  scale = 2.0 * math.sqrt(2.0 / math.pi)
-  d = scale + (scale * 0.044715) * tf.square(x)
-  return tf.nn.silu(x * d) / d
+  if not activate:
+    return None
+  return fused_ops.gelu if implementation == 'tpu' else gelu
 
 
 def make_norm(
-  norm: Mapping[str, Any], *, name: str, dtype: Any
+  norm: Mapping[str, Any],
+  *,
+  name: str,
+  dtype: Any,
+  implementation: str = 'reference',
 ) -> tf.keras.layers.Layer:
   """Builds the normalization of a MBConv block or of the stem.
 
@@ -65,6 +89,7 @@ def make_norm(
       `synchronized` (statistics over all replicas instead of one).
     name: Name of the layer.
     dtype: Dtype or policy of the layer; statistics stay in float32.
+    implementation: One of `IMPLEMENTATIONS`.
 
   Returns:
     A Keras layer over the last axis.
@@ -73,7 +98,10 @@ def make_norm(
     ValueError: If the kind is unknown.
   """
   if norm['kind'] == 'batch_norm':
-    return tf.keras.layers.BatchNormalization(
+    make = tf.keras.layers.BatchNormalization
+    if implementation == 'tpu':
+      make = fused_layers.FusedBatchNorm
+    return make(
       momentum=norm['momentum'],
       epsilon=norm['epsilon'],
       synchronized=norm['synchronized'],
@@ -81,18 +109,105 @@ def make_norm(
       dtype=dtype,
     )
   if norm['kind'] == 'layer_norm':
-    return layer_norm(name=name, dtype=dtype)
+    return layer_norm(name=name, dtype=dtype, implementation=implementation)
   if norm['kind'] == 'none':
     # Keras's base class hands its input on, and adds nothing to the graph.
     return tf.keras.layers.Layer(name=name, dtype=dtype)
   raise ValueError(f'`norm` is {norm["kind"]!r}; it must be one of {NORMS}.')
 
 
-def layer_norm(*, name: str, dtype: Any) -> tf.keras.layers.Layer:
-  """LayerNorm over the channels, epsilon 1e-5."""
-  return tf.keras.layers.LayerNormalization(
-    epsilon=LAYER_NORM_EPSILON, name=name, dtype=dtype
+def normalize_and_gelu(
+  norm: tf.keras.layers.Layer,
+  x: tf.Tensor,
+  *,
+  training: bool | None,
+  implementation: str,
+) -> tf.Tensor:
+  """Applies a layer of `make_norm`, then GELU; in one where it can."""
+  if isinstance(norm, fused_layers.FusedBatchNorm):
+    return norm(x, training=training, activate=True)
+  return gelu(norm(x, training=training), implementation=implementation)
+
+
+def normalize_and_convolve(
+  norm: tf.keras.layers.Layer,
+  conv: tf.keras.layers.Conv2D,
+  x: tf.Tensor,
+  *,
+  training: bool | None,
+) -> tf.Tensor:
+  """Applies a layer of `make_norm`, then a 1x1 convolution.
+
+  Where the convolution has a stride, only what it looks at is normalized, if
+  the norm can.
+  """
+  stride = conv.strides[0]
+  if stride == 1 or not isinstance(norm, fused_layers.FusedBatchNorm):
+    return conv(norm(x, training=training))
+  return conv(norm(x, training=training, stride=stride), strided=True)
+
+
+def conv(
+  filters: int,
+  kernel_size: int,
+  *,
+  implementation: str,
+  activate: bool = False,
+  **kwargs,
+) -> tf.keras.layers.Conv2D:
+  """Builds a SAME convolution.
+
+  Args:
+    filters: Channels of the output.
+    kernel_size: Side of the kernel; 1 if `activate`.
+    implementation: One of `IMPLEMENTATIONS`.
+    activate: Whether GELU follows.
+    **kwargs: Of Conv2D.
+  """
+  make = tf.keras.layers.Conv2D
+  if implementation == 'tpu':
+    make = fused_layers.FusedConv2D
+  elif implementation == 'onednn' and activate:
+    # oneDNN computes a GELU in the pass of a product, not of a convolution.
+    make = onednn_layers.PointwiseConv2D
+  return make(
+    filters,
+    kernel_size,
+    padding='same',
+    activation=_activation(implementation, activate),
+    **kwargs,
   )
+
+
+def dense(
+  units: int, *, implementation: str, activate: bool = False, **kwargs
+) -> tf.keras.layers.Dense:
+  """Builds a Dense layer over [batch, height, width, channels].
+
+  Args:
+    units: Channels of the output.
+    implementation: One of `IMPLEMENTATIONS`.
+    activate: Whether GELU follows.
+    **kwargs: Of Dense.
+  """
+  kinds = {
+    'reference': tf.keras.layers.Dense,
+    'onednn': onednn_layers.PointwiseDense,
+    'tpu': fused_layers.FusedDense,
+  }
+  return kinds[implementation](
+    units, activation=_activation(implementation, activate), **kwargs
+  )
+
+
+def layer_norm(
+  *, name: str, dtype: Any, implementation: str = 'reference'
+) -> tf.keras.layers.Layer:
+  """LayerNorm over the channels, epsilon 1e-5."""
+  make = tf.keras.layers.LayerNormalization
+  if implementation == 'tpu':
+    make = fused_layers.FusedLayerNorm
+  return make(epsilon=LAYER_NORM_EPSILON, name=name, dtype=dtype)
 
 
 def make_pool(kind: str, *, name: str, dtype: Any) -> tf.keras.layers.Layer:
@@ -204,50 +319,6 @@ class StochasticDepth(tf.keras.layers.Layer):
     return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
 
 
-def _matmul_positions(layer, x: tf.Tensor, *, kernel: tf.Tensor) -> tf.Tensor:
-  """Applies the kernel, bias and activation of a Keras layer to each position.
-
-  All in the shape [batch * height * width, channels]: a reshape between product
-  and activation would keep them from being fused.
-
-  Args:
-    layer: Has `bias` and `activation`.
-    x: [batch, height, width, channels]; height and width are static.
-    kernel: [channels, outputs].
-
-  Returns:
-    [batch, height, width, outputs].
-  """
-  # [batch, height, width, channels] -> [batch * height * width, channels]
-  flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
-  if layer.use_bias:
-    flat = tf.nn.bias_add(flat, layer.bias)
-  # -> [batch, height, width, outputs]
-  return tf.reshape(
-    layer.activation(flat), [-1, *x.shape[1:3], kernel.shape[1]]
-  )
-
-
-@tf.keras.utils.register_keras_serializable(_PACKAGE)
-class PointwiseConv2D(tf.keras.layers.Conv2D):
-  """A 1x1 `Conv2D` of the same variables, computed as a matrix product."""
-
-  def call(self, x):
-    if max(self.strides) > 1:
-      # x[:, ::rows, ::columns], what a 1x1 convolution with a stride reads, by
-      # a kernel that is several times as fast.
-      x = tf.nn.max_pool2d(x, 1, self.strides, 'VALID')
-    return _matmul_positions(self, x, kernel=self.kernel[0, 0])
-
-
-@tf.keras.utils.register_keras_serializable(_PACKAGE)
-class PointwiseDense(tf.keras.layers.Dense):
-  """A `Dense` of the same variables over [batch, height, width, channels]."""
-
-  def call(self, x):
-    return _matmul_positions(self, x, kernel=self.kernel)
-
-
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
 class SqueezeExcitation(tf.keras.layers.Layer):
   """Squeeze-and-excitation (Hu et al., 2018, the paper's [41]).
@@ -260,13 +331,13 @@ class SqueezeExcitation(tf.keras.layers.Layer):
     self,
     hidden_size: int,
     *,
-    lowering: str = 'plain',
+    implementation: str = 'reference',
     kernel_stddev: float = 0.02,
     **kwargs,
   ):
     super().__init__(**kwargs)
     self.hidden_size = hidden_size
-    self.lowering = lowering
+    self.implementation = check_implementation(implementation)
     self.kernel_stddev = kernel_stddev
 
   def build(self, input_shape):
@@ -288,7 +359,7 @@ class SqueezeExcitation(tf.keras.layers.Layer):
     # [batch, height, width, channels] -> [batch, 1, 1, channels]. The mean is
     # in float32 at least: thousands of bfloat16 terms lose their low bits.
     wide = tf.cast(x, wide_dtype(x.dtype))
-    if self.lowering == 'onednn':
+    if self.implementation == 'onednn':
       squeezed = tf.nn.avg_pool2d(wide, x.shape[1:3], 1, 'VALID')
     else:
       squeezed = tf.reduce_mean(wide, axis=[1, 2], keepdims=True)
@@ -298,6 +369,6 @@ class SqueezeExcitation(tf.keras.layers.Layer):
     return {
       **super().get_config(),
       'hidden_size': self.hidden_size,
-      'lowering': self.lowering,
+      'implementation': self.implementation,
       'kernel_stddev': self.kernel_stddev,
     }

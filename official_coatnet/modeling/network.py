@@ -38,8 +38,8 @@ def _make_block(
   common = dict(
     expansion=config.expansion,
     shortcut_pool=config.shortcut_pool,
-    lowering=config.lowering,
     kernel_stddev=config.kernel_stddev,
+    implementation=config.implementation,
     dtype=config.dtype,
     name=name,
     **kwargs,
@@ -72,7 +72,7 @@ def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
     config.widths[0],
     blocks=config.blocks[0],
     norm=config.norm_settings,
-    lowering=config.lowering,
+    implementation=config.implementation,
     **common,
   )
 

@@ -18,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 LOOKUPS = ('einsum', 'gather')
+# The largest grid, 24 x 24, that `lookup_by_key` has its constant for: 64 MB.
+_MAX_POSITIONS = 576
 
 
 def table_shape(
@@ -74,6 +76,64 @@ def lookup_gather(table: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
   # [heads, 2H-1, 2W-1] -> [heads, (2H-1) * (2W-1)]
   flat = tf.reshape(table, [-1, (2 * height - 1) * (2 * width - 1)])
   return tf.gather(flat, tf.constant(index, tf.int32), axis=1)
+
+
+def _block_offsets(height: int, width: int) -> np.ndarray:
+  """Returns float32 [H * (2W-1), W, H*W]: see `lookup_by_key`.
+
+  1 where a query (i, k) and a key of column l read entry (i, k - l + W - 1) of
+  H rows of the table.
+  """
+  # [2W-1, key column, query column]
+  columns = _one_hot_offsets(width).transpose(2, 1, 0)
+  rows = np.eye(height, dtype=np.float32)
+  # [query row, 2W-1, key column, query row, query column]
+  blocks = np.einsum('hi,ylk->hylik', rows, columns)
+  return blocks.reshape(height * (2 * width - 1), width, height * width)
+
+
+def lookup_by_key(table: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
+  """Looks the bias up in the order that the fused attention needs it in.
+
+  The queries of a key in row j read the rows H-1-j to 2H-2-j of the table,
+  whole: a slice. What is left, the columns, is one product with a constant
+  one-hot matrix, whose result has all H*W queries side by side. The two einsums
+  of `lookup_einsum` leave tensors whose last axis is W or H, which a TPU pads
+  to 128; rearranging them costs ten times the look-up.
+
+  The constant has H (2W-1) W H W entries: 1 M for a grid of 14 x 14, 16 M for
+  24 x 24. For a larger grid this is `lookup_einsum`, transposed.
+
+  Args:
+    table: [heads, 2H-1, 2W-1], any float dtype.
+    height: H, rows of the grid of positions.
+    width: W, columns of the grid of positions.
+
+  Returns:
+    [heads, H*W, H*W], key by query, dtype of `table`.
+  """
+  if height * width > _MAX_POSITIONS:
+    bias = lookup_einsum(table, height=height, width=width)
+    return tf.transpose(bias, [0, 2, 1])
+  columns = 2 * width - 1
+  # [heads, 2H-1, 2W-1] -> [heads, (2H-1) * (2W-1)]
+  flat = tf.reshape(table, [-1, (2 * height - 1) * columns])
+  # [heads, key row, query row * (2W-1)]
+  rows = tf.stack(
+    [
+      flat[:, first * columns : (first + height) * columns]
+      for first in range(height - 1, -1, -1)
+    ],
+    axis=1,
+  )
+  # -> [heads, key row, key column, query]
+  bias = tf.einsum(
+    'njv,vlq->njlq',
+    rows,
+    tf.constant(_block_offsets(height, width), rows.dtype),
+  )
+  # -> [heads, key, query]
+  return tf.reshape(bias, [-1, height * width, height * width])
 
 
 def lookup(

@@ -24,8 +24,8 @@ class Stem(tf.keras.layers.Layer):
     *,
     blocks: int = 2,
     norm: Mapping[str, Any] | None = None,
-    lowering: str = 'plain',
     kernel_stddev: float = 0.02,
+    implementation: str = 'reference',
     **kwargs,
   ):
     super().__init__(**kwargs)
@@ -34,8 +34,8 @@ class Stem(tf.keras.layers.Layer):
     self.width = width
     self.blocks = blocks
     self.norm = dict(norm or layers.DEFAULT_NORM)
-    self.lowering = lowering
     self.kernel_stddev = kernel_stddev
+    self.implementation = layers.check_implementation(implementation)
 
   def build(self, input_shape):
     # Flat lists: Keras's own file format does not look into a list of tuples.
@@ -43,11 +43,11 @@ class Stem(tf.keras.layers.Layer):
     for i in range(self.blocks):
       last = i == self.blocks - 1
       self._convs.append(
-        tf.keras.layers.Conv2D(
+        layers.conv(
           self.width,
           3,
+          implementation=self.implementation,
           strides=1 if i else 2,
-          padding='same',
           use_bias=last or self.norm['kind'] != 'batch_norm',
           kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
           name=f'conv{i}',
@@ -56,15 +56,20 @@ class Stem(tf.keras.layers.Layer):
       )
       if not last:
         self._norms.append(
-          layers.make_norm(self.norm, name=f'norm{i}', dtype=self.dtype_policy)
+          layers.make_norm(
+            self.norm,
+            name=f'norm{i}',
+            dtype=self.dtype_policy,
+            implementation=self.implementation,
+          )
         )
     super().build(input_shape)
 
   def call(self, x, training=None):
-    onednn = self.lowering == 'onednn'
-    gelu = layers.gelu_by_swish if onednn else layers.gelu
     for conv, norm in zip(self._convs, self._norms):
-      x = gelu(norm(conv(x), training=training))
+      x = layers.normalize_and_gelu(
+        norm, conv(x), training=training, implementation=self.implementation
+      )
     return self._convs[-1](x)
 
   def get_config(self):
@@ -73,8 +78,8 @@ class Stem(tf.keras.layers.Layer):
       'width': self.width,
       'blocks': self.blocks,
       'norm': self.norm,
-      'lowering': self.lowering,
       'kernel_stddev': self.kernel_stddev,
+      'implementation': self.implementation,
     }
 
 

@@ -130,6 +130,7 @@ def _model_differences(experiment, stored, *, model_dir) -> list[str]:
   free = (
     'stochastic_depth',
     'lookup',
+    'implementation',
     'rematerialize',
     'dtype',
     'sync_batch_norm',

@@ -118,7 +118,9 @@ def make_networks(
 
 
 def _plain(config):
-  return dataclasses.replace(folding.inference_config(config), lowering='plain')
+  return dataclasses.replace(
+    folding.inference_config(config), implementation='reference'
+  )
 
 
 def _function(model, *, xla: bool = False):

@@ -1,4 +1,4 @@
-"""Verifies a small export, and several that are not what they should be."""
+"""Verifies a small export, by the tool too, and some that are wrong."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from tests import experiment_fixture, run_fixture
 from tools import verify_export
 
 
-class VerifyExportTest(absltest.TestCase):
+class VerificationTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()

@@ -1,4 +1,4 @@
-"""Tests of the operations for oneDNN: the same network, in fewer passes."""
+"""Tests of modeling.onednn_layers: the same network, in fewer passes."""
 
 import dataclasses
 
@@ -7,21 +7,21 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.modeling import config as config_lib
-from official_coatnet.modeling import layers, network
+from official_coatnet.modeling import layers, network, onednn_layers
 from tests import weights
 
 
-class LoweringTest(tf.test.TestCase, parameterized.TestCase):
-  def test_gelu_by_swish(self):
+class OnednnLayersTest(tf.test.TestCase, parameterized.TestCase):
+  def test_gelu(self):
     x = np.concatenate([np.linspace(-12, 12, 4001), [-1e9, -1e-20, 0, 1e9]])
     # By hand, in float64.
     u = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     expected = 0.5 * x * (1 + np.tanh(u))
     self.assertAllClose(
-      layers.gelu_by_swish(tf.constant(x)), expected, rtol=1e-9, atol=1e-12
+      onednn_layers.gelu(tf.constant(x)), expected, rtol=1e-9, atol=1e-12
     )
     self.assertAllClose(
-      layers.gelu_by_swish(tf.constant(x, tf.float32)), expected, 1e-5, 1e-6
+      onednn_layers.gelu(tf.constant(x, tf.float32)), expected, 1e-5, 1e-6
     )
 
   @parameterized.product(
@@ -37,7 +37,7 @@ class LoweringTest(tf.test.TestCase, parameterized.TestCase):
       name='conv',
     )
     conv = tf.keras.layers.Conv2D(8, 1, **options)
-    product = layers.PointwiseConv2D(8, 1, **options)
+    product = onednn_layers.PointwiseConv2D(8, 1, **options)
     expected = conv(x)
     self.assertEqual(product(x).shape, expected.shape)
     self.assertEqual(
@@ -50,7 +50,9 @@ class LoweringTest(tf.test.TestCase, parameterized.TestCase):
   def test_pointwise_dense(self):
     x = weights.images((3, 4, 5, 6))
     dense = tf.keras.layers.Dense(7, activation=layers.gelu, name='dense')
-    product = layers.PointwiseDense(7, activation=layers.gelu, name='dense')
+    product = onednn_layers.PointwiseDense(
+      7, activation=layers.gelu, name='dense'
+    )
     self.assertEqual(product(x).shape, dense(x).shape)
     weights.randomize(dense)
     weights.randomize(product)
@@ -67,15 +69,13 @@ class LoweringTest(tf.test.TestCase, parameterized.TestCase):
     settings['dtype'] = 'float64'
     config = config_lib.ModelConfig(**{**settings, **kwargs})
     plain = network.classifier(config)
-    onednn = network.classifier(dataclasses.replace(config, lowering='onednn'))
+    onednn = network.classifier(
+      dataclasses.replace(config, implementation='onednn')
+    )
     values = weights.randomize(plain)
     self.assertEqual(set(weights.randomize(onednn)), set(values))
     images = weights.images((2, *config.height_width, 3))
     self.assertAllClose(onednn(images), plain(images), rtol=1e-9, atol=1e-9)
-
-  def test_unknown_lowering(self):
-    with self.assertRaisesRegex(ValueError, "`lowering` is 'xla'.*plain, oned"):
-      config_lib.ModelConfig('coatnet_test', lowering='xla')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,105 @@
+"""Keras layers by `fused_ops`: the variables and arguments of Keras's own."""
+
+import tensorflow as tf
+
+from official_coatnet.modeling import fused_ops
+
+_PACKAGE = 'official_coatnet'
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedLayerNorm(tf.keras.layers.LayerNormalization):
+  """LayerNorm over the last axis, by `fused_ops.layer_norm`."""
+
+  def call(self, x):
+    return fused_ops.layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
+
+
+class _WideBias(tf.keras.layers.Layer):
+  """Keeps the bias in float32 under a bfloat16 policy.
+
+  Its gradient is then in float32 too. Where a sum is only used in bfloat16 XLA
+  computes it in bfloat16, which a TPU rounds after each addition; that takes
+  twice as long.
+  """
+
+  def add_weight(self, name=None, **kwargs):
+    if name == 'bias':
+      kwargs['experimental_autocast'] = False
+    return super().add_weight(name=name, **kwargs)
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedDense(_WideBias, tf.keras.layers.Dense):
+  """Dense, its bias by `fused_ops.bias_add`."""
+
+  def call(self, x):
+    x = fused_ops.bias_add(tf.tensordot(x, self.kernel, 1), self.bias)
+    return self.activation(x)
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
+  """Conv2D, any bias by `fused_ops.bias_add`."""
+
+  def call(self, x, strided=False):
+    """Convolves `x`; `strided` where the stride of a 1x1 is in it already."""
+    if strided:
+      x = tf.nn.conv2d(x, self.kernel, strides=1, padding='SAME')
+    else:
+      x = self.convolution_op(x, self.kernel)
+    if self.use_bias:
+      x = fused_ops.bias_add(x, self.bias)
+    return self.activation(x)
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class FusedBatchNorm(tf.keras.layers.BatchNormalization):
+  """BatchNorm over the last axis by `fused_ops.batch_norm`, with any GELU.
+
+  The moving statistics are those of Keras: the variance has Bessel's correction
+  where Keras would have used its fused kernel.
+  """
+
+  def call(self, x, training=None, activate=False, stride=1):
+    """Normalizes `x`.
+
+    Args:
+      x: [batch, ..., channels].
+      training: Whether to use the statistics of the batch.
+      activate: Whether GELU follows.
+      stride: As in `fused_ops.batch_norm`.
+    """
+    if not (training and self.trainable):
+      x = x if stride == 1 else x[:, ::stride, ::stride]
+      scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+      shift = self.beta - self.moving_mean * scale
+      wide = fused_ops.wide_dtype(x.dtype)
+      result = tf.cast(x, wide) * scale + shift
+      if activate:
+        result = fused_ops.gelu(result)
+      return tf.cast(result, x.dtype)
+    result, mean, variance = fused_ops.batch_norm(
+      x,
+      self.gamma,
+      self.beta,
+      epsilon=self.epsilon,
+      activate=activate,
+      stride=stride,
+      sum_replicas=_sum_replicas if self.synchronized else None,
+    )
+    if self.fused:
+      count = tf.cast(tf.size(x) // x.shape[-1], variance.dtype)
+      variance *= count / tf.maximum(count - 1.0, 1.0)
+    for moving, batch in (
+      (self.moving_mean, mean),
+      (self.moving_variance, variance),
+    ):
+      change = moving - tf.cast(batch, moving.dtype)
+      moving.assign_sub(change * (1.0 - self.momentum))
+    return result
+
+
+def _sum_replicas(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+  context = tf.distribute.get_replica_context()
+  return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)

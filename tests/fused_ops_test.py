@@ -1,0 +1,95 @@
+"""Tests of fused_ops against TensorFlow's own functions and their gradients."""
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.modeling import fused_ops
+
+
+def values(*shape, seed=0, dtype='float64'):
+  return tf.constant(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+class FusedOpsTest(tf.test.TestCase):
+  def assert_same(self, function, expected, *args):
+    """Compares results and all gradients of two functions."""
+    found = []
+    for f in (function, expected):
+      with tf.GradientTape() as tape:
+        tape.watch(args)
+        y = f(*args)
+        loss = tf.reduce_sum(y * values(*y.shape, seed=9))
+      found.append((y, *tape.gradient(loss, args)))
+    for a, b in zip(*found):
+      self.assertAllClose(a, b, rtol=1e-8, atol=1e-8)
+
+  def test_gelu(self):
+    self.assert_same(
+      fused_ops.gelu,
+      lambda x: tf.nn.gelu(x, approximate=True),
+      tf.constant(np.linspace(-9.0, 9.0, 101)),
+    )
+
+  def test_bias_add(self):
+    x, bias = values(2, 3, 4, 5), values(5)
+    self.assert_same(fused_ops.bias_add, tf.add, x, bias)
+
+  def test_project_to_heads(self):
+    self.assert_same(
+      fused_ops.project_to_heads,
+      lambda x, kernel: tf.einsum('blc,cnd->bndl', x, kernel),
+      values(2, 3, 4),
+      values(4, 2, 5),
+    )
+
+  def test_gradient_of_a_bias_is_not_summed_in_bfloat16(self):
+    # Of 4096 ones a sum in bfloat16 sees 256: adding one changes no more.
+    x = tf.ones([4096, 3], tf.bfloat16)
+    bias = tf.zeros([3])
+    with tf.GradientTape() as tape:
+      tape.watch(bias)
+      loss = tf.reduce_sum(fused_ops.bias_add(x, bias))
+    self.assertAllEqual(tape.gradient(loss, bias), [4096.0] * 3)
+
+  def test_layer_norm(self):
+    def expected(x, gamma, beta):
+      mean, variance = tf.nn.moments(x, -1, keepdims=True)
+      return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-5)
+
+    self.assert_same(
+      lambda *args: fused_ops.layer_norm(*args, epsilon=1e-5),
+      expected,
+      values(2, 3, 4, 6) + 5.0,
+      values(6, seed=1),
+      values(6, seed=2),
+    )
+
+  def test_batch_norm(self):
+    for activate in (False, True):
+      for stride in (1, 2):
+        self._check_batch_norm(activate=activate, stride=stride)
+
+  def _check_batch_norm(self, *, activate, stride):
+    def function(*args):
+      return fused_ops.batch_norm(
+        *args, epsilon=1e-3, activate=activate, stride=stride
+      )[0]
+
+    def expected(x, gamma, beta):
+      mean, variance = tf.nn.moments(x, [0, 1, 2])
+      y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
+      y = y[:, ::stride, ::stride]
+      return tf.nn.gelu(y, approximate=True) if activate else y
+
+    # Odd sizes: the last row is one of those that a stride takes.
+    self.assert_same(
+      function,
+      expected,
+      values(2, 5, 4, 3) + 2.0,
+      values(3, seed=1),
+      values(3, seed=2),
+    )
+
+
+if __name__ == '__main__':
+  tf.test.main()

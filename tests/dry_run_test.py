@@ -18,7 +18,7 @@ class DryRunTest(absltest.TestCase):
         'num_examples': None,
       },
       eval_data={'source': 'tfrecord', 'batch_size': 4096},
-      optimizer={'warmup_steps': 10000},
+      optimizer={'warmup_steps': 10000, 'microbatches': 16},
       run={
         'train_steps': None,
         'epochs': 300,
@@ -30,6 +30,7 @@ class DryRunTest(absltest.TestCase):
     small = dry_run.shrink(experiment, num_replicas=2)
     self.assertEqual(small.model, experiment.model)
     self.assertEqual(small.loss, experiment.loss)
+    self.assertEqual(small.optimizer.microbatches, 2)
     self.assertEqual(small.train_data.randaugment, (2, 15))
     self.assertEqual(small.train_data.mixup_alpha, 0.8)
     self.assertEqual(small.train_data.source, 'synthetic')

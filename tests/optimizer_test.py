@@ -129,6 +129,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
       ('peak_learning_rate', 0.0),
       ('decay', 'cosinus'),
       ('clip_norm', -1.0),
+      ('microbatches', 0),
       ('ema_decay', 1.0),
     ):
       with self.assertRaisesRegex(ValueError, f'`{field}` is'):

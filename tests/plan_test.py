@@ -66,6 +66,12 @@ class PlanTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, '4096.*3 cores.*BATCH_SIZE'):
       _plan(num_replicas=3)
 
+  def test_microbatches_that_do_not_divide_the_batch(self):
+    with self.assertRaisesRegex(
+      ValueError, 'microbatches` is 3.* 32 images of a core.*divisor of 32'
+    ):
+      _plan(optimizer={'microbatches': 3}, num_replicas=128)
+
   def test_mixup_needs_pairs(self):
     data = {'batch_size': 6, 'mixup_alpha': 0.8}
     with self.assertRaisesRegex(ValueError, 'mixup.*BATCH_SIZE'):

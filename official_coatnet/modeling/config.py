@@ -49,6 +49,10 @@ class ModelConfig:
       (docs/performance.md). Weights and checkpoints are the same for all;
       results differ by rounding. 'tpu' reads the bias in its own way and not by
       `lookup`, except where it is cached.
+    rematerialize: Stages whose blocks (the stem is one) keep only their input
+      from the forward to the backward pass and compute the rest anew, such as
+      ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
+      statistics stay the same.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
       'none', which is what an export serves: its convolutions have absorbed the
       BatchNorms (`export.folding`).
@@ -81,6 +85,7 @@ class ModelConfig:
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
   implementation: str = 'reference'
+  rematerialize: str | tuple[str, ...] = ()
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
   batch_norm_epsilon: float = 1e-3
@@ -101,6 +106,7 @@ class ModelConfig:
       self._check_stages(field, of_row=getattr(size, field))
     self._check_image_size()
     self._check_numbers()
+    self._check_rematerialize()
     for stage, width in zip(self.stages, self.widths):
       if stage.kind == 'T' and width % self.head_size:
         raise ValueError(
@@ -181,6 +187,24 @@ class ModelConfig:
       value = getattr(self, field)
       if not 0.0 <= value < 1.0:
         raise ValueError(f'`{field}` is {value}; it must be in [0, 1).')
+
+  def _check_rematerialize(self):
+    # Of ViT's stem, one convolution, there is nothing but the input to keep.
+    names = tuple(
+      f's{i}'
+      for i, stage in enumerate(self.stages)
+      if stage.kind != 'patch_stem'
+    )
+    chosen = _as_tuple(self.rematerialize)
+    if chosen == ('all',):
+      chosen = names
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+      raise ValueError(
+        f'`rematerialize` is {self.rematerialize!r}; it must be a tuple of '
+        f"{', '.join(names)}, or 'all', or () for no stage."
+      )
+    object.__setattr__(self, 'rematerialize', chosen)
 
   @property
   def height_width(self) -> tuple[int, int]:

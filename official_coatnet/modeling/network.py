@@ -11,7 +11,7 @@ Images are normalised float tensors (`official_coatnet.data.device.normalize`).
 
 import tensorflow as tf
 
-from official_coatnet.modeling import blocks, layers, stems
+from official_coatnet.modeling import blocks, layers, rematerialize, stems
 from official_coatnet.modeling import config as config_lib
 
 
@@ -77,6 +77,14 @@ def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
   )
 
 
+def _rematerialized(
+  config: config_lib.ModelConfig, stage: str, block: tf.keras.layers.Layer
+) -> tf.keras.layers.Layer:
+  if stage in config.rematerialize:
+    return rematerialize.rematerialize(block)
+  return block
+
+
 def _stages(
   config: config_lib.ModelConfig, *, images, draw_keys
 ) -> dict[str, tf.Tensor]:
@@ -84,7 +92,7 @@ def _stages(
 
   The last is the last stage's. Of stages at one level, the last counts.
   """
-  x = _make_stem(config)(images)
+  x = _rematerialized(config, 's0', _make_stem(config))(images)
   endpoints = {str(config.stages[0].level): x}
   keys = {} if draw_keys is None else {'draw_keys': draw_keys}
   salt = 0
@@ -92,7 +100,7 @@ def _stages(
     zip(config.stages[1:], block_drop_rates(config)), start=1
   ):
     for j, rate in enumerate(rates):
-      x = _make_block(
+      block = _make_block(
         config,
         kind=stage.kind,
         name=f's{i}_block{j}',
@@ -100,7 +108,8 @@ def _stages(
         stride=1 if j else stage.reduction,
         drop_rate=rate,
         salt=salt,
-      )(x, **keys)
+      )
+      x = _rematerialized(config, f's{i}', block)(x, **keys)
       salt += 1
     endpoints[str(stage.level)] = x
   return endpoints

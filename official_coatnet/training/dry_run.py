@@ -14,8 +14,9 @@ def shrink(
   """Returns the experiment cut to two training steps and one evaluation.
 
   Network, loss, optimizer and augmentation stay as they are. The data becomes
-  synthetic, the batch two images a core, and warm-up and intervals fit into two
-  steps. The weights start at random.
+  synthetic, the batch two images a core, in two microbatches if the run has
+  any, and warm-up and intervals fit into two steps. The weights start at
+  random.
 
   Args:
     experiment: What a real run would be.
@@ -45,6 +46,7 @@ def shrink(
       experiment.optimizer,
       warmup_steps=min(1, experiment.optimizer.warmup_steps or 0),
       warmup_epochs=None,
+      microbatches=min(IMAGES_PER_CORE, experiment.optimizer.microbatches),
     ),
     run=dataclasses.replace(
       experiment.run,

@@ -38,6 +38,14 @@ class OptimizerConfig:
     epsilon: Added to the root of the second moment before its bias is
       corrected, as TensorFlow's Adam does.
     clip_norm: Largest global norm of the (all-reduced) gradient, or None.
+    microbatches: Parts into which each core cuts its batch. They go through the
+      network one after the other and their gradients are summed, so that a
+      large batch needs the memory of a small one. The update equals that of the
+      batch in one piece: masked examples, mixup, the draws of stochastic depth,
+      clipping, EMA and metrics are those of the whole batch. BatchNorm is the
+      exception: it takes its statistics from each microbatch alone, and moves
+      its averages once a microbatch, `microbatches` times a step, so that its
+      momentum is to be chosen for that.
     ema_decay: Decay of the moving average of the weights, or None for none.
     ema_dynamic_decay: Whether a young average decays faster.
   """
@@ -52,6 +60,7 @@ class OptimizerConfig:
   beta_2: float = 0.999
   epsilon: float = 1e-6
   clip_norm: float | None = 1.0
+  microbatches: int = 1
   ema_decay: float | None = None
   ema_dynamic_decay: bool = True
 
@@ -68,6 +77,11 @@ class OptimizerConfig:
     if self.clip_norm is not None and self.clip_norm <= 0:
       raise ValueError(
         f'`clip_norm` is {self.clip_norm}; it must be positive, or None.'
+      )
+    if not isinstance(self.microbatches, int) or self.microbatches < 1:
+      raise ValueError(
+        f'`microbatches` is {self.microbatches!r}; it must be an integer of at '
+        'least 1, and 1 for no gradient accumulation.'
       )
     if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
       raise ValueError(

@@ -56,6 +56,14 @@ def batch_problems(
         f'{num_replicas} (BATCH_SIZE in a gin file).'
       )
   per_replica = experiment.train_data.batch_size // num_replicas
+  microbatches = experiment.optimizer.microbatches
+  if per_replica % microbatches:
+    problems.append(
+      f'`microbatches` is {microbatches}, which does not divide the '
+      f'{per_replica} images of a core (`train_data.batch_size` over '
+      f'{num_replicas} cores); choose a divisor of {per_replica} '
+      '(OptimizerConfig.microbatches), or another BATCH_SIZE.'
+    )
   if experiment.train_data.mixup_alpha and per_replica % 2:
     problems.append(
       f'mixup pairs the images of a core, of which there are {per_replica}: '

@@ -127,7 +127,14 @@ def _model_dir_problems(
 def _model_differences(experiment, stored, *, model_dir) -> list[str]:
   new, old = experiment.to_dict()['model'], stored.to_dict()['model']
   # What the same weights may be run with.
-  free = ('stochastic_depth', 'lookup', 'dtype', 'sync_batch_norm')
+  free = (
+    'stochastic_depth',
+    'lookup',
+    'implementation',
+    'rematerialize',
+    'dtype',
+    'sync_batch_norm',
+  )
   different = [f for f in new if f not in free and new[f] != old[f]]
   if not different:
     return []

@@ -15,12 +15,13 @@ import orbit
 import tensorflow as tf
 
 from official_coatnet.data import device
-from official_coatnet.training import clock as clock_lib
 from official_coatnet.training import (
+  accumulation,
   ema,
   losses,
   metrics,
 )
+from official_coatnet.training import clock as clock_lib
 from official_coatnet.training import (
   experiment as experiment_lib,
 )
@@ -164,35 +165,70 @@ class Trainer(orbit.AbstractTrainer):
     """
     config = self._experiment
     images, targets = device_half(config, batch)
-    inputs = {
+    examples = {
       'image': images,
       'draw_keys': draw_keys(batch['index'], seed=config.run.seed),
+      'targets': targets,
     }
-    with tf.GradientTape() as tape:
-      logits = self.model(inputs, training=True)
-      per_example = per_example_loss(config.loss, targets, logits=logits)
-      weight = self._skipped.update_state(batch)
-      if weight is not None:
-        per_example *= weight
-      # The replicas' gradients are summed: each divides by the whole batch.
-      loss = tf.reduce_sum(per_example) / self._plan.batch_size
+    weight = self._skipped.update_state(batch)
+    if weight is not None:
+      examples['weight'] = weight
     variables = self.model.trainable_variables
+    gradients, results = accumulation.accumulate(
+      self._gradients,
+      examples,
+      microbatches=config.optimizer.microbatches,
+      variables=variables,
+      result_specs={
+        'loss': tf.TensorSpec([], tf.float32),
+        'logits': tf.TensorSpec(
+          self.model.output.shape[1:], self.model.output.dtype
+        ),
+      },
+      unroll=self._merges_in_forward_pass(),
+    )
     gradient_norm = optimizer_lib.apply_gradients(
       self.optimizer,
-      tape.gradient(loss, variables),
+      gradients,
       variables=variables,
       clip_norm=config.optimizer.clip_norm,
     )
     if self.average is not None:
       self.average.update(self.optimizer.iterations)
 
-    self._means['loss'].update_state(per_example, sample_weight=weight)
+    self._means['loss'].update_state(results['loss'], sample_weight=weight)
     self._means['gradient_norm'].update_state(gradient_norm)
     for name, k in self._top_k.items():
-      values, weights = metrics.precision_at_k(batch['label'], logits, k=k)
+      values, weights = metrics.precision_at_k(
+        batch['label'], results['logits'], k=k
+      )
       if weight is not None:
         weights *= weight
       self._means[name].update_state(values, sample_weight=weights)
+
+  def _gradients(self, examples: dict[str, tf.Tensor]):
+    """Returns the gradients of a (micro)batch, its losses and its logits."""
+    inputs = {name: examples[name] for name in ('image', 'draw_keys')}
+    with tf.GradientTape() as tape:
+      logits = self.model(inputs, training=True)
+      per_example = per_example_loss(
+        self._experiment.loss, examples['targets'], logits=logits
+      )
+      if 'weight' in examples:
+        per_example *= examples['weight']
+      # The gradients of the microbatches and of the replicas are summed: each
+      # divides by the whole batch.
+      loss = tf.reduce_sum(per_example) / self._plan.batch_size
+    gradients = tape.gradient(loss, self.model.trainable_variables)
+    return gradients, {'loss': per_example, 'logits': logits}
+
+  def _merges_in_forward_pass(self) -> bool:
+    """Whether replicas meet within the network, by a merge call."""
+    return (
+      self._experiment.model.sync_batch_norm
+      and self._strategy.num_replicas_in_sync > 1
+      and not isinstance(self._strategy, tf.distribute.TPUStrategy)
+    )
 
 
 def device_half(

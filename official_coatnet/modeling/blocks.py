@@ -231,7 +231,7 @@ class MBConvBlock(_Block):
     if self.norm['kind'] != 'none':
       x = self._norm_gelu(self.expand_norm, x, training)
     x = self._norm_gelu(self.depthwise_norm, self.depthwise_conv(x), training)
-    x = self.project_conv(self.squeeze_excitation(x))
+    x = layers.gate_and_project(self.squeeze_excitation, self.project_conv, x)
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)
 
   def get_config(self):

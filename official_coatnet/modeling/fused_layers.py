@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from official_coatnet.modeling import fused_ops
+from official_coatnet.modeling import fused_ops, fused_squeeze
 
 _PACKAGE = 'official_coatnet'
 
@@ -42,9 +42,18 @@ class FusedDense(_WideBias, tf.keras.layers.Dense):
 class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
   """Conv2D, any bias by `fused_ops.bias_add`."""
 
-  def call(self, x, strided=False):
-    """Convolves `x`; `strided` where the stride of a 1x1 is in it already."""
-    if strided:
+  def call(self, x, strided=False, gate=None):
+    """Convolves `x`.
+
+    Args:
+      x: [batch, height, width, channels].
+      strided: Whether the stride of a 1x1 convolution is in `x` already.
+      gate: [batch, 1, 1, channels], by which a 1x1 convolution without stride
+        multiplies its input; or None.
+    """
+    if gate is not None:
+      x = fused_squeeze.gate_and_project(x, gate, self.kernel)
+    elif strided:
       x = tf.nn.conv2d(x, self.kernel, strides=1, padding='SAME')
     else:
       x = self.convolution_op(x, self.kernel)

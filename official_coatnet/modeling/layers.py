@@ -5,7 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import fused_layers, fused_ops, onednn_layers
+from official_coatnet.modeling import (
+  fused_layers,
+  fused_ops,
+  fused_squeeze,
+  onednn_layers,
+)
 
 _PACKAGE = 'official_coatnet'
 
@@ -145,6 +150,17 @@ def normalize_and_convolve(
   if stride == 1 or not isinstance(norm, fused_layers.FusedBatchNorm):
     return conv(norm(x, training=training))
   return conv(norm(x, training=training, stride=stride), strided=True)
+
+
+def gate_and_project(
+  squeeze_excitation: tf.keras.layers.Layer,
+  conv: tf.keras.layers.Conv2D,
+  x: tf.Tensor,
+) -> tf.Tensor:
+  """Applies a `SqueezeExcitation`, then a 1x1 convolution; in one if it can."""
+  if isinstance(conv, fused_layers.FusedConv2D):
+    return conv(x, gate=squeeze_excitation(x, gate_only=True))
+  return conv(squeeze_excitation(x))
 
 
 def conv(
@@ -353,9 +369,32 @@ class SqueezeExcitation(tf.keras.layers.Layer):
 
     self.reduce = conv(self.hidden_size, 'swish', 'reduce')
     self.expand = conv(input_shape[-1], 'sigmoid', 'expand')
+    # Built here, since the form for TPUs uses its variables and not the layer;
+    # within the name scope that calling it would open.
+    with tf.name_scope('reduce'):
+      self.reduce.build(input_shape)
     super().build(input_shape)
 
-  def call(self, x):
+  def call(self, x, gate_only=False):
+    """Gates `x`.
+
+    Args:
+      x: [batch, height, width, channels].
+      gate_only: Whether to return the gate, [batch, 1, 1, channels], without
+        multiplying by it.
+    """
+    gate = self.expand(self._squeeze(x))
+    return gate if gate_only else x * gate
+
+  def _squeeze(self, x):
+    """-> [batch, 1, 1, hidden_size]."""
+    if self.implementation == 'tpu':
+      # [channels, batch], [channels, hidden_size] -> [batch, hidden_size]
+      hidden = tf.einsum(
+        'cn,ch->nh', fused_squeeze.spatial_mean(x), self.reduce.kernel[0, 0]
+      )
+      hidden = self.reduce.activation(hidden + self.reduce.bias)
+      return hidden[:, tf.newaxis, tf.newaxis]
     # [batch, height, width, channels] -> [batch, 1, 1, channels]. The mean is
     # in float32 at least: thousands of bfloat16 terms lose their low bits.
     wide = tf.cast(x, wide_dtype(x.dtype))
@@ -363,7 +402,7 @@ class SqueezeExcitation(tf.keras.layers.Layer):
       squeezed = tf.nn.avg_pool2d(wide, x.shape[1:3], 1, 'VALID')
     else:
       squeezed = tf.reduce_mean(wide, axis=[1, 2], keepdims=True)
-    return x * self.expand(self.reduce(tf.cast(squeezed, x.dtype)))
+    return self.reduce(tf.cast(squeezed, x.dtype))
 
   def get_config(self):
     return {

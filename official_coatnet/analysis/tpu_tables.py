@@ -124,11 +124,7 @@ def _tables() -> tuple[Table, ...]:
       'Five generations',
       'The training step of CoAtNet-3 on one core, as libtpu sees cores: half '
       'a chip of v3 and v4, a whole chip of the others.',
-      tuple(
-        Row(f'{topology}{suffix}', _JFT_3, topology, bindings)
-        for topology in _GENERATIONS
-        for suffix, bindings in _FORMS
-      ),
+      tuple(Row(t, _JFT_3, t) for t in _GENERATIONS),
     ),
     Table(
       'lookup',

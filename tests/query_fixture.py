@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import flagsaver, parameterized
 
-from tests import serving_stub
+from tests import serving_replies
 from tools import query
 
 IMAGE = b'\xff\xd8 any bytes at all \x80\x00'
@@ -20,13 +20,16 @@ TOP = '  0.9020  Bär\n  0.0950  kettle\n'
 def answer_everything(path, body):
   """What a healthy server says."""
   if path.endswith(':classify'):
-    return 200, serving_stub.CLASSIFY
+    return 200, serving_replies.CLASSIFY
   if path.endswith(':predict'):
     features = body['signature_name'] == 'features'
-    return 200, serving_stub.FEATURES if features else serving_stub.PREDICT
+    return (
+      200,
+      serving_replies.FEATURES if features else serving_replies.PREDICT,
+    )
   if path.endswith('/metadata'):
-    return 200, serving_stub.METADATA
-  return 200, serving_stub.STATUS
+    return 200, serving_replies.METADATA
+  return 200, serving_replies.STATUS
 
 
 def b64(content):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from tests import query_fixture, serving_stub
+from tests import query_fixture, serving_replies, serving_stub
 
 
 class GrpcTest(query_fixture.ToolTest):
@@ -66,15 +66,15 @@ class GrpcTest(query_fixture.ToolTest):
     )
 
   @parameterized.parameters(
-    (grpc.StatusCode.NOT_FOUND, serving_stub.NO_MODEL, 'has no such model'),
+    (grpc.StatusCode.NOT_FOUND, serving_replies.NO_MODEL, 'has no such model'),
     (
       grpc.StatusCode.FAILED_PRECONDITION,
-      serving_stub.NO_SIGNATURE_GRPC,
+      serving_replies.NO_SIGNATURE_GRPC,
       '"features" not found. The model has other',
     ),
     (
       grpc.StatusCode.INVALID_ARGUMENT,
-      serving_stub.NO_LABEL,
+      serving_replies.NO_LABEL,
       'version label: canary',
     ),
     (grpc.StatusCode.INTERNAL, 'x [[y]]', 'INTERNAL: x$'),
@@ -87,8 +87,8 @@ class GrpcTest(query_fixture.ToolTest):
     self.assertLen(asked, 1)
 
   @parameterized.parameters(
-    (serving_stub.BAD_IMAGE, 'Unknown image file format. One of JPEG, PNG'),
-    (serving_stub.LARGE_IMAGE, 'Image 0 of the batch has 60000000 pixels, '),
+    (serving_replies.BAD_IMAGE, 'Unknown image file format. One of JPEG, PNG'),
+    (serving_replies.LARGE_IMAGE, 'Image 0 of the batch has 60000000 pixels, '),
   )
   def test_a_bad_image(self, text, message):
     failure = (grpc.StatusCode.INVALID_ARGUMENT, text)

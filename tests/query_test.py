@@ -15,7 +15,7 @@ from absl import app
 from absl.testing import absltest, parameterized
 
 from official_coatnet.export import preprocessing, serving
-from tests import query_fixture, serving_stub
+from tests import query_fixture, serving_replies, serving_stub
 from tools import query, serving_client
 
 
@@ -98,7 +98,7 @@ class RestTest(query_fixture.ToolTest):
     """Also: one that cannot be read takes no place in it."""
 
     def answer(path, body):
-      (prediction,) = json.loads(serving_stub.PREDICT)['predictions']
+      (prediction,) = json.loads(serving_replies.PREDICT)['predictions']
       predictions = [
         {**prediction, 'scores': [i / 8, 0.0], 'ok': i != 1}
         for i, _ in enumerate(body['instances'])
@@ -121,8 +121,8 @@ class RestTest(query_fixture.ToolTest):
   def test_a_bad_image_does_not_stop_the_others(self):
     def answer(path, body):
       if body['instances'] == [{'image_bytes': query_fixture.b64(b'bad')}]:
-        return 400, serving_stub.error(serving_stub.BAD_IMAGE)
-      return 200, serving_stub.PREDICT
+        return 400, serving_stub.error(serving_replies.BAD_IMAGE)
+      return 200, serving_replies.PREDICT
 
     bad = self._write('bad.jpg', b'bad')
     with serving_stub.rest(answer) as (url, _):
@@ -135,13 +135,17 @@ class RestTest(query_fixture.ToolTest):
     )
 
   @parameterized.parameters(
-    (404, serving_stub.error(serving_stub.NO_MODEL), 'has no such model'),
+    (404, serving_stub.error(serving_replies.NO_MODEL), 'has no such model'),
     (
       400,
-      serving_stub.error(serving_stub.NO_SIGNATURE_REST),
+      serving_stub.error(serving_replies.NO_SIGNATURE_REST),
       '"features" not found in .* has other signatures',
     ),
-    (400, serving_stub.error(serving_stub.NO_LABEL), 'version label: canary'),
+    (
+      400,
+      serving_stub.error(serving_replies.NO_LABEL),
+      'version label: canary',
+    ),
     (503, serving_stub.error('The batch queue is full'), 'queue is full'),
     (502, '<html>Bad gateway</html>', 'HTTP status 502: <html>Bad gat'),
     (200, '<html>Welcome</html>', 'answered no JSON'),
@@ -162,7 +166,7 @@ class RestTest(query_fixture.ToolTest):
 
   def test_scores_that_are_no_numbers(self):
     """TF Serving writes them as no JSON knows them, and Python reads them."""
-    reply = serving_stub.PREDICT.replace('0.095', 'NaN')
+    reply = serving_replies.PREDICT.replace('0.095', 'NaN')
     with serving_stub.rest(lambda *_: (200, reply)) as (url, _):
       output, end = self._run(self.image, rest=url, json=True)
     self.assertIn('scores that are no numbers', json.loads(output)['error'])
@@ -200,7 +204,7 @@ class RestTest(query_fixture.ToolTest):
   def test_timeout(self):
     def answer(path, body):
       time.sleep(0.5)
-      return 200, serving_stub.PREDICT
+      return 200, serving_replies.PREDICT
 
     with serving_stub.rest(answer) as (url, _):
       _, end = self._run(self.image, rest=url, timeout=0.1)
@@ -214,7 +218,9 @@ class RestTest(query_fixture.ToolTest):
     self.assertEqual(
       status, 'version 3: AVAILABLE\nversion 2: END (no such folder)\n'
     )
-    self.assertEqual(json.loads(status_json), json.loads(serving_stub.STATUS))
+    self.assertEqual(
+      json.loads(status_json), json.loads(serving_replies.STATUS)
+    )
     self.assertEqual(
       metadata,
       'coatnet, version 3\nclassify(inputs string [?]) -> '

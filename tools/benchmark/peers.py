@@ -103,7 +103,8 @@ class Process:
       settings: Of `peers_variants.Settings`.
     """
     self._name = settings['variant']
-    self._errors = tempfile.TemporaryFile('w+')
+    # Open as long as the process is: `close` closes it.
+    self._errors = tempfile.TemporaryFile('w+')  # noqa: SIM115
     self._process = subprocess.Popen(
       [python, peers_variants.__file__, json.dumps(settings)],
       stdin=subprocess.PIPE,

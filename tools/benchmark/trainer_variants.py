@@ -1,4 +1,4 @@
-"""What tools/benchmark/trainer.py compares: a run, and a bare loop within it."""
+"""What tools/benchmark/trainer.py compares: a run, and a bare loop in it."""
 
 import contextlib
 import dataclasses

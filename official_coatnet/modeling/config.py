@@ -44,9 +44,9 @@ class ModelConfig:
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
     implementation: How the blocks are written: 'reference'; 'tpu', the same
-      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md); or
-      'onednn', which is faster on a CPU, and what an export serves
-      (docs/performance.md). None is 'tpu' for a network that is built in the
+      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md);
+      'cpu', which trains faster on a CPU; or 'onednn', which answers faster on
+      one, and is what an export serves (docs/performance.md). None is 'tpu' for a network that is built in the
       scope of a `tf.distribute.TPUStrategy`, and 'reference' elsewhere. Weights
       and checkpoints are the same for all; results differ by rounding. 'tpu'
       reads the bias in its own way and not by `lookup`, except where it is

@@ -50,7 +50,9 @@ class Settings:
     batch_size: Images of a step and of a request.
     threads: Threads that share an operation.
     works: Any of 'inference' and 'training'.
-    implementation: Of 'ours' in training, `ModelConfig.implementation`.
+    implementation: Of 'ours', `ModelConfig.implementation` in training; with
+      'reference' inference is that of the network as trained, otherwise that
+      of the exported one. Of 'timm', 'channels_last' or anything else.
   """
 
   variant: str
@@ -87,8 +89,10 @@ def make_ours(settings: Settings) -> Works:
   images, labels = (tf.constant(each) for each in settings.examples())
   works = {}
   if 'inference' in settings.works:
-    served = folding.fold_classifier(model, config)
-    network.cache_relative_bias(served)
+    served = model
+    if settings.implementation != 'reference':
+      served = folding.fold_classifier(model, config)
+      network.cache_relative_bias(served)
     works['inference'] = _keras_inference(tf, served, images)
   if 'training' in settings.works:
     optimizer_config = optimizer_lib.OptimizerConfig(

@@ -73,7 +73,9 @@ $(PEERS_VENV): requirements-peers.lock
 	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \
 	  exit 1; }
 	$(PYTHON311) -m venv .venv_peers
-	.venv_peers/bin/pip install --no-deps -r requirements-peers.lock
+	.venv_peers/bin/pip install --no-deps -r requirements-peers.lock || { \
+	  echo 'error: if torch was not found: the head of requirements-peers.lock' \
+	  'says where pip has to look for it.' >&2; exit 1; }
 	.venv_peers/bin/pip check
 	@touch $@
 

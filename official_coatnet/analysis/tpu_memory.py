@@ -135,20 +135,30 @@ def out_of_memory_line(
   advice = f'the largest batch that fits is {largest}.'
   if not largest:
     advice = 'not even the smallest batch fits.'
+  how = ''
+  if 'extrapolated_from' in measured:
+    how = ' (extrapolated from shallower networks)'
   return (
     f'Out of memory on {topology}: {measured["batch_per_core"]} images a core '
-    f'need {measured["needed"] / _GIB:.2f} GiB of HBM, '
+    f'need {measured["needed"] / _GIB:.2f} GiB of HBM{how}, '
     f'{measured["available"] / _GIB:.2f} GiB are available; {advice}'
   )
 
 
 def format_memory(measured: Mapping[str, Any]) -> str:
-  """Writes a result of `measure` that fits in a line or two."""
+  """Writes a result that fits, of `measure` here or in `tpu_depths`."""
   sizes = ', '.join(
     f'{kind} {size / _GIB:.2f}' for kind, size in measured['memory'].items()
   )
+  how = 'compiled as one.'
+  if shallower := measured.get('extrapolated_from'):
+    depths = ', '.join('-'.join(map(str, blocks)) for blocks in shallower)
+    how = (
+      'by extrapolation: not compiled at this depth, but with the blocks '
+      f'{depths} in S0 to S4.'
+    )
   return (
     f'Whole step: {measured["needed"] / _GIB:.2f} GiB of HBM of '
     f'{measured["available"] / _GIB:.2f} ({sizes}), '
-    f'{measured["cycles"] / 1e6:.2f} M cycles compiled as one.'
+    f'{measured["cycles"] / 1e6:.2f} M cycles {how}'
   )

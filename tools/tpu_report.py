@@ -78,6 +78,8 @@ _CACHE_DIR = flags.DEFINE_string(
 def _report() -> str:
   experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT)
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
+  # First, since a part of a batch that does not fit may not fit either.
+  measured = _memory(experiment, **common) if _MEMORY.value else None
   report = tpu_report.cost(
     experiment,
     batch_per_core=_BATCH_PER_CORE.value,
@@ -86,8 +88,7 @@ def _report() -> str:
     **common,
   )
   text = tpu_report.format_cost(report)
-  if _MEMORY.value:
-    measured = _memory(experiment, **common)
+  if measured:
     report['whole_step'] = measured
     ratio = report['cycles'] / measured['cycles']
     text += (

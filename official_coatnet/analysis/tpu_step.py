@@ -31,8 +31,9 @@ from official_coatnet.training import (
   experiment as experiment_lib,
 )
 
-# A number of images for runs that count epochs; it changes constants only.
-_EXAMPLES = 1_000_000
+# Images for runs that count epochs; they change constants only. Of the largest
+# batches there have to be enough for the steps of a warm-up.
+_EXAMPLES, _STEPS = 1_000_000, 2**15
 # The rate and the salt of a block's stochastic depth are constants that do not
 # change its cost. With these in their place equal blocks are equal modules.
 _SALT, _DROP_RATE = 0, 0.5
@@ -173,10 +174,11 @@ def _microbatch(experiment) -> experiment_lib.Experiment:
 
 
 def _plan(experiment) -> plan.Plan:
+  images = max(_EXAMPLES, _STEPS * experiment.train_data.batch_size)
   return plan.make_plan(
     experiment,
     num_replicas=1,
-    num_train_examples=_EXAMPLES,
+    num_train_examples=images,
     num_eval_examples=None,
   )
 

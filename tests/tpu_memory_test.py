@@ -36,12 +36,12 @@ class TpuMemoryTest(absltest.TestCase):
       lambda batch: min(1e-4 * batch, 15.9) if batch <= 163_908 else 30.0,
       lambda batch: 1e-4 * batch if batch < 50_000 else 16.1,
     ):
+      asked = []
 
-      def sizes(batch, need=need):
+      def sizes(batch, need=need, asked=asked):
         asked.append(batch)
         return need(batch), 16.0
 
-      asked = []
       largest, _ = tpu_memory.largest_batch(sizes, 1_048_576, step=2)
       self.assertLessEqual(need(largest), 16.0)
       self.assertGreater(need(round(largest * 1.01)), 16.0)

@@ -31,8 +31,7 @@ from official_coatnet.training import (
   experiment as experiment_lib,
 )
 
-# Images for runs that count epochs; they change constants only. Of the largest
-# batches there have to be enough for the steps of a warm-up.
+# Images, or else steps, for runs that count epochs: they change constants only.
 _EXAMPLES, _STEPS = 1_000_000, 2**15
 # The rate and the salt of a block's stochastic depth are constants that do not
 # change its cost. With these in their place equal blocks are equal modules.

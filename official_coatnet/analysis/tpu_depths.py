@@ -6,9 +6,11 @@ the step needs as much more as with the one before. So the step is compiled with
 few blocks in all stages, then with a few more in one stage at a time, and what
 that adds is multiplied.
 
-What it leaves out: a compiler that runs out of memory begins to compute things
-twice, and to store less. A shallow network gives it no reason to, so that near
-the limit the prediction is above what a whole compilation would find.
+Two errors, of opposite sign. What a step needs is the most of any moment of it,
+and which moment that is may change with the depth: the prediction is then too
+low. And a compiler that runs out of memory begins to compute things twice and to
+store less, to which a shallow network gives it no reason: near the limit the
+prediction is above what a whole compilation would find.
 """
 
 import dataclasses

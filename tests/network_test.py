@@ -1,12 +1,13 @@
 """Tests of network."""
 
 import os
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import blocks, config, network
+from official_coatnet.modeling import blocks, config, network, stems
 from tests import weights
 
 
@@ -162,6 +163,36 @@ class StructureTest(parameterized.TestCase, tf.test.TestCase):
     for a, b in zip(starts[0], starts[1]):
       self.assertAllEqual(a, b)
     self.assertTrue(any(np.any(a != c) for a, c in zip(starts[0], starts[2])))
+
+
+class ImplementationTest(parameterized.TestCase, tf.test.TestCase):
+  """No TPUStrategy can be made without a TPU: one is pretended here."""
+
+  @parameterized.parameters(
+    (None, tf.distribute.TPUStrategy, 'tpu'),
+    (None, tf.distribute.MirroredStrategy, 'reference'),
+    ('reference', tf.distribute.TPUStrategy, 'reference'),
+    ('tpu', tf.distribute.MirroredStrategy, 'tpu'),
+  )
+  def test_default_is_of_the_strategy(self, chosen, strategy, expected):
+    c = make_config(implementation=chosen)
+    pretended = mock.create_autospec(strategy, instance=True)
+    with mock.patch.object(
+      tf.distribute, 'get_strategy', return_value=pretended
+    ):
+      self.assertEqual(network.implementation(c), expected)
+
+  def test_default_reaches_the_blocks(self):
+    c = make_config()
+    for form in ('reference', 'tpu'):
+      with mock.patch.object(network, 'implementation', return_value=form):
+        model = network.classifier(c)
+      found = {
+        layer.implementation
+        for layer in model.layers
+        if isinstance(layer, (blocks._Block, stems.Stem))
+      }
+      self.assertEqual(found, {form})
 
 
 class SavingTest(parameterized.TestCase, tf.test.TestCase):

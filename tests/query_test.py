@@ -1,8 +1,6 @@
-"""tools/query.py and tools/serving_client.py, against tests/serving_stub.py."""
+"""tools/query.py over REST, against tests/serving_stub.py."""
 
 import base64
-import contextlib
-import io
 import json
 import os
 import socket
@@ -10,89 +8,38 @@ import subprocess
 import sys
 import threading
 import time
-from unittest import mock
 
-import grpc
 import numpy as np
 import tensorflow as tf
 from absl import app
-from absl.testing import absltest, flagsaver, parameterized
+from absl.testing import absltest, parameterized
 
 from official_coatnet.export import preprocessing, serving
-from tests import serving_stub
+from tests import query_fixture, serving_replies, serving_stub
 from tools import query, serving_client
 
-IMAGE = b'\xff\xd8 any bytes at all \x80\x00'
-PIXELS = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
-TOP = '  0.9020  Bär\n  0.0950  kettle\n'
 
-
-def answer_everything(path, body):
-  """What a healthy server says."""
-  if path.endswith(':classify'):
-    return 200, serving_stub.CLASSIFY
-  if path.endswith(':predict'):
-    features = body['signature_name'] == 'features'
-    return 200, serving_stub.FEATURES if features else serving_stub.PREDICT
-  if path.endswith('/metadata'):
-    return 200, serving_stub.METADATA
-  return 200, serving_stub.STATUS
-
-
-def b64(content):
-  return {'b64': base64.b64encode(content).decode()}
-
-
-class ToolTest(parameterized.TestCase):
-  def setUp(self):
-    super().setUp()
-    # A proxy of the machine has nothing to do with the stub.
-    self.enter_context(mock.patch.dict(os.environ, {'no_proxy': '127.0.0.1'}))
-    self.folder = self.create_tempdir().full_path
-    self.image = self._write('x.jpg', IMAGE)
-    self.pixels = os.path.join(self.folder, 'x.npy')
-    np.save(self.pixels, PIXELS)
-
-  def _write(self, name, content):
-    path = os.path.join(self.folder, name)
-    with open(path, 'wb') as f:
-      f.write(content)
-    return path
-
-  def _run(self, *files, **flags):
-    """Runs the tool; returns what it prints, and how it ends: None, 1, text."""
-    output = io.StringIO()
-    end = None
-    with flagsaver.flagsaver(**{'model': 'coatnet', **flags}):
-      with contextlib.redirect_stdout(output):
-        try:
-          query.main(['query.py', *files])
-        except SystemExit as e:
-          end = e.code
-    return output.getvalue(), end
-
-
-class RestTest(ToolTest):
+class RestTest(query_fixture.ToolTest):
   @parameterized.parameters(
     ({}, '/v1/models/coatnet:predict'),
     ({'version': 12}, '/v1/models/coatnet/versions/12:predict'),
     ({'label': 'a b'}, '/v1/models/coatnet/labels/a%20b:predict'),
   )
   def test_classes_of_an_image(self, flags, path):
-    with serving_stub.rest(answer_everything) as (url, asked):
+    with serving_stub.rest(query_fixture.answer_everything) as (url, asked):
       output, end = self._run(self.image, rest=url, **flags)
-    self.assertEqual(output, f'{self.image}\n{TOP}')
+    self.assertEqual(output, f'{self.image}\n{query_fixture.TOP}')
     self.assertIsNone(end)
     body = {
       'signature_name': 'serving_default',
-      'instances': [{'image_bytes': b64(IMAGE)}],
+      'instances': [{'image_bytes': query_fixture.b64(query_fixture.IMAGE)}],
     }
     self.assertEqual(asked, [(path, 'application/json', body)])
 
   def test_json(self):
     missing = os.path.join(self.folder, 'missing.jpg')
     empty = self._write('empty.jpg', b'')
-    with serving_stub.rest(answer_everything) as (url, asked):
+    with serving_stub.rest(query_fixture.answer_everything) as (url, asked):
       output, end = self._run(
         missing, self.image, empty, rest=f'{url}/', json=True, top_k=1
       )
@@ -111,24 +58,24 @@ class RestTest(ToolTest):
     )
 
   def test_classify(self):
-    with serving_stub.rest(answer_everything) as (url, asked):
+    with serving_stub.rest(query_fixture.answer_everything) as (url, asked):
       output, _ = self._run(self.image, rest=url, signature='classify')
-    self.assertEqual(output, f'{self.image}\n{TOP}')
+    self.assertEqual(output, f'{self.image}\n{query_fixture.TOP}')
     ((path, _, body),) = asked
     self.assertEqual(path, '/v1/models/coatnet:classify')
     self.assertEqual(
       body,
       {
         'signature_name': 'classify',
-        'examples': [{'image/encoded': b64(IMAGE)}],
+        'examples': [{'image/encoded': query_fixture.b64(query_fixture.IMAGE)}],
       },
     )
 
   def test_other_signatures(self):
-    with serving_stub.rest(answer_everything) as (url, asked):
+    with serving_stub.rest(query_fixture.answer_everything) as (url, asked):
       args = {'rest': url, 'signature': 'serving_image_tensor'}
       output, _ = self._run(self.pixels, **args)
-      self.assertEqual(output, f'{self.pixels}\n{TOP}')
+      self.assertEqual(output, f'{self.pixels}\n{query_fixture.TOP}')
       args['signature'] = 'serving_tf_example'
       self._run(self.image, **args)
       args['signature'] = 'features'
@@ -137,17 +84,21 @@ class RestTest(ToolTest):
       output, _ = self._run(self.image, **args, json=True)
       self.assertEqual(json.loads(output)['features'], [0.5, -1.5, 2.0])
     rows = [body['instances'][0] for _, _, body in asked]
-    self.assertEqual(rows[0], {'image': PIXELS.tolist()})
+    self.assertEqual(rows[0], {'image': query_fixture.PIXELS.tolist()})
     example = base64.b64decode(rows[1]['examples']['b64'])
     feature = tf.train.Example.FromString(example).features.feature
-    self.assertEqual(feature['image/encoded'].bytes_list.value, [IMAGE])
-    self.assertEqual(rows[2], {'image_bytes': b64(IMAGE)})
+    self.assertEqual(
+      feature['image/encoded'].bytes_list.value, [query_fixture.IMAGE]
+    )
+    self.assertEqual(
+      rows[2], {'image_bytes': query_fixture.b64(query_fixture.IMAGE)}
+    )
 
   def test_several_images_in_a_request(self):
     """Also: one that cannot be read takes no place in it."""
 
     def answer(path, body):
-      (prediction,) = json.loads(serving_stub.PREDICT)['predictions']
+      (prediction,) = json.loads(serving_replies.PREDICT)['predictions']
       predictions = [
         {**prediction, 'scores': [i / 8, 0.0], 'ok': i != 1}
         for i, _ in enumerate(body['instances'])
@@ -169,9 +120,9 @@ class RestTest(ToolTest):
 
   def test_a_bad_image_does_not_stop_the_others(self):
     def answer(path, body):
-      if body['instances'] == [{'image_bytes': b64(b'bad')}]:
-        return 400, serving_stub.error(serving_stub.BAD_IMAGE)
-      return 200, serving_stub.PREDICT
+      if body['instances'] == [{'image_bytes': query_fixture.b64(b'bad')}]:
+        return 400, serving_stub.error(serving_replies.BAD_IMAGE)
+      return 200, serving_replies.PREDICT
 
     bad = self._write('bad.jpg', b'bad')
     with serving_stub.rest(answer) as (url, _):
@@ -180,17 +131,21 @@ class RestTest(ToolTest):
     self.assertEqual(
       output,
       f'{bad}\n  error: Unknown image file format. One of JPEG, PNG, GIF, BMP '
-      f'required\n{self.image}\n{TOP}',
+      f'required\n{self.image}\n{query_fixture.TOP}',
     )
 
   @parameterized.parameters(
-    (404, serving_stub.error(serving_stub.NO_MODEL), 'has no such model'),
+    (404, serving_stub.error(serving_replies.NO_MODEL), 'has no such model'),
     (
       400,
-      serving_stub.error(serving_stub.NO_SIGNATURE_REST),
+      serving_stub.error(serving_replies.NO_SIGNATURE_REST),
       '"features" not found in .* has other signatures',
     ),
-    (400, serving_stub.error(serving_stub.NO_LABEL), 'version label: canary'),
+    (
+      400,
+      serving_stub.error(serving_replies.NO_LABEL),
+      'version label: canary',
+    ),
     (503, serving_stub.error('The batch queue is full'), 'queue is full'),
     (502, '<html>Bad gateway</html>', 'HTTP status 502: <html>Bad gat'),
     (200, '<html>Welcome</html>', 'answered no JSON'),
@@ -211,7 +166,7 @@ class RestTest(ToolTest):
 
   def test_scores_that_are_no_numbers(self):
     """TF Serving writes them as no JSON knows them, and Python reads them."""
-    reply = serving_stub.PREDICT.replace('0.095', 'NaN')
+    reply = serving_replies.PREDICT.replace('0.095', 'NaN')
     with serving_stub.rest(lambda *_: (200, reply)) as (url, _):
       output, end = self._run(self.image, rest=url, json=True)
     self.assertIn('scores that are no numbers', json.loads(output)['error'])
@@ -249,21 +204,23 @@ class RestTest(ToolTest):
   def test_timeout(self):
     def answer(path, body):
       time.sleep(0.5)
-      return 200, serving_stub.PREDICT
+      return 200, serving_replies.PREDICT
 
     with serving_stub.rest(answer) as (url, _):
       _, end = self._run(self.image, rest=url, timeout=0.1)
     self.assertIn('did not answer in time', end)
 
   def test_status_and_metadata(self):
-    with serving_stub.rest(answer_everything) as (url, asked):
+    with serving_stub.rest(query_fixture.answer_everything) as (url, asked):
       status, _ = self._run(rest=url, show='status', version=3)
       status_json, _ = self._run(rest=url, show='status', json=True)
       metadata, _ = self._run(rest=url, show='metadata')
     self.assertEqual(
       status, 'version 3: AVAILABLE\nversion 2: END (no such folder)\n'
     )
-    self.assertEqual(json.loads(status_json), json.loads(serving_stub.STATUS))
+    self.assertEqual(
+      json.loads(status_json), json.loads(serving_replies.STATUS)
+    )
     self.assertEqual(
       metadata,
       'coatnet, version 3\nclassify(inputs string [?]) -> '
@@ -286,8 +243,8 @@ class RestTest(ToolTest):
   def test_arrays(self):
     other = os.path.join(self.folder, 'other.npy')
     flat = os.path.join(self.folder, 'flat.npy')
-    np.save(other, PIXELS[:1])
-    np.save(flat, PIXELS[0].astype(np.float32))
+    np.save(other, query_fixture.PIXELS[:1])
+    np.save(flat, query_fixture.PIXELS[0].astype(np.float32))
     flags = {'rest': 'http://x', 'signature': 'serving_image_tensor'}
     output, _ = self._run(self.pixels, other, **flags, batch_size=2)
     self.assertEqual(output.count('must have the same size'), 2)
@@ -296,7 +253,7 @@ class RestTest(ToolTest):
     self.assertEqual(output.count('error: '), 2)
 
 
-class WithoutTensorFlowTest(ToolTest):
+class WithoutTensorFlowTest(query_fixture.ToolTest):
   def _process(self, *arguments):
     for name in ('tensorflow', 'tensorflow_serving', 'numpy'):
       self._write(f'{name}.py', b'raise ImportError("not here")')
@@ -310,11 +267,11 @@ class WithoutTensorFlowTest(ToolTest):
     )
 
   def test_rest_does_without(self):
-    with serving_stub.rest(answer_everything) as (url, _):
+    with serving_stub.rest(query_fixture.answer_everything) as (url, _):
       process = self._process(f'--rest={url}', self.image)
     self.assertEqual(process.stderr, '')
     self.assertEqual(process.returncode, 0)
-    self.assertEqual(process.stdout, f'{self.image}\n{TOP}')
+    self.assertEqual(process.stdout, f'{self.image}\n{query_fixture.TOP}')
 
   def test_grpc_says_what_it_needs(self):
     process = self._process('--grpc=localhost:1', self.image)
@@ -326,135 +283,6 @@ class WithoutTensorFlowTest(ToolTest):
     for arguments in ([], ['--rest=http://x', '--grpc=x']):
       process = self._process(*arguments, self.image)
       self.assertIn('must have a value', process.stderr)
-
-
-class GrpcTest(ToolTest):
-  def test_classes_of_images(self):
-    with serving_stub.grpc_server() as (address, asked):
-      output, end = self._run(self.image, grpc=address, version=12)
-      self.assertEqual(output, f'{self.image}\n{TOP}')
-      self.assertIsNone(end)
-      output, _ = self._run(
-        *[self.image] * 3, grpc=address, label='canary', batch_size=2, json=True
-      )
-    for line in output.splitlines():
-      (first, _) = json.loads(line)['predictions']
-      self.assertEqual(first['class'], 'Bär')
-      self.assertAlmostEqual(first['score'], 0.902, places=6)
-    for request, count in zip(asked, (1, 2, 1), strict=True):
-      self.assertEqual(request.model_spec.name, 'coatnet')
-      self.assertEqual(request.model_spec.signature_name, 'serving_default')
-      self.assertEqual(
-        tf.make_ndarray(request.inputs['image_bytes']).tolist(),
-        [IMAGE] * count,
-      )
-    self.assertEqual(asked[0].model_spec.version.value, 12)
-    self.assertEqual(asked[1].model_spec.version_label, 'canary')
-
-  def test_classify(self):
-    with serving_stub.grpc_server() as (address, asked):
-      output, _ = self._run(self.image, grpc=address, signature='classify')
-    self.assertEqual(output, f'{self.image}\n{TOP}')
-    (request,) = asked
-    self.assertEqual(request.model_spec.signature_name, 'classify')
-    (example,) = request.input.example_list.examples
-    self.assertEqual(
-      dict(example.features.feature)['image/encoded'].bytes_list.value, [IMAGE]
-    )
-
-  def test_other_signatures(self):
-    with serving_stub.grpc_server() as (address, asked):
-      for file, signature in (
-        (self.pixels, 'serving_image_tensor'),
-        (self.image, 'serving_tf_example'),
-      ):
-        output, _ = self._run(file, grpc=address, signature=signature)
-        self.assertEqual(output, f'{file}\n{TOP}')
-      output, _ = self._run(self.image, grpc=address, signature='features')
-      self.assertEqual(output, f'{self.image}\n  features: 3 numbers\n')
-    pixels = tf.make_ndarray(asked[0].inputs['image'])
-    self.assertEqual(pixels.dtype, np.uint8)
-    np.testing.assert_array_equal(pixels, PIXELS[None])
-    (example,) = tf.make_ndarray(asked[1].inputs['examples'])
-    feature = tf.train.Example.FromString(example).features.feature
-    self.assertEqual(feature['image/encoded'].bytes_list.value, [IMAGE])
-
-  @parameterized.parameters(
-    (grpc.StatusCode.NOT_FOUND, serving_stub.NO_MODEL, 'has no such model'),
-    (
-      grpc.StatusCode.FAILED_PRECONDITION,
-      serving_stub.NO_SIGNATURE_GRPC,
-      '"features" not found. The model has other',
-    ),
-    (
-      grpc.StatusCode.INVALID_ARGUMENT,
-      serving_stub.NO_LABEL,
-      'version label: canary',
-    ),
-    (grpc.StatusCode.INTERNAL, 'x [[y]]', 'INTERNAL: x$'),
-  )
-  def test_errors_of_the_server_end_it(self, code, text, message):
-    with serving_stub.grpc_server(failure=(code, text)) as (address, asked):
-      output, end = self._run(self.image, self.image, grpc=address)
-    self.assertEqual(output, '')
-    self.assertRegex(end, message)
-    self.assertLen(asked, 1)
-
-  @parameterized.parameters(
-    (serving_stub.BAD_IMAGE, 'Unknown image file format. One of JPEG, PNG'),
-    (serving_stub.LARGE_IMAGE, 'Image 0 of the batch has 60000000 pixels, '),
-  )
-  def test_a_bad_image(self, text, message):
-    failure = (grpc.StatusCode.INVALID_ARGUMENT, text)
-    with serving_stub.grpc_server(failure=failure) as (address, asked):
-      output, end = self._run(self.image, self.image, grpc=address)
-    self.assertEqual(output.count(f'  error: {message}'), 2)
-    self.assertNotRegex(output, r'[\[\]{}]')
-    self.assertEqual(end, 1)
-    self.assertLen(asked, 2)
-
-  def test_messages_that_are_too_large(self):
-    """On their way there, and on their way back."""
-    large = self._write('large.jpg', b'x' * (1 << 20))
-
-    def run(signature, name, rows):
-      return {'features': np.zeros([1, 1 << 19], np.float32)}
-
-    with serving_stub.grpc_server(run=run) as (address, asked):
-      output, end = self._run(large, grpc=address, max_message_mb=1)
-      self.assertEmpty(asked)
-      self.assertRegex(output, 'error: The message is too large .*larger than')
-      self.assertEqual(end, 1)
-      args = {'grpc': address, 'signature': 'features'}
-      output, _ = self._run(self.image, **args, max_message_mb=1)
-      self.assertRegex(output, 'error: The message is too large .*larger than')
-      output, end = self._run(large, **args, max_message_mb=8)
-      self.assertIn('features: 524288 numbers', output)
-      self.assertIsNone(end)
-
-  def test_nobody_answers(self):
-    with socket.socket() as unused:
-      unused.bind(('127.0.0.1', 0))
-      address = f'127.0.0.1:{unused.getsockname()[1]}'
-      _, end = self._run(self.image, grpc=address)
-    self.assertRegex(end, 'unavailable .*Is the server up')
-
-  def test_timeout(self):
-    with serving_stub.grpc_server(delay=0.5) as (address, _):
-      _, end = self._run(self.image, grpc=address, timeout=0.1)
-    self.assertIn('did not answer in time', end)
-
-  def test_status_and_metadata(self):
-    with serving_stub.grpc_server() as (address, asked):
-      over_grpc = [
-        self._run(grpc=address, show=show) for show in ('status', 'metadata')
-      ]
-    with serving_stub.rest(answer_everything) as (url, _):
-      over_rest = [
-        self._run(rest=url, show=show) for show in ('status', 'metadata')
-      ]
-    self.assertEqual(over_grpc, over_rest)
-    self.assertEqual(list(asked[1].metadata_field), ['signature_def'])
 
 
 class ConstantsTest(absltest.TestCase):

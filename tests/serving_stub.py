@@ -1,9 +1,7 @@
 """A server on a real socket that answers as TensorFlow Serving 2.15 does.
 
-It says what is recorded here, or what a function says: a signature of an
-export, for example. Replies have the form that TF Serving's documentation of
-REST and its protocol buffers give them; the texts of errors are those of its
-source. What is asked of it is kept.
+It says what is recorded in serving_replies.py, or what a function says: a
+signature of an export, for example. What is asked of it is kept.
 """
 
 import base64
@@ -30,140 +28,7 @@ from tensorflow_serving.apis import (
 )
 
 # By path: status and body, as the server lays its JSON out.
-PREDICT = """{
-    "predictions": [
-        {
-            "logits": [3.5, 1.25, -2.0],
-            "scores": [0.902, 0.095],
-            "classes": ["Bär", "kettle"],
-            "probabilities": [0.902, 0.095, 0.003]
-        }
-    ]
-}"""
-FEATURES = '{\n    "predictions": [[0.5, -1.5, 2.0]\n    ]\n}'
-CLASSIFY = """{
-    "results": [[["Bär", 0.902], ["kettle", 0.095]]
-    ]
-}"""
-STATUS = """{
- "model_version_status": [
-  {
-   "version": "3",
-   "state": "AVAILABLE",
-   "status": {
-    "error_code": "OK",
-    "error_message": ""
-   }
-  },
-  {
-   "version": "2",
-   "state": "END",
-   "status": {
-    "error_code": "NOT_FOUND",
-    "error_message": "no such folder"
-   }
-  }
- ]
-}
-"""
-METADATA = """{
-"model_spec":{
- "name": "coatnet",
- "signature_name": "",
- "version": "3"
-}
-,
-"metadata": {"signature_def": {
- "signature_def": {
-  "__saved_model_init_op": {
-   "inputs": {},
-   "outputs": {
-    "__saved_model_init_op": {
-     "dtype": "DT_INVALID",
-     "tensor_shape": {
-      "dim": [],
-      "unknown_rank": true
-     },
-     "name": "NoOp"
-    }
-   },
-   "method_name": ""
-  },
-  "classify": {
-   "inputs": {
-    "inputs": {
-     "dtype": "DT_STRING",
-     "tensor_shape": {
-      "dim": [
-       {
-        "size": "-1",
-        "name": ""
-       }
-      ],
-      "unknown_rank": false
-     },
-     "name": "classify_inputs:0"
-    }
-   },
-   "outputs": {
-    "scores": {
-     "dtype": "DT_FLOAT",
-     "tensor_shape": {
-      "dim": [
-       {
-        "size": "-1",
-        "name": ""
-       },
-       {
-        "size": "5",
-        "name": ""
-       }
-      ],
-      "unknown_rank": false
-     },
-     "name": "StatefulPartitionedCall:1"
-    },
-    "classes": {
-     "dtype": "DT_STRING",
-     "tensor_shape": {
-      "dim": [
-       {
-        "size": "-1",
-        "name": ""
-       },
-       {
-        "size": "5",
-        "name": ""
-       }
-      ],
-      "unknown_rank": false
-     },
-     "name": "StatefulPartitionedCall:0"
-    }
-   },
-   "method_name": "tensorflow/serving/predict"
-  }
- }
-}
-}
-}
-"""
-# Texts of errors, and what HTTP and gRPC call them.
-NO_MODEL = 'Servable not found for request: Latest(other)'
-NO_SIGNATURE_REST = (
-  'Serving signature name: "features" not found in signature def'
-)
-NO_SIGNATURE_GRPC = 'Serving signature key "features" not found.'
-NO_LABEL = 'Unrecognized servable version label: canary'
-BAD_IMAGE = (
-  '{{function_node __inference_serving_default_1}} Unknown image file format. '
-  'One of JPEG, PNG, GIF, BMP required.\n\t [[{{node map/while/DecodeImage}}]]'
-)
-LARGE_IMAGE = (
-  '{{function_node __inference_serving_default_1}} assertion failed: [Image 0 '
-  'of the batch has 60000000 pixels, more than the limit of 50000000.]\n\t '
-  '[[{{node map/while/Assert}}]]'
-)
+from tests import serving_replies
 
 
 def error(text: str) -> str:
@@ -219,9 +84,11 @@ def recorded(signature: str, name: str, rows: list) -> dict[str, np.ndarray]:
   """Says the same of every row."""
   del name
   if signature == 'features':
-    outputs = {'features': json.loads(FEATURES)['predictions'][0]}
+    outputs = {
+      'features': json.loads(serving_replies.FEATURES)['predictions'][0]
+    }
   else:
-    outputs = json.loads(PREDICT)['predictions'][0]
+    outputs = json.loads(serving_replies.PREDICT)['predictions'][0]
   if signature == 'classify':
     outputs = {name: outputs[name] for name in ('classes', 'scores')}
   return {
@@ -327,12 +194,12 @@ class _Services(
   def GetModelStatus(self, request, context):  # noqa: N802
     self._receive(request, context)
     return json_format.Parse(
-      STATUS, get_model_status_pb2.GetModelStatusResponse()
+      serving_replies.STATUS, get_model_status_pb2.GetModelStatusResponse()
     )
 
   def GetModelMetadata(self, request, context):  # noqa: N802
     self._receive(request, context)
-    recorded = json.loads(METADATA)
+    recorded = json.loads(serving_replies.METADATA)
     signatures = json_format.ParseDict(
       recorded['metadata']['signature_def'],
       get_model_metadata_pb2.SignatureDefMap(),

@@ -59,8 +59,13 @@ def with_batch(
   experiment: experiment_lib.Experiment, batch_per_core: int
 ) -> experiment_lib.Experiment:
   """Returns the experiment as one core sees it."""
+  model = experiment.model
   return dataclasses.replace(
     experiment,
+    # What a network built in the scope of a TPUStrategy is.
+    model=dataclasses.replace(
+      model, implementation=model.implementation or 'tpu'
+    ),
     **{
       split: dataclasses.replace(
         getattr(experiment, split), batch_size=batch_per_core

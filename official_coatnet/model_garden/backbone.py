@@ -62,7 +62,8 @@ class CoAtNet(hyperparams.Config):
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
-  implementation: str = 'reference'
+  implementation: str | None = None
+  rematerialize: str | tuple[str, ...] = ()
   norm: str = 'batch_norm'
   stochastic_depth: float = 0.0
   representation_size: int | str | None = 'width'

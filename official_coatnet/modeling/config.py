@@ -46,9 +46,11 @@ class ModelConfig:
     implementation: How the blocks are written: 'reference'; 'tpu', the same
       mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md); or
       'onednn', which is faster on a CPU, and what an export serves
-      (docs/performance.md). Weights and checkpoints are the same for all;
-      results differ by rounding. 'tpu' reads the bias in its own way and not by
-      `lookup`, except where it is cached.
+      (docs/performance.md). None is 'tpu' for a network that is built in the
+      scope of a `tf.distribute.TPUStrategy`, and 'reference' elsewhere. Weights
+      and checkpoints are the same for all; results differ by rounding. 'tpu'
+      reads the bias in its own way and not by `lookup`, except where it is
+      cached.
     rematerialize: Stages whose blocks (the stem is one) keep only their input
       from the forward to the backward pass and compute the rest anew, such as
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
@@ -84,7 +86,7 @@ class ModelConfig:
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
   lookup: str = 'einsum'
-  implementation: str = 'reference'
+  implementation: str | None = None
   rematerialize: str | tuple[str, ...] = ()
   norm: str = 'batch_norm'
   batch_norm_momentum: float = 0.99
@@ -160,14 +162,15 @@ class ModelConfig:
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
-      ('implementation', layers.IMPLEMENTATIONS),
+      ('implementation', (*layers.IMPLEMENTATIONS, None)),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):
       value = getattr(self, field)
       if value not in choices:
         raise ValueError(
-          f'`{field}` is {value!r}; it must be one of {", ".join(choices)}.'
+          f'`{field}` is {value!r}; it must be one of '
+          f'{", ".join(map(str, choices))}.'
         )
 
   def _check_numbers(self):

@@ -32,6 +32,16 @@ def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:
   return rates
 
 
+def implementation(config: config_lib.ModelConfig) -> str:
+  """Returns how blocks are written: as configured, or as suits the strategy."""
+  if config.implementation is not None:
+    return config.implementation
+  strategy = tf.distribute.get_strategy()
+  return (
+    'tpu' if isinstance(strategy, tf.distribute.TPUStrategy) else 'reference'
+  )
+
+
 def _make_block(
   config: config_lib.ModelConfig, *, kind: str, name: str, **kwargs
 ) -> tf.keras.layers.Layer:
@@ -39,7 +49,7 @@ def _make_block(
     expansion=config.expansion,
     shortcut_pool=config.shortcut_pool,
     kernel_stddev=config.kernel_stddev,
-    implementation=config.implementation,
+    implementation=implementation(config),
     dtype=config.dtype,
     name=name,
     **kwargs,
@@ -72,7 +82,7 @@ def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
     config.widths[0],
     blocks=config.blocks[0],
     norm=config.norm_settings,
-    implementation=config.implementation,
+    implementation=implementation(config),
     **common,
   )
 

@@ -8,9 +8,9 @@ that adds is multiplied.
 
 Two errors, of opposite sign. What a step needs is the most of any moment of it,
 and which moment that is may change with the depth: the prediction is then too
-low. And a compiler that runs out of memory begins to compute things twice and to
-store less, to which a shallow network gives it no reason: near the limit the
-prediction is above what a whole compilation would find.
+low. And a compiler that runs out of memory begins to compute things twice and
+to store less, for which a shallow network gives it no reason: near the limit
+the prediction is above what a whole compilation would find.
 """
 
 import dataclasses

@@ -59,13 +59,11 @@ def with_batch(
   experiment: experiment_lib.Experiment, batch_per_core: int
 ) -> experiment_lib.Experiment:
   """Returns the experiment as one core sees it."""
-  model = experiment.model
+  # What a network built in the scope of a TPUStrategy is.
+  form = experiment.model.implementation or 'tpu'
   return dataclasses.replace(
     experiment,
-    # What a network built in the scope of a TPUStrategy is.
-    model=dataclasses.replace(
-      model, implementation=model.implementation or 'tpu'
-    ),
+    model=dataclasses.replace(experiment.model, implementation=form),
     **{
       split: dataclasses.replace(
         getattr(experiment, split), batch_size=batch_per_core

@@ -4,6 +4,7 @@ VENV = .venv/.complete
 PYTHON = .venv/bin/python
 DEMO = runs/demo
 TPU_VENV = .venv_tpu/.complete
+PEERS_VENV = .venv_peers/.complete
 TRANSFER = runs/transfer
 SEED = 0
 LATEST_EXPORT = $$(ls -d $(DEMO)/export/[0-9]* | sort -V | tail -1)
@@ -13,19 +14,20 @@ PYTHON311 = $$(for python in python3.11 python3; do \
   $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
     2>/dev/null && command -v $$python && break; done)
 
-.PHONY: help venv tpu-report demo transfer-demo test bazel lint format \
+.PHONY: help venv tpu-report peers demo transfer-demo test bazel lint format \
   build-files clean FORCE
 
 help:
 	@echo 'make venv         create .venv with the versions of requirements.lock'
 	@echo 'make tpu-report   create .venv_tpu with the compiler of TPUs'
+	@echo 'make peers        create .venv_peers with the packages to compare with'
 	@echo 'make demo         digits: records, training, export, prediction, pictures'
 	@echo 'make transfer-demo  digits: multi-label pre-training, fine-tuning, gain'
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make lint         check style and layout of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make build-files  bring the BUILD files up to date with the imports'
-	@echo 'make clean        remove both environments, the demos and what Bazel built'
+	@echo 'make clean        remove the environments, the demos and what Bazel built'
 
 # --- Set-up -------------------------------------------------------------------
 
@@ -60,6 +62,21 @@ $(TPU_VENV): requirements-tpu.lock
 	$(PYTHON311) -m venv .venv_tpu
 	.venv_tpu/bin/pip install --no-deps -r requirements-tpu.lock
 	.venv_tpu/bin/pip check
+	@touch $@
+
+# What tools/benchmark/peers.py compares with: PyTorch and timm, and TensorFlow with
+# keras-cv-attention-models.
+peers: $(VENV) $(PEERS_VENV)
+	@echo 'Ready. Try next: $(PYTHON) tools/benchmark/peers.py --threads=1'
+
+$(PEERS_VENV): requirements-peers.lock
+	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \
+	  exit 1; }
+	$(PYTHON311) -m venv .venv_peers
+	.venv_peers/bin/pip install --no-deps -r requirements-peers.lock || { \
+	  echo 'error: if torch was not found: the head of requirements-peers.lock' \
+	  'says where pip has to look for it.' >&2; exit 1; }
+	.venv_peers/bin/pip check
 	@touch $@
 
 # --- Demo ---------------------------------------------------------------------
@@ -168,4 +185,4 @@ build-files: $(VENV)
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
-	rm -rf .venv .venv_tpu .ruff_cache *.egg-info $(DEMO) $(TRANSFER)
+	rm -rf .venv .venv_tpu .venv_peers .ruff_cache *.egg-info $(DEMO) $(TRANSFER)

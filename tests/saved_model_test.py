@@ -389,6 +389,18 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       saved_model.export(model_dir, self.exports)
     self.assertEqual(os.listdir(self.exports), [])
 
+  def test_no_export_needs_xla(self):
+    experiment = experiment_fixture.make_experiment(
+      model={'implementation': 'cpu'}
+    )
+    folder = run_fixture.write_run(
+      os.path.join(self.create_tempdir().full_path, 'run'), experiment
+    )
+    for fold, expected in ((True, 'onednn'), (False, 'reference')):
+      model = saved_model.load_model(experiment, folder, fold=fold)
+      blocks = [each for each in model.layers if hasattr(each, 'expansion')]
+      self.assertEqual({each.implementation for each in blocks}, {expected})
+
 
 if __name__ == '__main__':
   tf.test.main()

@@ -151,6 +151,7 @@ def load_model(
     dtype='float32',
     # There are no replicas here to take statistics over.
     sync_batch_norm=False,
+    implementation=_without_xla(experiment.model.implementation),
   )
   with tf.device('CPU:0'):
     model = network.classifier(config)
@@ -161,6 +162,11 @@ def load_model(
       _free(trained)
     network.cache_relative_bias(model)
   return model
+
+
+def _without_xla(implementation: str | None) -> str | None:
+  """A server may lack XLA's compiler for CPUs, which 'cpu' asks for."""
+  return 'reference' if implementation == 'cpu' else implementation
 
 
 def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:

@@ -44,13 +44,13 @@ class ModelConfig:
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
     implementation: How the blocks are written: 'reference'; 'tpu', the same
-      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md); or
-      'onednn', which is faster on a CPU, and what an export serves
-      (docs/performance.md). None is 'tpu' for a network that is built in the
-      scope of a `tf.distribute.TPUStrategy`, and 'reference' elsewhere. Weights
-      and checkpoints are the same for all; results differ by rounding. 'tpu'
-      reads the bias in its own way and not by `lookup`, except where it is
-      cached.
+      mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md);
+      'cpu', which trains faster on a CPU; or 'onednn', which answers faster on
+      one, and is what an export serves (docs/performance.md). None is 'tpu' for
+      a network that is built in the scope of a `tf.distribute.TPUStrategy`, and
+      'reference' elsewhere. Weights and checkpoints are the same for all;
+      results differ by rounding. 'tpu' reads the bias in its own way and not by
+      `lookup`, except where it is cached.
     rematerialize: Stages whose blocks (the stem is one) keep only their input
       from the forward to the backward pass and compute the rest anew, such as
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and

@@ -5,12 +5,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import fused_layers, fused_ops, onednn_layers
+from official_coatnet.modeling import (
+  compiled_ops,
+  fused_layers,
+  fused_ops,
+  onednn_layers,
+)
 
 _PACKAGE = 'official_coatnet'
 
 # How the layers are written; see `check_implementation`.
-IMPLEMENTATIONS = ('reference', 'onednn', 'tpu')
+IMPLEMENTATIONS = ('reference', 'cpu', 'onednn', 'tpu')
 # 'none' is for inference, where convolutions have absorbed the BatchNorms.
 NORMS = ('batch_norm', 'layer_norm', 'none')
 POOLS = ('max', 'avg')
@@ -29,9 +34,10 @@ def check_implementation(implementation: str) -> str:
 
   'reference' is written to be read, in Keras layers. The others compute the
   same from the same variables, in fewer and cheaper passes over memory: 'tpu'
-  with gradients of its own (`fused_layers`), 'onednn' by operations that
-  TensorFlow's library for CPUs fuses (`onednn_layers`). Results differ by
-  rounding.
+  with gradients of its own (`fused_layers`); 'cpu', for training on a CPU, with
+  a GELU that XLA compiles (`compiled_ops`); 'onednn', for inference there, by
+  operations that TensorFlow's library for CPUs fuses (`onednn_layers`). Results
+  differ by rounding.
 
   Raises:
     ValueError: If there is no such implementation.
@@ -60,6 +66,8 @@ def gelu(x: tf.Tensor, *, implementation: str = 'reference') -> tf.Tensor:
   """The tanh approximation of GELU, as in Google's own CoAtNet blocks."""
   if implementation == 'tpu':
     return fused_ops.gelu(x)
+  if implementation == 'cpu':
+    return compiled_ops.gelu(x)
   if implementation == 'onednn':
     return onednn_layers.gelu(x)
   return tf.nn.gelu(x, approximate=True)
@@ -72,7 +80,8 @@ def _activation(implementation: str, activate: bool):
   """
   if not activate:
     return None
-  return fused_ops.gelu if implementation == 'tpu' else gelu
+  own = {'tpu': fused_ops.gelu, 'cpu': compiled_ops.gelu}
+  return own.get(implementation, gelu)
 
 
 def make_norm(
@@ -192,6 +201,7 @@ def dense(
   """
   kinds = {
     'reference': tf.keras.layers.Dense,
+    'cpu': tf.keras.layers.Dense,
     'onednn': onednn_layers.PointwiseDense,
     'tpu': fused_layers.FusedDense,
   }

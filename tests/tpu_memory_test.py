@@ -29,6 +29,25 @@ class TpuMemoryTest(absltest.TestCase):
       self.assertLess(len(asked), 10)
       self.assertLen(set(asked), len(asked))
 
+  def test_largest_batch_where_the_compiler_makes_do(self):
+    """Found though what it says it needs goes up in a step, or not at all."""
+    for need in (
+      lambda batch: 12.0 if batch <= 163_908 else 30.0,
+      lambda batch: min(1e-4 * batch, 15.9) if batch <= 163_908 else 30.0,
+      lambda batch: 1e-4 * batch if batch < 50_000 else 16.1,
+    ):
+      asked = []
+
+      def sizes(batch, need=need, asked=asked):
+        asked.append(batch)
+        return need(batch), 16.0
+
+      largest, _ = tpu_memory.largest_batch(sizes, 1_048_576, step=2)
+      self.assertLessEqual(need(largest), 16.0)
+      self.assertGreater(need(round(largest * 1.01)), 16.0)
+      self.assertLess(len(asked), 30)
+      self.assertLen(set(asked), len(asked))
+
   def test_largest_batch_of_even_ones_and_of_none(self):
     even, needs = tpu_memory.largest_batch(
       lambda b: (1.0 + b, 16.5), 64, step=2

@@ -12,7 +12,7 @@ from tests import experiment_fixture as fixture
 _PRODUCTS = ('convolution', 'dot')
 
 
-def _experiment(**model):
+def _experiment(*, microbatches=1, **model):
   """Three blocks in S3; everything that a step may have."""
   return fixture.make_experiment(
     model={
@@ -22,7 +22,7 @@ def _experiment(**model):
       **model,
     },
     train_data={'mixup_alpha': 0.8},
-    optimizer={'ema_decay': 0.9},
+    optimizer={'ema_decay': 0.9, 'microbatches': microbatches},
   )
 
 
@@ -86,6 +86,25 @@ class TpuStepTest(tf.test.TestCase):
     for opcode in _PRODUCTS:
       self.assertGreater(whole[opcode], 20)
       self.assertEqual(total[opcode], whole[opcode], opcode)
+
+  def test_rematerialized_and_microbatches(self):
+    """The parts of S3 are computed twice, and all but the update per part."""
+    plain = {p.name: p for p in self.parts}
+    parts = tpu_step.lower_parts(
+      _experiment(rematerialize=('s3',), microbatches=2),
+      stages=['s2', 's3'],
+    )
+    self.assertEqual([p.count for p in parts], [2, 2, 4])
+    for part in parts:
+      before, after = (
+        sum(_opcodes(p.module)[opcode] for opcode in _PRODUCTS)
+        for p in (plain[part.name], part)
+      )
+      if part.stage == 's3':
+        # A third of the products are of the forward pass.
+        self.assertAlmostEqual(after / before, 4 / 3, delta=0.1)
+      else:
+        self.assertEqual(after, before)
 
   def test_step_computes_in_bfloat16_and_assigns_all_variables(self):
     self.assertIn(16, _element_types(self.step))  # BF16 of xla_data.proto.

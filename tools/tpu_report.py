@@ -6,11 +6,14 @@
 
 The figures are estimates of the TPU's own compiler, for one core. With --memory
 the whole step is compiled as one, which takes minutes, and its memory is said,
-or the largest batch that fits. Results are kept, so that a second report of the
-same blocks takes seconds. With --tables it writes the tables of docs/tpu.md.
+or the largest batch that fits; with --memory_by=depths shallower networks are
+compiled in its place, where that would take too long. Results are kept, so that
+a second report of the same blocks takes seconds. With --tables it writes the
+tables of docs/tpu.md.
 """
 
 import json
+import math
 import os
 import sys
 
@@ -30,6 +33,7 @@ from absl import app, flags  # noqa: E402
 
 from official_coatnet.analysis import (  # noqa: E402
   tpu_compile,
+  tpu_depths,
   tpu_memory,
   tpu_report,
   tpu_tables,
@@ -50,6 +54,13 @@ _BATCH_PER_CORE = flags.DEFINE_integer(
 _MEMORY = flags.DEFINE_bool(
   'memory', False, 'Whether to compile the whole step and say its memory.'
 )
+_MEMORY_BY = flags.DEFINE_enum(
+  'memory_by',
+  'whole',
+  ('whole', 'depths'),
+  'With --memory: whether to compile the network as it is, or a few shallower '
+  'ones, and to extend what they need to its depth.',
+)
 _FORMAT = flags.DEFINE_enum(
   'format', 'table', ('table', 'json'), 'Of the output.'
 )
@@ -67,6 +78,8 @@ _CACHE_DIR = flags.DEFINE_string(
 def _report() -> str:
   experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT)
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
+  # First, since a part of a batch that does not fit may not fit either.
+  measured = _memory(experiment, **common) if _MEMORY.value else None
   report = tpu_report.cost(
     experiment,
     batch_per_core=_BATCH_PER_CORE.value,
@@ -75,8 +88,7 @@ def _report() -> str:
     **common,
   )
   text = tpu_report.format_cost(report)
-  if _MEMORY.value:
-    measured = _memory(experiment, **common)
+  if measured:
     report['whole_step'] = measured
     ratio = report['cycles'] / measured['cycles']
     text += (
@@ -91,10 +103,19 @@ def _memory(experiment, **common):
   found, start = {}, _BATCH_PER_CORE.value
 
   def measure(batch):
-    print(f'Compiling the step of {batch} images as one.', file=sys.stderr)
-    found[batch] = tpu_memory.measure(
-      experiment, batch_per_core=batch, **common
-    )
+    if _MEMORY_BY.value == 'depths':
+      print(f'Compiling shallower steps of {batch} images.', file=sys.stderr)
+      found[batch] = tpu_depths.measure(
+        experiment,
+        batch_per_core=batch,
+        on_measured=progress.Progress('depths compiled'),
+        **common,
+      )
+    else:
+      print(f'Compiling the step of {batch} images as one.', file=sys.stderr)
+      found[batch] = tpu_memory.measure(
+        experiment, batch_per_core=batch, **common
+      )
     return found[batch]
 
   measured = measure(start)
@@ -104,8 +125,7 @@ def _memory(experiment, **common):
         found.get(batch) or measure(batch)
       ),
       start,
-      # Mixup pairs the images of a core.
-      step=2 if experiment.train_data.mixup_alpha else 1,
+      step=_batch_unit(experiment),
     )
     raise MemoryError(
       tpu_memory.out_of_memory_line(
@@ -113,6 +133,14 @@ def _memory(experiment, **common):
       )
     )
   return measured
+
+
+def _batch_unit(experiment) -> int:
+  """Returns what the batch of a core must be a multiple of."""
+  microbatches = experiment.optimizer.microbatches
+  # Mixup pairs the images of a core.
+  pairs = 2 if experiment.train_data.mixup_alpha else 1
+  return math.lcm(microbatches, pairs)
 
 
 def _write_tables() -> str:

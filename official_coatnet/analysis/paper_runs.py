@@ -15,7 +15,7 @@ from official_coatnet.training import experiment as experiment_lib
 from official_coatnet.training import gin_config
 
 # Fields of `ModelConfig` of which the paper says nothing.
-_FREE = ('dtype', 'head_bias', 'lookup')
+_FREE = ('dtype', 'head_bias', 'lookup', 'rematerialize')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from official_coatnet.analysis import tpu_lowering
 from official_coatnet.data import pipeline
-from official_coatnet.modeling import complexity, network
+from official_coatnet.modeling import complexity, network, rematerialize
 from official_coatnet.training import (
   checkpoints,
   clock,
@@ -31,8 +31,8 @@ from official_coatnet.training import (
   experiment as experiment_lib,
 )
 
-# A number of images for runs that count epochs; it changes constants only.
-_EXAMPLES = 1_000_000
+# Images, or else steps, for runs that count epochs: they change constants only.
+_EXAMPLES, _STEPS = 1_000_000, 2**15
 # The rate and the salt of a block's stochastic depth are constants that do not
 # change its cost. With these in their place equal blocks are equal modules.
 _SALT, _DROP_RATE = 0, 0.5
@@ -45,7 +45,7 @@ class Part:
   Attributes:
     name: The first layer that it stands for, such as 's3_block1'.
     stage: 's0' and on, 'head' or 'optimizer'.
-    count: How many times the step has it.
+    count: How many times the step has it; of a block, in each microbatch.
     module: From `tpu_lowering.lower`.
   """
 
@@ -59,13 +59,11 @@ def with_batch(
   experiment: experiment_lib.Experiment, batch_per_core: int
 ) -> experiment_lib.Experiment:
   """Returns the experiment as one core sees it."""
-  model = experiment.model
+  # What a network built in the scope of a TPUStrategy is.
+  form = experiment.model.implementation or 'tpu'
   return dataclasses.replace(
     experiment,
-    # What a network built in the scope of a TPUStrategy is.
-    model=dataclasses.replace(
-      model, implementation=model.implementation or 'tpu'
-    ),
+    model=dataclasses.replace(experiment.model, implementation=form),
     **{
       split: dataclasses.replace(
         getattr(experiment, split), batch_size=batch_per_core
@@ -116,7 +114,7 @@ def lower_parts(
     the variables of each.
 
   Raises:
-    ValueError: If the batch does not suit the experiment.
+    ValueError: If the batch does not suit.
   """
   tf.keras.backend.clear_session()
   _plan(experiment)
@@ -125,11 +123,14 @@ def lower_parts(
     for group in layer_groups(experiment)
     if stages is None or group.stage in stages
   ]
+  rounds, micro = experiment.optimizer.microbatches, _microbatch(experiment)
   forward, update = [], []
   for group in groups:
-    model = copy_layers(group.layers)
-    lowered = tpu_lowering.lower(*_pass(experiment, group.stage, model))
-    forward.append(Part(group.name, group.stage, group.count, lowered))
+    model = copy_layers(
+      group.layers, recompute=group.stage in experiment.model.rematerialize
+    )
+    lowered = tpu_lowering.lower(*_pass(micro, group.stage, model))
+    forward.append(Part(group.name, group.stage, rounds * group.count, lowered))
     if stages is None:
       lowered = tpu_lowering.lower(*_update(experiment, model))
       update.append(
@@ -165,11 +166,21 @@ def batch_specs(
   }
 
 
+def _microbatch(experiment) -> experiment_lib.Experiment:
+  """Returns the experiment as the network sees it, a microbatch at a time."""
+  data = experiment.train_data
+  size = data.batch_size // experiment.optimizer.microbatches
+  if size % 2:  # Pairs are mixed before the cut.
+    data = dataclasses.replace(data, mixup_alpha=None)
+  return with_batch(dataclasses.replace(experiment, train_data=data), size)
+
+
 def _plan(experiment) -> plan.Plan:
+  images = max(_EXAMPLES, _STEPS * experiment.train_data.batch_size)
   return plan.make_plan(
     experiment,
     num_replicas=1,
-    num_train_examples=_EXAMPLES,
+    num_train_examples=images,
     num_eval_examples=None,
   )
 
@@ -220,8 +231,10 @@ def _settings(layer: tf.keras.layers.Layer) -> str:
   return type(layer).__name__ + json.dumps(config, sort_keys=True, default=str)
 
 
-def copy_layers(layers: list[tf.keras.layers.Layer]) -> tf.keras.Model:
-  """Copies a chain of layers, with constants in place of rate and salt."""
+def copy_layers(
+  layers: list[tf.keras.layers.Layer], *, recompute: bool = False
+) -> tf.keras.Model:
+  """Copies a chain, `recompute`d or not; rate and salt become constants."""
   first = layers[0]
   inputs = {
     'x': tf.keras.Input(first.input_shape[1:], dtype=first.input.dtype.name)
@@ -233,7 +246,10 @@ def copy_layers(layers: list[tf.keras.layers.Layer]) -> tf.keras.Model:
   with tpu_lowering.unallocated_variables():
     x = inputs['x']
     for layer in layers:
-      x = type(layer).from_config(_normal_config(layer))(x, **keys)
+      twin = type(layer).from_config(_normal_config(layer))
+      if recompute:
+        twin = rematerialize.rematerialize(twin)
+      x = twin(x, **keys)
     return tf.keras.Model(inputs, x)
 
 

@@ -93,6 +93,12 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
 
     self.assert_same(make, (2, 9, 6, 3), training=training)
 
+  def test_stem_whose_bias_has_its_gradient_by_a_product(self):
+    def make(form):
+      return stems.Stem(4, implementation=form, dtype='float64', name='stem')
+
+    self.assert_same(make, (1, 56, 56, 3))
+
   def test_synchronized_statistics_of_one_replica(self):
     norm = {**layers.DEFAULT_NORM, 'synchronized': True}
 

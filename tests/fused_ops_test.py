@@ -1,5 +1,7 @@
 """Tests of fused_ops against TensorFlow's own functions and their gradients."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -32,7 +34,13 @@ class FusedOpsTest(tf.test.TestCase):
 
   def test_bias_add(self):
     x, bias = values(2, 3, 4, 5), values(5)
-    self.assert_same(fused_ops.bias_add, tf.add, x, bias)
+    for sum_by_product in (False, True):
+      self.assert_same(
+        functools.partial(fused_ops.bias_add, sum_by_product=sum_by_product),
+        tf.add,
+        x,
+        bias,
+      )
 
   def test_project_to_heads(self):
     self.assert_same(
@@ -46,10 +54,12 @@ class FusedOpsTest(tf.test.TestCase):
     # Of 4096 ones a sum in bfloat16 sees 256: adding one changes no more.
     x = tf.ones([4096, 3], tf.bfloat16)
     bias = tf.zeros([3])
-    with tf.GradientTape() as tape:
-      tape.watch(bias)
-      loss = tf.reduce_sum(fused_ops.bias_add(x, bias))
-    self.assertAllEqual(tape.gradient(loss, bias), [4096.0] * 3)
+    for sum_by_product in (False, True):
+      with tf.GradientTape() as tape:
+        tape.watch(bias)
+        y = fused_ops.bias_add(x, bias, sum_by_product=sum_by_product)
+        loss = tf.reduce_sum(y)
+      self.assertAllEqual(tape.gradient(loss, bias), [4096.0] * 3)
 
   def test_layer_norm(self):
     def expected(x, gamma, beta):

@@ -6,7 +6,6 @@ from absl.testing import parameterized
 from scipy import stats
 
 from official_coatnet.modeling import layers
-from tests import weights
 
 # Consecutive, as the global indices of examples are; consecutive from high up;
 # and anything, negative too.
@@ -181,52 +180,6 @@ class StochasticDepthTest(parameterized.TestCase, tf.test.TestCase):
       copy(x, draw_keys=tf.range(100), training=True),
       layer(x, draw_keys=tf.range(100), training=True),
     )
-
-
-class SqueezeExcitationTest(parameterized.TestCase, tf.test.TestCase):
-  def test_by_hand(self):
-    layer = layers.SqueezeExcitation(1)
-    # Channel means 2 and -1.
-    x = np.array([[[[1.0, -3.0]], [[3.0, 1.0]]]], np.float32)
-    layer(x)
-    layer.reduce.kernel.assign([[[[1.0], [0.5]]]])
-    layer.reduce.bias.assign([0.5])
-    layer.expand.kernel.assign([[[[1.0, -2.0]]]])
-    layer.expand.bias.assign([0.0, 1.0])
-    hidden = 2.0 / (1 + np.exp(-2.0))  # swish(2 - 0.5 + 0.5)
-    gate = 1 / (1 + np.exp([-hidden, 2 * hidden - 1]))
-    self.assertAllClose(layer(x), x * gate, rtol=1e-6)
-
-  def test_each_image_has_its_own_gate(self):
-    layer = layers.SqueezeExcitation(2)
-    x = tf.random.normal([3, 4, 5, 6])
-    layer(x)
-    weights.randomize(layer)
-    alone = tf.concat([layer(x[i : i + 1]) for i in range(3)], axis=0)
-    self.assertAllClose(layer(x), alone, atol=1e-6)
-    gates = layer(tf.ones_like(x) * tf.reshape([1.0, 2.0, 3.0], [3, 1, 1, 1]))
-    self.assertNotAllClose(gates[0], gates[1] / 2)
-
-  @parameterized.parameters(
-    ('mixed_bfloat16', tf.float32),
-    ('float32', tf.float32),
-    ('float64', tf.float64),
-  )
-  def test_the_mean_is_in_float32_at_least(self, dtype, mean_dtype):
-    layer = layers.SqueezeExcitation(1, dtype=dtype)
-    layer.build([None, 8, 8, 4])
-    spec = tf.TensorSpec([2, 8, 8, 4], layer.compute_dtype)
-    graph = tf.function(layer).get_concrete_function(spec).graph
-    # Accelerators may sum in the dtype of the operation; this CPU does not, so
-    # that the values would tell nothing.
-    means = [op for op in graph.get_operations() if op.type == 'Mean']
-    self.assertEqual([op.outputs[0].dtype for op in means], [mean_dtype])
-    self.assertEqual(graph.outputs[0].dtype, layer.compute_dtype)
-
-  def test_config_round_trip(self):
-    layer = layers.SqueezeExcitation(3, kernel_stddev=0.5)
-    copy = layers.SqueezeExcitation.from_config(layer.get_config())
-    self.assertEqual((copy.hidden_size, copy.kernel_stddev), (3, 0.5))
 
 
 class SmallLayersTest(parameterized.TestCase, tf.test.TestCase):

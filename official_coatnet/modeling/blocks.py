@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import attention, layers
+from official_coatnet.modeling import attention, layers, squeeze_excitation
 
 DOWNSAMPLES = ('expand_conv', 'depthwise')
 _PACKAGE = 'official_coatnet'
@@ -210,7 +210,7 @@ class MBConvBlock(_Block):
       dtype=self.dtype_policy,
     )
     self.depthwise_norm = self._norm('depthwise_norm')
-    self.squeeze_excitation = layers.SqueezeExcitation(
+    self.squeeze_excitation = squeeze_excitation.SqueezeExcitation(
       max(1, int(self.se_ratio * self.width)),
       implementation=self.implementation,
       kernel_stddev=self.kernel_stddev,
@@ -231,7 +231,9 @@ class MBConvBlock(_Block):
     if self.norm['kind'] != 'none':
       x = self._norm_gelu(self.expand_norm, x, training)
     x = self._norm_gelu(self.depthwise_norm, self.depthwise_conv(x), training)
-    x = self.project_conv(self.squeeze_excitation(x))
+    x = squeeze_excitation.gate_and_project(
+      self.squeeze_excitation, self.project_conv, x
+    )
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)
 
   def get_config(self):

@@ -1,10 +1,15 @@
 """Keras layers by `fused_ops`: the variables and arguments of Keras's own."""
 
+import math
+
 import tensorflow as tf
 
-from official_coatnet.modeling import fused_ops
+from official_coatnet.modeling import fused_ops, fused_squeeze
 
 _PACKAGE = 'official_coatnet'
+# Positions from which on the gradient of a bias is better a product: that of a
+# 28 x 28 image was seen to be, and a smaller one was not tried.
+_LARGE_IMAGE = 28 * 28
 
 
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
@@ -42,14 +47,26 @@ class FusedDense(_WideBias, tf.keras.layers.Dense):
 class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
   """Conv2D, any bias by `fused_ops.bias_add`."""
 
-  def call(self, x, strided=False):
-    """Convolves `x`; `strided` where the stride of a 1x1 is in it already."""
-    if strided:
+  def call(self, x, strided=False, gate=None):
+    """Convolves `x`.
+
+    Args:
+      x: [batch, height, width, channels].
+      strided: Whether the stride of a 1x1 convolution is in `x` already.
+      gate: [batch, 1, 1, channels], by which a 1x1 convolution without stride
+        multiplies its input; or None.
+    """
+    if gate is not None:
+      x = fused_squeeze.gate_and_project(x, gate, self.kernel)
+    elif strided:
       x = tf.nn.conv2d(x, self.kernel, strides=1, padding='SAME')
     else:
       x = self.convolution_op(x, self.kernel)
     if self.use_bias:
-      x = fused_ops.bias_add(x, self.bias)
+      positions = math.prod(x.shape[1:-1]) if None not in x.shape[1:] else 0
+      x = fused_ops.bias_add(
+        x, self.bias, sum_by_product=positions >= _LARGE_IMAGE
+      )
     return self.activation(x)
 
 

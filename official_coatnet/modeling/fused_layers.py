@@ -45,7 +45,7 @@ class FusedDense(_WideBias, tf.keras.layers.Dense):
 
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
 class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
-  """Conv2D, any bias by `fused_ops.bias_add`."""
+  """Conv2D of odd size and SAME padding, by `fused_ops`."""
 
   def call(self, x, strided=False, gate=None):
     """Convolves `x`.
@@ -60,6 +60,8 @@ class FusedConv2D(_WideBias, tf.keras.layers.Conv2D):
       x = fused_squeeze.gate_and_project(x, gate, self.kernel)
     elif strided:
       x = tf.nn.conv2d(x, self.kernel, strides=1, padding='SAME')
+    elif self.strides == (1, 1) and self.kernel_size != (1, 1):
+      x = fused_ops.convolve(x, self.kernel)
     else:
       x = self.convolution_op(x, self.kernel)
     if self.use_bias:

@@ -1,5 +1,7 @@
 """Tests of analysis.tpu_report: arithmetic and messages."""
 
+import dataclasses
+import math
 import os
 
 from absl.testing import absltest
@@ -49,6 +51,23 @@ class TpuReportTest(absltest.TestCase):
     self.assertEqual(stages['optimizer']['cycles'], 1e6)
     self.assertAlmostEqual(sum(s['share'] for s in stages.values()), 1.0)
     self.assertAlmostEqual(sum(s['ms'] for s in stages.values()), report['ms'])
+
+  def test_model_flops(self):
+    """Of one more block in S3, worked out by hand."""
+    base = fixture.make_experiment()
+    blocks = base.model.blocks
+    more = dataclasses.replace(
+      base,
+      model=dataclasses.replace(
+        base.model, blocks=(*blocks[:3], blocks[3] + 1, *blocks[4:])
+      ),
+    )
+    length = math.prod(size // 16 for size in base.model.height_width)
+    width = base.model.widths[3]
+    block = (4 + 8) * length * width**2 + 2 * length**2 * width
+    self.assertEqual(
+      tpu_report.model_flops(more) - tpu_report.model_flops(base), 6 * block
+    )
 
   def test_format(self):
     text = tpu_report.format_cost(

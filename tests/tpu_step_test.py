@@ -1,7 +1,6 @@
 """Tests of analysis.tpu_step."""
 
 import collections
-import dataclasses
 
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
@@ -141,18 +140,6 @@ class TpuStepTest(tf.test.TestCase):
     self.assertEqual(specs['mixup_ratio'].shape, [6])
     with self.assertRaisesRegex(ValueError, 'must be even with mixup'):
       tpu_step.lower_parts(tpu_step.with_batch(self.experiment, 5))
-
-  def test_model_flops(self):
-    """Of one more block in S3, worked out by hand."""
-    base = self.experiment
-    more = dataclasses.replace(
-      base, model=dataclasses.replace(base.model, blocks=(2, 1, 1, 4, 1))
-    )
-    length, width = 2 * 2, 32
-    block = (4 + 8) * length * width**2 + 2 * length**2 * width
-    self.assertEqual(
-      tpu_step.model_flops(more) - tpu_step.model_flops(base), 6 * block
-    )
 
 
 if __name__ == '__main__':

@@ -141,18 +141,6 @@ def lower_parts(
   return forward + update
 
 
-def model_flops(experiment: experiment_lib.Experiment) -> float:
-  """Returns the operations of a step for one image that the model asks for.
-
-  Two for each multiply-add of the forward pass, and twice as many for the
-  backward pass; look-ups of the relative bias, recomputation and element-wise
-  work are left out. This is the numerator of model FLOP utilisation.
-  """
-  with tf.Graph().as_default():
-    *_, total = complexity.count_stages(network.classifier(experiment.model))
-  return 6.0 * total.multiply_adds
-
-
 def batch_specs(
   experiment: experiment_lib.Experiment,
 ) -> dict[str, tf.TensorSpec]:

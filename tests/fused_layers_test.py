@@ -93,6 +93,12 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
 
     self.assert_same(make, (2, 9, 6, 3), training=training)
 
+  def test_wide_stem(self):
+    def make(form):
+      return stems.Stem(128, implementation=form, dtype='float64', name='stem')
+
+    self.assert_same(make, (2, 9, 6, 3))
+
   def test_stem_whose_bias_has_its_gradient_by_a_product(self):
     def make(form):
       return stems.Stem(4, implementation=form, dtype='float64', name='stem')

@@ -42,6 +42,15 @@ class FusedOpsTest(tf.test.TestCase):
         bias,
       )
 
+  def test_convolve(self):
+    for kernel_shape in ((3, 3, 4, 6), (5, 1, 2, 3)):
+      self.assert_same(
+        fused_ops.convolve,
+        lambda x, kernel: tf.nn.conv2d(x, kernel, 1, 'SAME'),
+        values(2, 5, 4, kernel_shape[2]),
+        values(*kernel_shape, seed=1),
+      )
+
   def test_project_to_heads(self):
     self.assert_same(
       fused_ops.project_to_heads,

@@ -166,6 +166,45 @@ def bias_add(
   return add(x, bias)
 
 
+@tf.custom_gradient
+def convolve(x, kernel):
+  """A SAME convolution without stride, its d(input) with a kernel of its own.
+
+  d(input) is a convolution with the kernel turned around and its two channel
+  axes swapped. XLA swaps them by a layout instead of moving anything, and such
+  a kernel the matrix unit takes up to half as long again to work through. So it
+  is moved, which is little, by a way that no layout stands for: as a matrix,
+  whose rows are then reversed.
+
+  Args:
+    x: [batch, height, width, inputs].
+    kernel: [rows, columns, inputs, outputs], rows and columns odd.
+
+  Returns:
+    [batch, height, width, outputs].
+  """
+  rows, columns, inputs, outputs = kernel.shape
+
+  def gradient(d_result):
+    # Reversing the rows of the matrix reverses outputs too: hence twice.
+    turned = tf.transpose(tf.reverse(kernel, [3]), [0, 1, 3, 2])
+    matrix = tf.reshape(turned, [rows * columns * outputs, inputs])
+    turned = tf.reshape(
+      tf.reverse(matrix, [0]), [rows, columns, outputs, inputs]
+    )
+    d_x = tf.nn.conv2d(d_result, turned, strides=1, padding='SAME')
+    d_kernel = tf.raw_ops.Conv2DBackpropFilter(
+      input=x,
+      filter_sizes=kernel.shape,
+      out_backprop=d_result,
+      strides=[1] * 4,
+      padding='SAME',
+    )
+    return d_x, d_kernel
+
+  return tf.nn.conv2d(x, kernel, strides=1, padding='SAME'), gradient
+
+
 def _every(x: tf.Tensor, stride: int) -> tf.Tensor:
   """Every stride-th row and column of [batch, height, width, channels]."""
   return x if stride == 1 else x[:, ::stride, ::stride]

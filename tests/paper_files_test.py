@@ -52,13 +52,7 @@ class PaperFilesTest(parameterized.TestCase):
     )
     recipe = {
       field: getattr(model, field)
-      for field in (
-        'num_classes',
-        'stochastic_depth',
-        'head_bias',
-        'dtype',
-        'rematerialize',
-      )
+      for field in ('num_classes', 'stochastic_depth', 'head_bias', 'dtype')
     }
     self.assertEqual(model, dataclasses.replace(expected, **recipe))
     metric = 'top-1' if result.metric == 'top1' else 'precision@1'
@@ -93,25 +87,9 @@ class PaperFilesTest(parameterized.TestCase):
         'num_classes',
         'stochastic_depth',
         'head_bias',
-        'rematerialize',
       )
     }
     self.assertEqual(dataclasses.replace(after, **changes), before)
-
-  def test_what_rematerializes_is_what_does_not_fit_else(self):
-    """Which is measured in docs/tpu.md, Memory."""
-    found = {}
-    for path in _FILES:
-      stages = gin_fixture.load(path).model.rematerialize
-      if stages:
-        found[path] = stages
-    expected = {
-      result.gin_file: ('s3',)
-      for result in paper.RESULTS
-      if result.model == 'coatnet_4' and result.image_size == 512
-    }
-    self.assertLen(expected, 4)
-    self.assertEqual(found, expected)
 
   @parameterized.parameters(
     *((r.gin_file, _base(r), {'name': r.model, **dict(r.settings)})

@@ -6,25 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet.modeling import fused_ops
+from tests import fused_fixture
 
 
-def values(*shape, seed=0, dtype='float64'):
-  return tf.constant(np.random.default_rng(seed).normal(size=shape), dtype)
-
-
-class FusedOpsTest(tf.test.TestCase):
-  def assert_same(self, function, expected, *args):
-    """Compares results and all gradients of two functions."""
-    found = []
-    for f in (function, expected):
-      with tf.GradientTape() as tape:
-        tape.watch(args)
-        y = f(*args)
-        loss = tf.reduce_sum(y * values(*y.shape, seed=9))
-      found.append((y, *tape.gradient(loss, args)))
-    for a, b in zip(*found):
-      self.assertAllClose(a, b, rtol=1e-8, atol=1e-8)
-
+class FusedOpsTest(fused_fixture.FusedTestCase):
   def test_gelu(self):
     self.assert_same(
       fused_ops.gelu,
@@ -33,7 +18,7 @@ class FusedOpsTest(tf.test.TestCase):
     )
 
   def test_bias_add(self):
-    x, bias = values(2, 3, 4, 5), values(5)
+    x, bias = fused_fixture.values(2, 3, 4, 5), fused_fixture.values(5)
     for sum_by_product in (False, True):
       self.assert_same(
         functools.partial(fused_ops.bias_add, sum_by_product=sum_by_product),
@@ -47,16 +32,16 @@ class FusedOpsTest(tf.test.TestCase):
       self.assert_same(
         fused_ops.convolve,
         lambda x, kernel: tf.nn.conv2d(x, kernel, 1, 'SAME'),
-        values(2, 5, 4, kernel_shape[2]),
-        values(*kernel_shape, seed=1),
+        fused_fixture.values(2, 5, 4, kernel_shape[2]),
+        fused_fixture.values(*kernel_shape, seed=1),
       )
 
   def test_project_to_heads(self):
     self.assert_same(
       fused_ops.project_to_heads,
       lambda x, kernel: tf.einsum('blc,cnd->bndl', x, kernel),
-      values(2, 3, 4),
-      values(4, 2, 5),
+      fused_fixture.values(2, 3, 4),
+      fused_fixture.values(4, 2, 5),
     )
 
   def test_gradient_of_a_bias_is_not_summed_in_bfloat16(self):
@@ -78,9 +63,9 @@ class FusedOpsTest(tf.test.TestCase):
     self.assert_same(
       lambda *args: fused_ops.layer_norm(*args, epsilon=1e-5),
       expected,
-      values(2, 3, 4, 6) + 5.0,
-      values(6, seed=1),
-      values(6, seed=2),
+      fused_fixture.values(2, 3, 4, 6) + 5.0,
+      fused_fixture.values(6, seed=1),
+      fused_fixture.values(6, seed=2),
     )
 
   def test_batch_norm(self):
@@ -104,9 +89,9 @@ class FusedOpsTest(tf.test.TestCase):
     self.assert_same(
       function,
       expected,
-      values(2, 5, 4, 3) + 2.0,
-      values(3, seed=1),
-      values(3, seed=2),
+      fused_fixture.values(2, 5, 4, 3) + 2.0,
+      fused_fixture.values(3, seed=1),
+      fused_fixture.values(3, seed=2),
     )
 
 

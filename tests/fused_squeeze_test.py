@@ -5,32 +5,17 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.modeling import fused_squeeze
+from tests import fused_fixture
 
 
-def values(*shape, seed=0):
-  return tf.constant(np.random.default_rng(seed).normal(size=shape))
-
-
-class FusedSqueezeTest(parameterized.TestCase, tf.test.TestCase):
-  def assert_same(self, function, expected, *args):
-    """Compares results and all gradients of two functions."""
-    found = []
-    for f in (function, expected):
-      with tf.GradientTape() as tape:
-        tape.watch(args)
-        y = f(*args)
-        loss = tf.reduce_sum(y * values(*y.shape, seed=9))
-      found.append((y, *tape.gradient(loss, args)))
-    for a, b in zip(*found):
-      self.assertAllClose(a, b, rtol=1e-8, atol=1e-8)
-
+class FusedSqueezeTest(parameterized.TestCase, fused_fixture.FusedTestCase):
   # The last batch is larger than a tile, and summed in another way.
   @parameterized.parameters(1, 3, 130)
   def test_spatial_mean(self, batch):
     self.assert_same(
       fused_squeeze.spatial_mean,
       lambda x: tf.transpose(tf.reduce_mean(x, axis=[1, 2])),
-      values(batch, 3, 2, 5),
+      fused_fixture.values(batch, 3, 2, 5),
     )
 
   def test_spatial_mean_of_a_batch_of_unknown_size(self):
@@ -39,7 +24,7 @@ class FusedSqueezeTest(parameterized.TestCase, tf.test.TestCase):
     self.assert_same(
       mean,
       lambda x: tf.transpose(tf.reduce_mean(x, axis=[1, 2])),
-      values(4, 3, 2, 5),
+      fused_fixture.values(4, 3, 2, 5),
     )
 
   def test_mean_is_not_summed_in_bfloat16(self):
@@ -53,9 +38,9 @@ class FusedSqueezeTest(parameterized.TestCase, tf.test.TestCase):
       lambda x, gate, kernel: tf.einsum(
         'nhwc,co->nhwo', x * gate, kernel[0, 0]
       ),
-      values(2, 3, 4, 5),
-      values(2, 1, 1, 5, seed=1),
-      values(1, 1, 5, 6, seed=2),
+      fused_fixture.values(2, 3, 4, 5),
+      fused_fixture.values(2, 1, 1, 5, seed=1),
+      fused_fixture.values(1, 1, 5, 6, seed=2),
     )
 
 

@@ -1,13 +1,11 @@
 """Tests of tools/benchmark/input.py: that it runs, not how fast."""
 
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import tensorflow as tf
 
+from tests import benchmark_fixture
 from tools.benchmark import input as input_benchmark
 from tools.benchmark import input_variants
 
@@ -16,17 +14,11 @@ TOOL = pathlib.Path(input_benchmark.__file__).resolve()
 
 class InputBenchmarkTest(tf.test.TestCase):
   def test_quick(self):
-    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    environment['PYTHONPATH'] = os.pathsep.join(
-      path for path in sys.path if 'site-packages' in path
-    )
-    result = subprocess.run(
-      [sys.executable, str(TOOL), '--quick', '--images_per_second=3000'],
-      cwd=self.create_tempdir().full_path,
-      env=environment,
-      capture_output=True,
-      text=True,
-      check=False,
+    result = benchmark_fixture.run(
+      TOOL,
+      '--quick',
+      '--images_per_second=3000',
+      folder=self.create_tempdir().full_path,
     )
     self.assertEqual(result.returncode, 0, result.stderr)
     for line in (

@@ -1,13 +1,11 @@
 """Tests of tools/benchmark/serving.py: that it runs, not how fast."""
 
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import tensorflow as tf
 
+from tests import benchmark_fixture
 from tools.benchmark import serving
 
 TOOL = pathlib.Path(serving.__file__).resolve()
@@ -15,18 +13,12 @@ TOOL = pathlib.Path(serving.__file__).resolve()
 
 class ServingBenchmarkTest(tf.test.TestCase):
   def test_small(self):
-    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    environment['PYTHONPATH'] = os.pathsep.join(
-      path for path in sys.path if 'site-packages' in path
-    )
     flags = '--model=coatnet_test --image_size=32 --rounds=1 --noxla'
-    result = subprocess.run(
-      [sys.executable, str(TOOL), *flags.split(), '--batch_sizes=8'],
-      cwd=self.create_tempdir().full_path,
-      env=environment,
-      capture_output=True,
-      text=True,
-      check=False,
+    result = benchmark_fixture.run(
+      TOOL,
+      *flags.split(),
+      '--batch_sizes=8',
+      folder=self.create_tempdir().full_path,
     )
     self.assertEqual(result.returncode, 0, result.stderr)
     for line in (

@@ -1,17 +1,14 @@
 """Tests of tools/benchmark/trainer.py: that it runs, and what it counts."""
 
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import tensorflow as tf
 
 from official_coatnet.data import pipeline
 from official_coatnet.training import controller, distribution
 from official_coatnet.training import trainer as trainer_lib
-from tests import experiment_fixture
+from tests import benchmark_fixture, experiment_fixture
 from tools.benchmark import trainer, trainer_variants
 
 TOOL = pathlib.Path(trainer.__file__).resolve()
@@ -98,10 +95,6 @@ class TrainerBenchmarkTest(tf.test.TestCase):
     self.assertCountEqual(batch['label'][:, 0].numpy(), [0, 1])
 
   def test_tool(self):
-    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    environment['PYTHONPATH'] = os.pathsep.join(
-      path for path in sys.path if 'site-packages' in path
-    )
     bindings = (
       'MODEL = "coatnet_test"',
       'IMAGE_SIZE = 32',
@@ -111,14 +104,12 @@ class TrainerBenchmarkTest(tf.test.TestCase):
       'RunConfig.steps_per_loop = 2',
       'RunConfig.checkpoint_interval_steps = 4',
     )
-    result = subprocess.run(
-      [sys.executable, str(TOOL), '--data=digits', '--threads=1']
-      + [f'--gin_bindings={binding}' for binding in bindings],
-      cwd=self.create_tempdir().full_path,
-      env=environment,
-      capture_output=True,
-      text=True,
-      check=False,
+    result = benchmark_fixture.run(
+      TOOL,
+      '--data=digits',
+      '--threads=1',
+      *(f'--gin_bindings={b}' for b in bindings),
+      folder=self.create_tempdir().full_path,
     )
     self.assertEqual(result.returncode, 0, result.stderr)
     for line in (

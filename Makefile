@@ -181,7 +181,7 @@ format: $(VENV)
 	.venv/bin/ruff format .
 
 build-files: $(VENV)
-	$(PYTHON) tests/build_files.py
+	$(PYTHON) tests/repository/build_files.py
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge

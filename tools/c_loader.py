@@ -19,7 +19,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # So that the tool runs from a clone, from any folder, without installation.
 sys.path.insert(0, _ROOT)
 
-from official_coatnet.export import c_api  # noqa: E402
+from official_coatnet.export.verify import c_api  # noqa: E402
 
 
 def from_json(value: dict) -> c_api.Tensor:

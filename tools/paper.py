@@ -35,10 +35,10 @@ sys.path.insert(0, _ROOT)
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.analysis import (  # noqa: E402
-  paper_counts,
-  paper_listing,
-  paper_runs,
+from official_coatnet.analysis.paper import (  # noqa: E402
+  counts as counts_lib,
+  listing,
+  runs,
 )
 from official_coatnet.training import clock, gin_config  # noqa: E402
 
@@ -58,7 +58,7 @@ _FORMAT = flags.DEFINE_enum(
 
 def _count_networks() -> dict:
   """Counts all networks, and says on standard error how far it is."""
-  networks = paper_counts.networks()
+  networks = counts_lib.networks()
   # Building a network takes as long as it has blocks.
   work = [sum(config.blocks) for config in networks]
   counts, start = {}, time.monotonic()
@@ -73,24 +73,24 @@ def _count_networks() -> dict:
       f'{len(networks)}{left}',
       file=sys.stderr,
     )
-    counts[config] = paper_counts.count(config)
+    counts[config] = counts_lib.count(config)
   return counts
 
 
 def _compare_counts() -> int:
-  comparisons = paper_counts.compare_all(_count_networks())
+  comparisons = counts_lib.compare_all(_count_networks())
   if _FORMAT.value == 'json':
-    print(json.dumps(paper_counts.to_dict(comparisons), indent=2))
+    print(json.dumps(counts_lib.to_dict(comparisons), indent=2))
   else:
-    print(paper_counts.format_text(comparisons))
-  problems = paper_counts.problems(comparisons)
+    print(counts_lib.format_text(comparisons))
+  problems = counts_lib.problems(comparisons)
   for problem in problems:
     print(f'{os.path.basename(sys.argv[0])}: {problem}', file=sys.stderr)
   return 1 if problems else 0
 
 
 def _list_rows() -> int:
-  rows = paper_listing.all_rows()
+  rows = listing.all_rows()
   known = {table for row in rows for table in row.tables}
   for table in _TABLE.value:
     if table not in known:
@@ -102,22 +102,22 @@ def _list_rows() -> int:
   if _TABLE.value:
     rows = [row for row in rows if set(row.tables) & set(_TABLE.value)]
   if _FORMAT.value == 'json':
-    print(json.dumps(paper_listing.to_list(rows), indent=2))
+    print(json.dumps(listing.to_list(rows), indent=2))
   else:
-    print(paper_listing.format_text(rows))
+    print(listing.format_text(rows))
   return 0
 
 
 def _check_files() -> int:
   program = os.path.basename(sys.argv[0])
   try:
-    differences, compared = paper_runs.check(_ROOT)
+    differences, compared = runs.check(_ROOT)
   except gin_config.ConfigError as error:
     print(f'{program}: {error}', file=sys.stderr)
     return 1
   for difference in differences:
     print(f'{program}: {difference}', file=sys.stderr)
-  files = len(paper_runs.all_runs())
+  files = len(runs.all_runs())
   if _FORMAT.value == 'json':
     found = [dataclasses.asdict(difference) for difference in differences]
     result = {'files': files, 'compared': compared, 'differences': found}

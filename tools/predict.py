@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.analysis import drawings  # noqa: E402
+from official_coatnet.analysis.runs import drawings  # noqa: E402
 from official_coatnet.data import images  # noqa: E402
 from official_coatnet.export import (  # noqa: E402
   pixel_limit,

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import flags
 
-from official_coatnet.data.build import corpus, folder, imagenet, rows
+from official_coatnet.records import corpus, folder, imagenet, rows
 
 _INPUT_DIR = flags.DEFINE_string(
   'input_dir', None, 'Where the images are; see the sub-commands.'
@@ -100,7 +100,7 @@ def from_list() -> list[corpus.Split]:
 def from_tfds() -> list[corpus.Split]:
   """A data set of TFDS."""
   # TFDS takes seconds to import, in every worker process as well.
-  from official_coatnet.data.build import prepared
+  from official_coatnet.records import prepared
 
   return prepared.tfds_splits(
     require(_TFDS_NAME, 'give the name of the data set'),

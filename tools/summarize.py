@@ -25,7 +25,7 @@ sys.path.insert(0, _ROOT)
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.analysis import drawings, summary  # noqa: E402
+from official_coatnet.analysis.runs import drawings, summary  # noqa: E402
 from official_coatnet.modeling import config as model_config  # noqa: E402
 from official_coatnet.training import gin_config  # noqa: E402
 

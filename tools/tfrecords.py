@@ -63,14 +63,18 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.data import (  # noqa: E402
+from official_coatnet.data import manifest  # noqa: E402
+from official_coatnet.records import (  # noqa: E402  # noqa: E402  # noqa: E402
+  beam,
+  corpus,
   demo_digits,
-  manifest,
+  demo_scenes,
   processes,
-  records,
+  repair,
+  split_files,
+  validation,
+  writing,
 )
-from official_coatnet.data.build import beam, corpus, demo_scenes  # noqa: E402
-from official_coatnet.data.shards import files, repair, validation  # noqa: E402
 from tools import record_sources  # noqa: E402
 from tools.progress import Progress  # noqa: E402
 
@@ -237,7 +241,7 @@ def main(argv: list[str]) -> None:
 
 def _splits_of(path: str):
   """Yields the splits of a folder, each with what to look at it with."""
-  for split in files.list_splits(path):
+  for split in split_files.list_splits(path):
     size = sum(tf.io.gfile.stat(each).length for each in split.paths)
     progress, done = Progress('records'), [0]
 
@@ -260,7 +264,7 @@ def _splits_of(path: str):
     )
 
 
-def _workers(num_images: int) -> records.MapTasks:
+def _workers(num_images: int) -> writing.MapTasks:
   """Returns who carries out the tasks."""
   if _RUNNER.value:
     return functools.partial(
@@ -270,7 +274,7 @@ def _workers(num_images: int) -> records.MapTasks:
     )
   number = _NUM_PROCESSES.value or processes.choose_number(num_images)
   if number == 1:
-    return records.map_here
+    return writing.map_here
   return functools.partial(processes.map_tasks, num_processes=number)
 
 

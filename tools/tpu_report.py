@@ -31,12 +31,12 @@ _RECORDS = os.path.join(_ROOT, 'docs', 'tpu.json')
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.analysis import (  # noqa: E402
-  tpu_compile,
-  tpu_depths,
-  tpu_memory,
-  tpu_report,
-  tpu_tables,
+from official_coatnet.analysis.tpu import (  # noqa: E402
+  compiler,
+  depths,
+  memory,
+  report as report_lib,
+  tables as tables_lib,
 )
 from official_coatnet.training import gin_config  # noqa: E402
 from tools import progress  # noqa: E402
@@ -46,7 +46,7 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
   'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
 )
 _TOPOLOGY = flags.DEFINE_string(
-  'topology', 'v3', f'One of {", ".join(tpu_compile.TOPOLOGIES)}.'
+  'topology', 'v3', f'One of {", ".join(compiler.TOPOLOGIES)}.'
 )
 _BATCH_PER_CORE = flags.DEFINE_integer(
   'batch_per_core', 16, 'Images of a step on one core.', lower_bound=1
@@ -71,7 +71,7 @@ _TABLES = flags.DEFINE_list(
   '"table5,norm", "all", or "none", which writes the page from what is known.',
 )
 _CACHE_DIR = flags.DEFINE_string(
-  'cache_dir', str(tpu_compile.DEFAULT_CACHE), 'Where results are kept.'
+  'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'
 )
 
 
@@ -80,19 +80,19 @@ def _report() -> str:
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
   # First, since a part of a batch that does not fit may not fit either.
   measured = _memory(experiment, **common) if _MEMORY.value else None
-  report = tpu_report.cost(
+  report = report_lib.cost(
     experiment,
     batch_per_core=_BATCH_PER_CORE.value,
     on_lowered=progress.Progress('parts lowered'),
     on_compiled=progress.Progress('parts compiled'),
     **common,
   )
-  text = tpu_report.format_cost(report)
+  text = report_lib.format_cost(report)
   if measured:
     report['whole_step'] = measured
     ratio = report['cycles'] / measured['cycles']
     text += (
-      f'\n{tpu_memory.format_memory(measured)} The sum of the parts is '
+      f'\n{memory.format_memory(measured)} The sum of the parts is '
       f'{ratio:.3f} of that.'
     )
   return json.dumps(report, indent=2) if _FORMAT.value == 'json' else text
@@ -105,7 +105,7 @@ def _memory(experiment, **common):
   def measure(batch):
     if _MEMORY_BY.value == 'depths':
       print(f'Compiling shallower steps of {batch} images.', file=sys.stderr)
-      found[batch] = tpu_depths.measure(
+      found[batch] = depths.measure(
         experiment,
         batch_per_core=batch,
         on_measured=progress.Progress('depths compiled'),
@@ -113,22 +113,20 @@ def _memory(experiment, **common):
       )
     else:
       print(f'Compiling the step of {batch} images as one.', file=sys.stderr)
-      found[batch] = tpu_memory.measure(
-        experiment, batch_per_core=batch, **common
-      )
+      found[batch] = memory.measure(experiment, batch_per_core=batch, **common)
     return found[batch]
 
   measured = measure(start)
   if not measured['fits']:
-    largest, _ = tpu_memory.largest_batch(
-      lambda batch: tpu_memory.needed_and_available(
+    largest, _ = memory.largest_batch(
+      lambda batch: memory.needed_and_available(
         found.get(batch) or measure(batch)
       ),
       start,
       step=_batch_unit(experiment),
     )
     raise MemoryError(
-      tpu_memory.out_of_memory_line(
+      memory.out_of_memory_line(
         measured, largest=largest, topology=_TOPOLOGY.value
       )
     )
@@ -146,8 +144,8 @@ def _batch_unit(experiment) -> int:
 def _write_tables() -> str:
   """Costs rows that have no record, and writes the page after each."""
   names = {'all': [], 'none': None}.get(_TABLES.value[0], _TABLES.value)
-  records = tpu_tables.read_records(_RECORDS)
-  tables = [] if names is None else tpu_tables.get_tables(names)
+  records = tables_lib.read_records(_RECORDS)
+  tables = [] if names is None else tables_lib.get_tables(names)
   rows = {row.key: row for table in tables for row in table.rows}
   missing = [row for key, row in rows.items() if key not in records]
   done = progress.Progress('rows')
@@ -155,7 +153,7 @@ def _write_tables() -> str:
   for i, row in enumerate(missing, 1):
     print(f'{row.label}: {row.key}', file=sys.stderr)
     experiment = gin_config.load([row.gin_file], row.bindings, root=_ROOT)
-    report = tpu_report.cost(
+    report = report_lib.cost(
       experiment,
       topology=row.topology,
       batch_per_core=row.batch_per_core,
@@ -163,10 +161,10 @@ def _write_tables() -> str:
       cache_dir=_CACHE_DIR.value,
       on_compiled=progress.Progress('parts compiled'),
     )
-    records[row.key] = tpu_tables.make_record(
-      report, compiler=tpu_compile.compiler_version()
+    records[row.key] = tables_lib.make_record(
+      report, compiler=compiler.compiler_version()
     )
-    tpu_tables.write_records(_RECORDS, records)
+    tables_lib.write_records(_RECORDS, records)
     _write_page(records)
     done(i, len(missing))
   return f'{len(missing)} rows costed; written: {_PAGE}'
@@ -175,7 +173,7 @@ def _write_tables() -> str:
 def _write_page(records):
   with open(_PAGE) as f:
     page = f.read()
-  page = tpu_tables.put_into_page(page, tpu_tables.render(records))
+  page = tables_lib.put_into_page(page, tables_lib.render(records))
   with open(_PAGE, 'w') as f:
     f.write(page)
 

@@ -33,8 +33,8 @@ from official_coatnet.training import (  # noqa: E402
   dry_run,
   gin_config,
   preflight,
+  tpu as tpu_lib,  # noqa: E402
 )
-from official_coatnet.training import tpu as tpu_lib  # noqa: E402
 
 # What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
 _TRY_AGAIN = 75

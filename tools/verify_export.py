@@ -30,13 +30,13 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
-from official_coatnet.export import (  # noqa: E402
+from official_coatnet.export import versions  # noqa: E402
+from official_coatnet.export.verify import (  # noqa: E402
   c_api,
   comparison,
   fuzzing,
   samples,
   verification,
-  versions,
 )
 from tools import c_loader, progress  # noqa: E402
 

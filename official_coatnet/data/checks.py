@@ -5,9 +5,12 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from official_coatnet.data import files, sources
-from official_coatnet.data import manifest as manifest_lib
-from official_coatnet.data import schema as schema_lib
+from official_coatnet.data import (
+  files,
+  manifest as manifest_lib,
+  schema as schema_lib,
+  sources,
+)
 from official_coatnet.data.config import DataConfig
 
 # Where no manifest counts the labels, so many files are looked into, so deep.

@@ -4,8 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from official_coatnet.data import augment, images
-from official_coatnet.data import schema as schema_lib
+from official_coatnet.data import augment, images, schema as schema_lib
 
 ON_ERROR = ('raise', 'skip')
 SOURCES = ('tfrecord', 'tfds', 'synthetic')

@@ -5,8 +5,7 @@ import os
 
 import tensorflow as tf
 
-from official_coatnet.data import manifest as manifest_lib
-from official_coatnet.data import sources
+from official_coatnet.data import manifest as manifest_lib, sources
 from official_coatnet.data.config import DataConfig
 
 # Images of a synthetic split where the configuration does not say.

@@ -19,11 +19,11 @@ from official_coatnet.data import (
   decoding,
   files,
   images,
+  labels as labels_lib,
   service,
   sources,
   streams,
 )
-from official_coatnet.data import labels as labels_lib
 from official_coatnet.data.batch_layout import Layout, get_layout
 from official_coatnet.data.config import DataConfig
 

@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from official_coatnet.data import images, reports
-from official_coatnet.data import schema as schema_lib
+from official_coatnet.data import images, reports, schema as schema_lib
 
 # An object store answers one request a buffer; local files need no more than
 # TensorFlow's own default.

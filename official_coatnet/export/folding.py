@@ -26,8 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.modeling import config as config_lib
-from official_coatnet.modeling import network
+from official_coatnet.modeling import config as config_lib, network
 from official_coatnet.training import checkpoints
 
 # A BatchNorm's name, the convolution that absorbs it, and whether the BatchNorm

@@ -9,8 +9,11 @@ import tensorflow as tf
 from official_coatnet.export import serving
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
-from official_coatnet.training import checkpoints, reporting
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import (
+  checkpoints,
+  experiment as experiment_lib,
+  reporting,
+)
 
 FILE = 'README.md'
 _SOURCES = {

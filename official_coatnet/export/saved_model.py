@@ -27,8 +27,12 @@ from official_coatnet.export import (
 )
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity, network
-from official_coatnet.training import checkpoints, controller, preflight
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import (
+  checkpoints,
+  controller,
+  experiment as experiment_lib,
+  preflight,
+)
 
 CONFIG_FILE = 'config.gin'
 

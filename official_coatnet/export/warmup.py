@@ -16,8 +16,9 @@ from tensorflow_serving.apis import (
   prediction_log_pb2,
 )
 
-from official_coatnet.export import preprocessing, samples, serving
+from official_coatnet.export import preprocessing, serving
 from official_coatnet.export.options import ExportOptions
+from official_coatnet.export.verify import samples
 
 # Within the folder of an export; TF Serving looks for this name.
 PATH = os.path.join('assets.extra', 'tf_serving_warmup_requests')

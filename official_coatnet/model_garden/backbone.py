@@ -19,10 +19,8 @@ from official.modeling import hyperparams
 from official.vision.configs import backbones, common
 from official.vision.modeling.backbones import factory
 
-from official_coatnet.modeling import config as config_lib
-from official_coatnet.modeling import network
-from official_coatnet.training import optimizer as optimizer_lib
-from official_coatnet.training import transfer
+from official_coatnet.modeling import config as config_lib, network
+from official_coatnet.training import optimizer as optimizer_lib, transfer
 
 # After '5' in the order of strings: Model Garden's classification model takes
 # the last endpoint for the features.

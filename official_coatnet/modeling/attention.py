@@ -4,12 +4,8 @@ import math
 
 import tensorflow as tf
 
-from official_coatnet.modeling import (
-  fused_attention,
-  fused_ops,
-  layers,
-  relative_bias,
-)
+from official_coatnet.modeling import layers, relative_bias
+from official_coatnet.modeling.implementations import tpu_attention, tpu_ops
 
 RELATIVE_ATTENTION = ('pre_softmax', 'post_softmax', 'none')
 # Ends the names of the variables of `cache_bias`.
@@ -227,7 +223,7 @@ class RelativeAttention(tf.keras.layers.Layer):
           height=height,
           width=width,
         )
-    mixed = fused_attention.attend(query, key, value, bias=bias)
+    mixed = tpu_attention.attend(query, key, value, bias=bias)
     # -> [batch, H*W, width]
     x = tf.einsum('bndl,ndc->blc', mixed, self.output_projection.kernel)
     x += self.output_projection.bias
@@ -236,7 +232,7 @@ class RelativeAttention(tf.keras.layers.Layer):
 
   def _project(self, x, layer):
     """[batch, H*W, channels] to [batch, heads, head_size, H*W]."""
-    return fused_ops.project_to_heads(x, layer.kernel) + layer.bias[..., None]
+    return tpu_ops.project_to_heads(x, layer.kernel) + layer.bias[..., None]
 
   def get_config(self):
     return {

@@ -5,11 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import (
-  compiled_ops,
-  fused_layers,
-  fused_ops,
+from official_coatnet.modeling.implementations import (
+  cpu_ops,
   onednn_layers,
+  tpu_layers,
+  tpu_ops,
 )
 
 _PACKAGE = 'official_coatnet'
@@ -59,15 +59,15 @@ def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
   return tf.keras.initializers.RandomNormal(stddev=stddev)
 
 
-wide_dtype = fused_ops.wide_dtype
+wide_dtype = tpu_ops.wide_dtype
 
 
 def gelu(x: tf.Tensor, *, implementation: str = 'reference') -> tf.Tensor:
   """The tanh approximation of GELU, as in Google's own CoAtNet blocks."""
   if implementation == 'tpu':
-    return fused_ops.gelu(x)
+    return tpu_ops.gelu(x)
   if implementation == 'cpu':
-    return compiled_ops.gelu(x)
+    return cpu_ops.gelu(x)
   if implementation == 'onednn':
     return onednn_layers.gelu(x)
   return tf.nn.gelu(x, approximate=True)
@@ -80,7 +80,7 @@ def _activation(implementation: str, activate: bool):
   """
   if not activate:
     return None
-  own = {'tpu': fused_ops.gelu, 'cpu': compiled_ops.gelu}
+  own = {'tpu': tpu_ops.gelu, 'cpu': cpu_ops.gelu}
   return own.get(implementation, gelu)
 
 
@@ -109,7 +109,7 @@ def make_norm(
   if norm['kind'] == 'batch_norm':
     make = tf.keras.layers.BatchNormalization
     if implementation == 'tpu':
-      make = fused_layers.FusedBatchNorm
+      make = tpu_layers.FusedBatchNorm
     return make(
       momentum=norm['momentum'],
       epsilon=norm['epsilon'],
@@ -133,7 +133,7 @@ def normalize_and_gelu(
   implementation: str,
 ) -> tf.Tensor:
   """Applies a layer of `make_norm`, then GELU; in one where it can."""
-  if isinstance(norm, fused_layers.FusedBatchNorm):
+  if isinstance(norm, tpu_layers.FusedBatchNorm):
     return norm(x, training=training, activate=True)
   return gelu(norm(x, training=training), implementation=implementation)
 
@@ -151,7 +151,7 @@ def normalize_and_convolve(
   the norm can.
   """
   stride = conv.strides[0]
-  if stride == 1 or not isinstance(norm, fused_layers.FusedBatchNorm):
+  if stride == 1 or not isinstance(norm, tpu_layers.FusedBatchNorm):
     return conv(norm(x, training=training))
   return conv(norm(x, training=training, stride=stride), strided=True)
 
@@ -175,7 +175,7 @@ def conv(
   """
   make = tf.keras.layers.Conv2D
   if implementation == 'tpu':
-    make = fused_layers.FusedConv2D
+    make = tpu_layers.FusedConv2D
   elif implementation == 'onednn' and activate:
     # oneDNN computes a GELU in the pass of a product, not of a convolution.
     make = onednn_layers.PointwiseConv2D
@@ -203,7 +203,7 @@ def dense(
     'reference': tf.keras.layers.Dense,
     'cpu': tf.keras.layers.Dense,
     'onednn': onednn_layers.PointwiseDense,
-    'tpu': fused_layers.FusedDense,
+    'tpu': tpu_layers.FusedDense,
   }
   return kinds[implementation](
     units, activation=_activation(implementation, activate), **kwargs
@@ -216,7 +216,7 @@ def layer_norm(
   """LayerNorm over the channels, epsilon 1e-5."""
   make = tf.keras.layers.LayerNormalization
   if implementation == 'tpu':
-    make = fused_layers.FusedLayerNorm
+    make = tpu_layers.FusedLayerNorm
   return make(epsilon=LAYER_NORM_EPSILON, name=name, dtype=dtype)
 
 

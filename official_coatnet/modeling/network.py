@@ -11,8 +11,13 @@ Images are normalised float tensors (`official_coatnet.data.device.normalize`).
 
 import tensorflow as tf
 
-from official_coatnet.modeling import blocks, layers, rematerialize, stems
-from official_coatnet.modeling import config as config_lib
+from official_coatnet.modeling import (
+  blocks,
+  config as config_lib,
+  layers,
+  rematerialize,
+  stems,
+)
 
 
 def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:

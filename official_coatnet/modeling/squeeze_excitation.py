@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from official_coatnet.modeling import fused_layers, fused_squeeze, layers
+from official_coatnet.modeling import layers
+from official_coatnet.modeling.implementations import tpu_layers, tpu_squeeze
 
 _PACKAGE = 'official_coatnet'
 
@@ -63,7 +64,7 @@ class SqueezeExcitation(tf.keras.layers.Layer):
     if self.implementation == 'tpu':
       # [channels, batch], [channels, hidden_size] -> [batch, hidden_size]
       hidden = tf.einsum(
-        'cn,ch->nh', fused_squeeze.spatial_mean(x), self.reduce.kernel[0, 0]
+        'cn,ch->nh', tpu_squeeze.spatial_mean(x), self.reduce.kernel[0, 0]
       )
       hidden = self.reduce.activation(hidden + self.reduce.bias)
       return hidden[:, tf.newaxis, tf.newaxis]
@@ -91,6 +92,6 @@ def gate_and_project(
   x: tf.Tensor,
 ) -> tf.Tensor:
   """Applies a `SqueezeExcitation`, then a 1x1 convolution; in one if it can."""
-  if isinstance(conv, fused_layers.FusedConv2D):
+  if isinstance(conv, tpu_layers.FusedConv2D):
     return conv(x, gate=squeeze_excitation(x, gate_only=True))
   return conv(squeeze_excitation(x))

@@ -12,22 +12,18 @@ from official_coatnet.data import checks
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  clock as clock_lib,
   cluster,
   distribution,
+  evaluator as evaluator_lib,
+  experiment as experiment_lib,
   inputs,
   orbit_overrides,
+  plan as plan_lib,
   preflight,
   reporting,
-  transfer,
-)
-from official_coatnet.training import clock as clock_lib
-from official_coatnet.training import (
-  evaluator as evaluator_lib,
-)
-from official_coatnet.training import experiment as experiment_lib
-from official_coatnet.training import plan as plan_lib
-from official_coatnet.training import (
   trainer as trainer_lib,
+  transfer,
 )
 
 MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')

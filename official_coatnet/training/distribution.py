@@ -3,8 +3,7 @@
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.training import cluster as cluster_lib
-from official_coatnet.training import tpu as tpu_lib
+from official_coatnet.training import cluster as cluster_lib, tpu as tpu_lib
 
 
 def make_strategy(

@@ -7,9 +7,12 @@ import orbit
 import tensorflow as tf
 
 from official_coatnet.data import device
-from official_coatnet.training import experiment as experiment_lib
-from official_coatnet.training import losses, metrics
-from official_coatnet.training import skipped as skipped_lib
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  losses,
+  metrics,
+  skipped as skipped_lib,
+)
 
 # Steps of a loop when the number of images is not known beforehand.
 _BLIND_STEPS = 10

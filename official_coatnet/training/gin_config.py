@@ -16,8 +16,7 @@ import gin
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.training import experiment as experiment_lib
-from official_coatnet.training import registration
+from official_coatnet.training import experiment as experiment_lib, registration
 
 _MACRO = re.compile(r'^(\w+) = ', re.MULTILINE)
 _REFERENCE = re.compile(r'%(\w+)')

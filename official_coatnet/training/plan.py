@@ -4,8 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from official_coatnet.training import durations
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import durations, experiment as experiment_lib
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,13 @@ import os
 
 import tensorflow as tf
 
-from official_coatnet.data import checks, storage
-from official_coatnet.training import checkpoints, plan
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet import files
+from official_coatnet.data import checks
+from official_coatnet.training import (
+  checkpoints,
+  experiment as experiment_lib,
+  plan,
+)
 
 EXPERIMENT_FILE = 'experiment.json'
 _TRAINING_MODES = ('train', 'train_and_eval')
@@ -71,7 +75,7 @@ def _from_scratch_problems(model_dir: str | None) -> list[str]:
 def _storage_problems(splits, model_dir: str | None) -> list[str]:
   """Refuses local folders where the workers read and write."""
   problems = []
-  if model_dir is not None and storage.is_local(model_dir):
+  if model_dir is not None and files.is_local(model_dir):
     problems.append(
       f'--model_dir is {model_dir!r}, a folder of this machine, but the '
       "TPU's workers write the checkpoints; give a folder in a bucket, such as "
@@ -83,7 +87,7 @@ def _storage_problems(splits, model_dir: str | None) -> list[str]:
       folder = '~/tensorflow_datasets'
     if data.source == 'synthetic' or folder is None:
       continue
-    if storage.is_local(folder):
+    if files.is_local(folder):
       problems.append(
         f'`{split}` is read from {folder!r}, a folder of this machine, but the '
         "TPU's workers read the data; copy it to a bucket and set DATA_DIR, "

@@ -2,10 +2,14 @@
 
 import gin
 
-from official_coatnet.data import config as data_config
-from official_coatnet.data import registration as data_registration
-from official_coatnet.modeling import config as model_config
-from official_coatnet.modeling import registration as modeling_registration
+from official_coatnet.data import (
+  config as data_config,
+  registration as data_registration,
+)
+from official_coatnet.modeling import (
+  config as model_config,
+  registration as modeling_registration,
+)
 from official_coatnet.training import experiment, optimizer
 
 _OWN = (

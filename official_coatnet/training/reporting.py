@@ -14,10 +14,12 @@ import tensorflow as tf
 from absl import logging
 
 from official_coatnet.modeling import complexity
-from official_coatnet.training import clock as clock_lib
-from official_coatnet.training import distribution
-from official_coatnet.training import experiment as experiment_lib
-from official_coatnet.training import plan as plan_lib
+from official_coatnet.training import (
+  clock as clock_lib,
+  distribution,
+  experiment as experiment_lib,
+  plan as plan_lib,
+)
 
 METRICS_FILE = 'metrics.jsonl'
 

@@ -17,21 +17,13 @@ import tensorflow as tf
 from official_coatnet.data import device
 from official_coatnet.training import (
   accumulation,
+  clock as clock_lib,
   ema,
+  experiment as experiment_lib,
   losses,
   metrics,
-)
-from official_coatnet.training import clock as clock_lib
-from official_coatnet.training import (
-  experiment as experiment_lib,
-)
-from official_coatnet.training import (
   optimizer as optimizer_lib,
-)
-from official_coatnet.training import (
   plan as plan_lib,
-)
-from official_coatnet.training import (
   skipped as skipped_lib,
 )
 from official_coatnet.training.checkpoints import named_weights

@@ -11,14 +11,8 @@ import tensorflow_datasets as tfds
 from official.vision.dataloaders import classification_input
 from official.vision.ops import augment as model_garden_augment
 
-from official_coatnet.data import (
-  augment,
-  config,
-  labels,
-  pipeline,
-  records,
-  schema,
-)
+from official_coatnet.data import augment, config, labels, pipeline, schema
+from official_coatnet.records import writing
 
 IMAGE_SIZE = 224
 NUM_CLASSES = 1000
@@ -126,9 +120,9 @@ def _write(folder: str, encoded: list[bytes], *, schema_name: str) -> None:
           confidences=[0.9, 0.3, 0.2, 0.1],
           key=str(number),
         )
-      yield records.Record(serialized, [number + 1])
+      yield writing.Record(serialized, [number + 1])
 
-  records.write_split(
+  writing.write_split(
     make_shard,
     folder,
     split='train',

@@ -75,10 +75,8 @@ def make_ours(settings: Settings) -> Works:
   """The network of this package: as exported, and as trained."""
   tf = _tensorflow(settings)
   from official_coatnet.export import folding
-  from official_coatnet.modeling import config as model_config
-  from official_coatnet.modeling import network
-  from official_coatnet.training import losses
-  from official_coatnet.training import optimizer as optimizer_lib
+  from official_coatnet.modeling import config as model_config, network
+  from official_coatnet.training import losses, optimizer as optimizer_lib
 
   config = model_config.ModelConfig(
     settings.model,

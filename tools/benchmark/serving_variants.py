@@ -9,11 +9,13 @@ from tensorflow.python.framework import convert_to_constants
 
 from official_coatnet.data import config as data_config
 from official_coatnet.export import folding
-from official_coatnet.modeling import config as model_config
-from official_coatnet.modeling import network
-from official_coatnet.training import checkpoints, preflight
-from official_coatnet.training import experiment as experiment_lib
-from official_coatnet.training import optimizer as optimizer_lib
+from official_coatnet.modeling import config as model_config, network
+from official_coatnet.training import (
+  checkpoints,
+  experiment as experiment_lib,
+  optimizer as optimizer_lib,
+  preflight,
+)
 
 _CLASSES = 1000
 

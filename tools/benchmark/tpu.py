@@ -23,13 +23,13 @@ sys.path[0] = os.path.dirname(
 
 from absl import app, flags, logging  # noqa: E402
 
-from official_coatnet.analysis import tpu_compile  # noqa: E402
+from official_coatnet.analysis.tpu import compiler  # noqa: E402
 from official_coatnet.modeling import layers, sizes  # noqa: E402
 from tools import progress  # noqa: E402
 from tools.benchmark import tpu_blocks  # noqa: E402
 
 _TOPOLOGY = flags.DEFINE_enum(
-  'topology', 'v3', list(tpu_compile.TOPOLOGIES), 'Which TPU.'
+  'topology', 'v3', list(compiler.TOPOLOGIES), 'Which TPU.'
 )
 _MODEL = flags.DEFINE_string(
   'model', 'coatnet_3', 'Of the size table, with the layout C-C-T-T.'
@@ -44,7 +44,7 @@ _IMPLEMENTATION = flags.DEFINE_enum(
   'implementation', 'tpu', layers.IMPLEMENTATIONS, 'Of our blocks.'
 )
 _CACHE_DIR = flags.DEFINE_string(
-  'cache_dir', str(tpu_compile.DEFAULT_CACHE), 'Where results are kept.'
+  'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'
 )
 
 
@@ -101,7 +101,7 @@ def _measure(blocks) -> dict[tuple[str, str], int]:
         batch_size=_BATCH_PER_CORE.value,
       )
       lowered(len(modules), 2 * len(blocks))
-  results = tpu_compile.compile_modules(
+  results = compiler.compile_modules(
     modules,
     topology=_TOPOLOGY.value,
     cache_dir=_CACHE_DIR.value,
@@ -119,7 +119,7 @@ def main(argv):
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)  # Model Garden tells all shapes.
   try:
-    tpu_compile.find_python()
+    compiler.find_python()
     blocks = tpu_blocks.blocks_of(_MODEL.value, image_size=_IMAGE_SIZE.value)
     if sizes.get_size(_MODEL.value).layout != 'C-C-T-T':
       raise ValueError(
@@ -134,7 +134,7 @@ def main(argv):
     f'{_IMAGE_SIZE.value} pixels, one core of {_TOPOLOGY.value}: the '
     "compiler's estimates"
   )
-  clock = tpu_compile.get_topology(_TOPOLOGY.value).clock
+  clock = compiler.get_topology(_TOPOLOGY.value).clock
   for line in table(
     blocks, cycles, clock=clock, batch_size=_BATCH_PER_CORE.value
   ):

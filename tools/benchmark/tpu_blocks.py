@@ -11,10 +11,12 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
-from official.projects.maxvit.modeling import common_ops
-from official.projects.maxvit.modeling import layers as maxvit_layers
+from official.projects.maxvit.modeling import (
+  common_ops,
+  layers as maxvit_layers,
+)
 
-from official_coatnet.analysis import tpu_lowering
+from official_coatnet.analysis.tpu import lowering
 from official_coatnet.modeling import blocks, sizes, stems
 
 
@@ -151,7 +153,7 @@ def lower(
 
 def _lower(block, layer, *, batch_size):
   spec = tf.TensorSpec([batch_size, *block.input_shape], tf.bfloat16)
-  with tpu_lowering.unallocated_variables():
+  with lowering.unallocated_variables():
     layer.build(spec.shape)
     forward = tf.function(lambda x: layer(x, training=True))
     d_y_spec = tf.TensorSpec(
@@ -166,4 +168,4 @@ def _lower(block, layer, *, batch_size):
       y = layer(x, training=True)
     return y, tape.gradient(y, sources, output_gradients=d_y)
 
-  return tpu_lowering.lower(both_passes, spec, d_y_spec)
+  return lowering.lower(both_passes, spec, d_y_spec)

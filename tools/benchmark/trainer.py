@@ -31,7 +31,7 @@ sys.path[0] = _ROOT
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
-from official_coatnet.data import demo_digits  # noqa: E402
+from official_coatnet.records import demo_digits  # noqa: E402
 from official_coatnet.training import (  # noqa: E402
   controller,
   distribution,

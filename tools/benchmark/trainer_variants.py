@@ -8,9 +8,13 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from official_coatnet.data import pipeline, records, schema
-from official_coatnet.training import controller, trainer
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.data import pipeline, schema
+from official_coatnet.records import writing
+from official_coatnet.training import (
+  controller,
+  experiment as experiment_lib,
+  trainer,
+)
 from tools.benchmark import input_variants, timing
 
 _NUM_CLASSES = 1000
@@ -179,7 +183,7 @@ def write_photographs(folder: str, *, num_images: int):
   """Writes records of JPEG files like those of ImageNet, both splits."""
   encoded = [input_variants.photograph(number) for number in range(num_images)]
   for split in ('train', 'validation'):
-    records.write_split(
+    writing.write_split(
       lambda shard: _records(encoded),
       folder,
       split=split,
@@ -190,10 +194,10 @@ def write_photographs(folder: str, *, num_images: int):
     )
 
 
-def _records(encoded: list[bytes]) -> Iterator[records.Record]:
+def _records(encoded: list[bytes]) -> Iterator[writing.Record]:
   for number, image in enumerate(encoded):
     shape = tf.io.extract_jpeg_shape(image).numpy()
     serialized = schema.serialize_imagenet(
       image, label=number + 1, height=int(shape[0]), width=int(shape[1])
     )
-    yield records.Record(serialized, [number + 1])
+    yield writing.Record(serialized, [number + 1])

@@ -1,0 +1,248 @@
+"""Compares an export with the network it was made of.
+
+    the run's checkpoint -> its network, step by step
+    the export -> reloaded in Python, all signatures
+    the export -> TensorFlow's C++ loader, all signatures
+
+All three are to give the same numbers.
+The images reach the network by the run's own evaluation pipeline, and the
+export as encoded bytes, so that decoding and resizing are compared as well.
+"""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from official_coatnet.data import device, pipeline, schema
+from official_coatnet.export import (
+  model_card,
+  provenance,
+  serving,
+  versions,
+  warmup,
+)
+from official_coatnet.export.verify import samples
+from official_coatnet.export.verify.comparison import (
+  BATCH_SIZES,
+  Check,
+  Judge,
+  Reference,
+  Reply,
+  Request,
+  Runner,
+)
+from official_coatnet.modeling import network
+from official_coatnet.training import (
+  checkpoints,
+  experiment as experiment_lib,
+  preflight,
+)
+
+
+def run_in_python(path: str) -> Runner:
+  """Returns what answers requests by `tf.saved_model.load`."""
+  loaded = tf.saved_model.load(path)
+
+  def answer(request: Request) -> Reply | str:
+    # A type is needed where there are no strings.
+    dtype = tf.string if request.value.dtype == object else None
+    value = tf.constant(request.value, dtype)
+    try:
+      signature = loaded.signatures[request.signature]
+      outputs = signature(**{request.name: value})
+    except (KeyError, TypeError, tf.errors.OpError) as e:
+      return str(e)
+    return {name: value.numpy() for name, value in outputs.items()}
+
+  return lambda requests: [answer(request) for request in requests]
+
+
+def verify(
+  path: str,
+  *,
+  runners: dict[str, Runner],
+  model_dir: str | None = None,
+  encoded: Sequence[bytes] | None = None,
+) -> list[Check]:
+  """Does all comparisons of an export.
+
+  Args:
+    path: The export, `<export_dir>/<version>`.
+    runners: Ways to run it by name.
+    model_dir: Folder of its run; None for where it was when it was exported.
+    encoded: Images to use, as many as the largest batch size at least. None for
+      samples of every format.
+
+  Returns:
+    A `Check` for each.
+
+  Raises:
+    FileNotFoundError: If the run or the export is not there.
+    ValueError: If the export is none of this package, or the run has lost the
+      checkpoint.
+  """
+  source = provenance.read(path)
+  experiment = preflight.read_experiment(path)
+  if encoded is None:
+    side = max(experiment.model.height_width)
+    encoded = samples.images(max(BATCH_SIZES), side=side + side // 4)
+  checkpoint = os.path.join(model_dir or source.model_dir, source.checkpoint)
+  reference = make_reference(
+    experiment, checkpoint, weights=source.weights, encoded=list(encoded)
+  )
+  checks = [check_files(path, experiment), check_warmup_file(path, source)]
+  judge = Judge(
+    loss=experiment.loss.name,
+    source=source,
+    reference=reference,
+    labels=_read_labels(path, experiment),
+  )
+  requests = [
+    Request(signature, name, value.numpy())
+    for signature, name, value in warmup.read_requests(path)
+  ]
+  for name, runner in runners.items():
+    checks += judge.check(name, runner, warmup_requests=requests)
+  return checks
+
+
+def _read_labels(path, experiment) -> list[str]:
+  return versions.read_labels(
+    os.path.join(path, versions.LABELS_ASSET),
+    num_classes=experiment.model.num_classes,
+  )
+
+
+def make_reference(
+  experiment: experiment_lib.Experiment,
+  checkpoint: str,
+  *,
+  weights: str,
+  encoded: list[bytes],
+) -> Reference:
+  """Runs the network as it is trained and evaluated, without the export.
+
+  Args:
+    experiment: Of the run.
+    checkpoint: Its checkpoint.
+    weights: 'ema' or 'raw'.
+    encoded: Images, as many as the largest batch size at least.
+  """
+  if len(encoded) < max(BATCH_SIZES):
+    raise ValueError(
+      f'There are {len(encoded)} images; it takes {max(BATCH_SIZES)} at least.'
+    )
+  encoded = encoded[: max(BATCH_SIZES)]
+  pixels = evaluation_pixels(experiment, encoded)
+  config = dataclasses.replace(
+    experiment.model, dtype='float32', sync_batch_norm=False
+  )
+  model = network.classifier(config)
+  checkpoints.load_weights(model, checkpoint, weights=weights)
+  representations = serving.representations(model)
+  outputs = {}
+  for size in BATCH_SIZES:
+    values = representations(device.normalize(pixels[:size]), training=False)
+    outputs[size] = {name: value.numpy() for name, value in values.items()}
+  return Reference(encoded, pixels, outputs)
+
+
+def evaluation_pixels(
+  experiment: experiment_lib.Experiment, encoded: Sequence[bytes]
+) -> np.ndarray:
+  """Writes images as records and reads them as an evaluation does."""
+  with tempfile.TemporaryDirectory() as folder:
+    data = dataclasses.replace(
+      experiment.eval_data,
+      source='tfrecord',
+      data_dir=folder,
+      tfds_name=None,
+      file_pattern=None,
+      split='validation',
+      schema='imagenet',
+      label_offset=None,
+      confidence_threshold=None,
+      max_labels=1,
+      num_examples=len(encoded),
+      batch_size=len(encoded),
+    )
+    file = os.path.join(folder, 'validation-00000-of-00001')
+    with tf.io.TFRecordWriter(file) as writer:
+      for image in encoded:
+        writer.write(
+          schema.serialize_imagenet(image, label=1, height=1, width=1)
+        )
+    dataset = pipeline.make_dataset(data, seed=0, is_training=False)
+    return next(iter(dataset))['image'].numpy()
+
+
+def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
+  """Checks that all files are there, and what the signatures look like."""
+  problems = []
+  for file in (model_card.FILE, provenance.FILE, versions.LABELS_ASSET):
+    if not tf.io.gfile.exists(os.path.join(path, file)):
+      problems.append(f'{file} is missing')
+  height, width = experiment.model.height_width
+  signatures = _read_signatures(path)
+  if set(signatures) != set(serving.INPUTS):
+    problems.append(
+      f'signatures are {sorted(signatures)}, not {sorted(serving.INPUTS)}'
+    )
+  for name in set(signatures) & set(serving.INPUTS):
+    spec = (tf.string, [None])
+    if name == 'serving_image_tensor':
+      spec = (tf.uint8, [None, height, width, 3])
+    inputs, outputs = signatures[name]
+    if inputs != {serving.INPUTS[name]: spec}:
+      problems.append(f'`{name}` takes {inputs}')
+    for output, (dtype, _) in outputs.items():
+      if output.endswith('_bytes'):
+        problems.append(f'`{name}`: the name of `{output}` ends in _bytes')
+      if dtype not in (tf.float32, tf.string, tf.bool):
+        problems.append(f'`{name}`: `{output}` is {dtype.name}')
+    if name == 'classify' and set(outputs) != {'classes', 'scores'}:
+      problems.append(f'`classify` has the outputs {sorted(outputs)}')
+  return Check('files and signatures', problems)
+
+
+def _read_signatures(path: str):
+  """Returns signatures by name: inputs and outputs, as (dtype, shape)."""
+  with tf.io.gfile.GFile(os.path.join(path, 'saved_model.pb'), 'rb') as f:
+    graph = saved_model_pb2.SavedModel.FromString(f.read()).meta_graphs[0]
+
+  def read(tensors):
+    return {
+      name: (tf.as_dtype(info.dtype), _shape(info.tensor_shape))
+      for name, info in tensors.items()
+    }
+
+  return {
+    name: (read(d.inputs), read(d.outputs))
+    for name, d in graph.signature_def.items()
+    if not name.startswith('__')  # TensorFlow's own.
+  }
+
+
+def _shape(proto) -> list[int | None] | None:
+  shape = tf.TensorShape(proto)
+  return None if shape.rank is None else shape.as_list()
+
+
+def check_warmup_file(path: str, source: provenance.Provenance) -> Check:
+  """Checks that every signature is warmed up in every allowed batch size."""
+  found = {
+    (signature, len(value))
+    for signature, _, value in warmup.read_requests(path)
+  }
+  problems = [
+    f'no request of `{signature}` with batch size {size}'
+    for signature in serving.INPUTS
+    for size in source.options.batch_sizes
+    if (signature, size) not in found
+  ]
+  return Check('warm-up file', problems)

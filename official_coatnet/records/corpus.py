@@ -1,0 +1,206 @@
+"""What a corpus is made of, and how all corpora are written.
+
+A source (a folder, an archive, a list, a TFDS data set) says what its splits
+are made of: how many examples, and for any of them, by number, an object that
+makes their records when it is iterated. Everything else is the same for all:
+shards, processes, failures, receipts, manifests.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.records import encoding, writing
+
+# Where nothing is said, so many images may be left out: a share, or a few of
+# a small corpus.
+_DEFAULT_FRACTION = 0.001
+_DEFAULT_NUMBER = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """What a split is made of.
+
+  Attributes:
+    name: name of the split.
+    schema: name of the record schema.
+    num_classes: number of classes.
+    num_examples: number of examples, those included that will prove unusable.
+    select: returns the records, and failures, of the examples in a range, as
+      an object that can be pickled and makes them when it is iterated.
+    fingerprint: stands for all that the records are made from.
+    label_offset: what to add to a stored label to get a class.
+    class_names: names of the classes in order, or None.
+    num_shards: number of files that this split usually has, or None.
+  """
+
+  name: str
+  schema: str
+  num_classes: int
+  num_examples: int
+  select: Callable[[range], Iterable[writing.Record | manifest_lib.Failure]]
+  fingerprint: str
+  label_offset: int
+  class_names: tuple[str, ...] | None = None
+  num_shards: int | None = None
+
+
+def write_corpus(
+  splits: Sequence[Split],
+  output_dir: str,
+  *,
+  num_shards: int | None = None,
+  max_failures: int | float | None = None,
+  progress: writing.Progress | None = None,
+  map_tasks: writing.MapTasks = writing.map_here,
+) -> dict[str, manifest_lib.Manifest]:
+  """Writes a corpus as records.
+
+  Args:
+    splits: what its splits are made of.
+    output_dir: folder to write to.
+    num_shards: number of files of the largest split; others get a share of
+      that in proportion to their examples. None for what the source says, or
+      16.
+    max_failures: most images of a split that may be left out: a number, or as
+      a float below 1 a share; None for a thousandth, or 10 if that is more.
+    progress: called with images done and images of the split.
+    map_tasks: who writes the shards.
+
+  Returns:
+    The manifest of each split by name; images that were left out are in it. A
+    split that is there, complete and made from the same is left as it is.
+
+  Raises:
+    ValueError: if too many images, or all, had to be left out.
+  """
+  most = max(split.num_examples for split in splits)
+  manifests = {}
+  for split in splits:
+    shards = split.num_shards if num_shards is None else None
+    if shards is None:
+      shards = -(-(num_shards or 16) * split.num_examples // most)
+    shards = max(1, min(shards, split.num_examples))
+    manifests[split.name] = _write_split(
+      split,
+      output_dir,
+      num_shards=shards,
+      failure_limit=failure_limit(
+        max_failures, num_examples=split.num_examples
+      ),
+      progress=progress,
+      map_tasks=map_tasks,
+    )
+    _check_not_empty(manifests[split.name])
+  return manifests
+
+
+def _write_split(
+  split: Split,
+  output_dir: str,
+  *,
+  num_shards: int,
+  failure_limit: int,
+  progress: writing.Progress | None,
+  map_tasks: writing.MapTasks,
+) -> manifest_lib.Manifest:
+  mark = fingerprint(split.fingerprint, num_shards)
+  if manifest_lib.is_complete(output_dir, split.name, fingerprint=mark):
+    # Perhaps it was killed between the manifest and this.
+    writing.discard_unfinished(output_dir, split.name)
+    return manifest_lib.read_manifest(output_dir, split.name)
+  return writing.write_split(
+    lambda shard: split.select(
+      writing.shard_range(shard, num_shards, num_examples=split.num_examples)
+    ),
+    output_dir,
+    split=split.name,
+    num_shards=num_shards,
+    schema=split.schema,
+    num_classes=split.num_classes,
+    label_offset=split.label_offset,
+    class_names=split.class_names,
+    num_examples=split.num_examples,
+    fingerprint=mark,
+    failure_limit=failure_limit,
+    progress=progress,
+    map_tasks=map_tasks,
+  )
+
+
+def failure_limit(
+  max_failures: int | float | None, *, num_examples: int
+) -> int:
+  """Returns how many images may be left out.
+
+  Args:
+    max_failures: a number, a share as a float below 1, or None.
+    num_examples: number of images.
+
+  Raises:
+    ValueError: if it is negative, or a fraction above 1.
+  """
+  if max_failures is None:
+    return max(_DEFAULT_NUMBER, int(_DEFAULT_FRACTION * num_examples))
+  if max_failures < 0 or (max_failures > 1 and max_failures % 1):
+    raise ValueError(
+      f'max_failures is {max_failures}, but must be a number of images such as '
+      '100, or a share of them such as 0.001.'
+    )
+  if isinstance(max_failures, float) and max_failures <= 1:
+    return int(max_failures * num_examples)
+  return int(max_failures)
+
+
+def fingerprint(*parts: Any) -> str:
+  """Returns a checksum of values that JSON can hold, or of NumPy arrays.
+
+  It holds how images are encoded, too: other settings, other records.
+  """
+  digest = hashlib.sha256(json.dumps(encoding.JPEG_QUALITY).encode())
+  for part in parts:
+    if isinstance(part, np.ndarray):
+      digest.update(str((part.dtype, part.shape)).encode() + part.tobytes())
+    else:
+      digest.update(json.dumps(part).encode() + b'\n')
+  return digest.hexdigest()
+
+
+def hash_fraction(name: str | bytes) -> float:
+  """Maps a name to a number in [0, 1), evenly: the same one ever after."""
+  contents = name.encode() if isinstance(name, str) else name
+  digest = hashlib.sha256(contents).digest()
+  return int.from_bytes(digest[:8], 'big') / 2**64
+
+
+def check_fraction(name: str, value: float) -> None:
+  """Raises a ValueError if a share to hold out lies outside of [0, 1)."""
+  if not 0 <= value < 1:
+    raise ValueError(
+      f'{name} is {value}, but must lie in [0, 1); 0.1 holds out a tenth.'
+    )
+
+
+def shuffled(number: int, *, seed: int) -> np.ndarray:
+  """Returns the numbers below `number`, mixed: int64 [number].
+
+  Records are mixed once, so that no shard holds a single class. Of NumPy's
+  generators this one is promised never to change.
+  """
+  return np.random.RandomState(seed).permutation(number)
+
+
+def _check_not_empty(manifest: manifest_lib.Manifest) -> None:
+  if not manifest.num_examples:
+    first = manifest.failures[0]
+    raise ValueError(
+      f'none of the {len(manifest.failures)} images of split '
+      f'{manifest.split!r} can be read; the first, {first.name}: '
+      f'{first.reason}.'
+    )

@@ -1,0 +1,165 @@
+"""What can be saved of damaged records, and manifests for those of others."""
+
+import collections
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.records import framing, split_files, validation, writing
+
+
+@dataclasses.dataclass(frozen=True)
+class IntactRecords:
+  """The intact records of a file, and what stands between them, in order.
+
+  Attributes:
+    path: the file.
+    rules: what its records are, to count their labels.
+  """
+
+  path: str
+  rules: validation.Rules
+
+  def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
+    file, size = split_files.open_with_size(self.path)
+    name = os.path.basename(self.path)
+    with file:
+      for frame in framing.read_frames(file, size=size):
+        if frame.problem:
+          place = f'{name} at byte {frame.offset}'
+          yield manifest_lib.Failure(place, frame.problem)
+          continue
+        labels, _, _, _ = validation.examine_record(
+          frame.data, rules=self.rules
+        )
+        yield writing.Record(frame.data, labels=labels)
+
+
+def repair_split(
+  split: split_files.SplitFiles,
+  output_dir: str,
+  *,
+  rules: validation.Rules,
+  report: writing.Report = lambda number: None,
+  map_tasks: writing.MapTasks = writing.map_here,
+) -> manifest_lib.Manifest:
+  """Copies the intact records of a split to another folder.
+
+  Args:
+    split: the files; those that are undamaged come out the same.
+    output_dir: folder to write them to, under the same names.
+    rules: what the records are.
+    report: called with how many records more are done.
+    map_tasks: who copies the files.
+
+  Returns:
+    The manifest that was written. Its failures are those of the old one and
+    what was lost now, with file and offset.
+
+  Raises:
+    ValueError: if `output_dir` is the folder of the files, or there are none.
+  """
+  same = os.path.abspath(output_dir) == os.path.abspath(split.folder)
+  if same and '://' not in output_dir:
+    raise ValueError(
+      f'output_dir is {output_dir!r}, where the damaged files are; give '
+      'another folder, so that nothing is lost.'
+    )
+  if not split.names:
+    raise ValueError(f'no file of split {split.split!r} is in {split.folder}.')
+  tf.io.gfile.makedirs(output_dir)
+  rules = dataclasses.replace(rules, decode=False)
+  copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
+  shards = sorted(
+    map_tasks(copy, split.paths, report=report),
+    key=lambda shard: shard.entry.name,
+  )
+  manifest = _make_manifest(split, shards, rules=rules)
+  writing.write_manifest(manifest, output_dir)
+  return manifest
+
+
+def index_split(
+  split: split_files.SplitFiles,
+  *,
+  rules: validation.Rules,
+  report: writing.Report = lambda number: None,
+  map_tasks: writing.MapTasks = writing.map_here,
+) -> manifest_lib.Manifest:
+  """Writes the manifest of files that somebody else has built.
+
+  Args:
+    split: the files.
+    rules: what their records are.
+    report: called with how many records more are done.
+    map_tasks: who reads the files.
+
+  Returns:
+    The manifest, which lies beside the files now.
+
+  Raises:
+    ValueError: if there is one already, or a record is damaged.
+  """
+  if split.manifest is not None:
+    path = manifest_lib.manifest_path(split.folder, split.split)
+    raise ValueError(f'{path} is there already; remove it to make a new one.')
+  problems, reports = validation.validate_split(
+    split,
+    rules=dataclasses.replace(rules, decode=False),
+    allow_duplicates=True,
+    report=report,
+    map_tasks=map_tasks,
+  )
+  if problems:
+    raise ValueError(
+      f'{problems[0]}; {len(problems) - 1} problems more. Run validate to see '
+      'all, and repair to save what is intact.'
+    )
+  shards = [
+    writing.Shard(each.entry, each.label_counts, ()) for each in reports
+  ]
+  manifest = _make_manifest(split, shards, rules=rules)
+  writing.write_manifest(manifest, split.folder)
+  return manifest
+
+
+def _copy_intact(
+  path: str, report: writing.Report, *, output_dir: str, rules: validation.Rules
+) -> writing.Shard:
+  return writing.write_shard(
+    os.path.join(output_dir, os.path.basename(path)),
+    IntactRecords(path, rules),
+    progress=functools.partial(report, 1),
+  )
+
+
+def _make_manifest(
+  split: split_files.SplitFiles,
+  shards: list[writing.Shard],
+  *,
+  rules: validation.Rules,
+) -> manifest_lib.Manifest:
+  """Makes a manifest, with what the old one knows that files do not say."""
+  old = split.manifest
+  manifest = writing.make_manifest(
+    shards,
+    split=split.split,
+    schema=rules.schema,
+    num_classes=rules.num_classes or 0,
+    label_offset=rules.label_offset,
+    class_names=None if old is None else old.class_names,
+  )
+  if old is not None:
+    manifest = dataclasses.replace(
+      manifest, failures=old.failures + manifest.failures
+    )
+  if rules.num_classes is None:
+    counts = manifest.label_counts or collections.Counter([0])
+    manifest = dataclasses.replace(
+      manifest, num_classes=max(counts) + rules.label_offset + 1
+    )
+  return manifest

@@ -1,0 +1,328 @@
+"""Writing sharded TFRecord files.
+
+A split is written shard by shard; each shard is written beside its place under
+a temporary name, flushed to disk and renamed, so that a file under its final
+name is always whole. A receipt then says what is in it: a build that was killed
+is simply started again, and goes on after the shards that have one. The
+manifest comes last. Equal examples give equal bytes, whoever writes them.
+
+What a build needs while it runs lies in the folder `.building-<split>`.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from official_coatnet import files
+from official_coatnet.data.manifest import (
+  Failure,
+  FileEntry,
+  Manifest,
+  manifest_path,
+  read_manifest,
+)
+from official_coatnet.records import receipts
+from official_coatnet.records.receipts import Shard
+
+# Progress of a long job: called with examples done and examples in all (None
+# if not known).
+Progress = Callable[[int, int | None], None]
+# Progress of one task: called with how many examples more are done.
+Report = Callable[[int], None]
+# Carries out `function(task, report)` for each task, here or elsewhere, and
+# yields what it returns, in any order: map_here, processes.map_tasks, ...
+MapTasks = Callable[..., Iterator[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """One example, ready to write.
+
+  Attributes:
+    serialized: a serialised tf.train.Example.
+    labels: its labels as stored, for the histogram of the manifest.
+  """
+
+  serialized: bytes
+  labels: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One file that is to be written.
+
+  Attributes:
+    path: where it ends up.
+    items: its records, and what could not be made one.
+    unfinished: folder for what is not finished, and for receipts.
+    fingerprint: stands for all that the records are made from.
+  """
+
+  path: str
+  items: Iterable[Record | Failure]
+  unfinished: str
+  fingerprint: str | None
+
+
+def map_here(
+  function: Callable[[Any, Report], Any],
+  tasks: Iterable[Any],
+  *,
+  report: Report,
+) -> Iterator[Any]:
+  """Carries out tasks one after the other, in this process."""
+  for task in tasks:
+    yield function(task, report)
+
+
+def shard_name(split: str, shard: int, *, num_shards: int) -> str:
+  """Returns the name of a shard, as in `train-00003-of-00128`."""
+  return f'{split}-{shard:05d}-of-{num_shards:05d}'
+
+
+def shard_range(shard: int, num_shards: int, *, num_examples: int) -> range:
+  """Returns which examples go to a shard: an even share, in order."""
+  return range(
+    shard * num_examples // num_shards, (shard + 1) * num_examples // num_shards
+  )
+
+
+def write_shard(
+  path: str,
+  items: Iterable[Record | Failure],
+  *,
+  progress: Callable[[], None],
+  unfinished: str | None = None,
+) -> Shard:
+  """Writes one file, under a temporary name until it is whole.
+
+  Args:
+    path: where the file ends up; anything there is replaced.
+    items: its records, and what could not be made one.
+    progress: called after each of them.
+    unfinished: folder for the temporary file, of the same file system; None
+      for that of `path`.
+
+  Returns:
+    What is in it.
+  """
+  folder, name = os.path.split(path)
+  # A leading dot keeps it out of patterns such as `train*`. The name is never
+  # the same: a worker of a killed build may still hold the last one open.
+  temporary = os.path.join(
+    folder if unfinished is None else unfinished,
+    f'.{name}.{uuid.uuid4().hex[:8]}.tmp',
+  )
+  label_counts = collections.Counter()
+  num_records = 0
+  failures = []
+  with tf.io.TFRecordWriter(temporary) as writer:
+    for item in items:
+      if isinstance(item, Failure):
+        failures.append(item)
+      else:
+        writer.write(item.serialized)
+        label_counts.update(item.labels)
+        num_records += 1
+      progress()
+  entry = FileEntry(
+    name=name,
+    records=num_records,
+    bytes=tf.io.gfile.stat(temporary).length,
+    sha256=files.sha256(temporary),
+  )
+  files.rename(temporary, path)
+  return Shard(entry, label_counts, tuple(failures))
+
+
+def write_split(
+  make_shard: Callable[[int], Iterable[Record | Failure]],
+  output_dir: str,
+  *,
+  split: str,
+  num_shards: int,
+  schema: str,
+  num_classes: int,
+  label_offset: int,
+  class_names: Sequence[str] | None = None,
+  num_examples: int | None = None,
+  fingerprint: str | None = None,
+  failure_limit: int | None = None,
+  progress: Progress | None = None,
+  map_tasks: MapTasks = map_here,
+) -> Manifest:
+  """Writes all shards of a split, then its manifest.
+
+  A shard depends on nothing but its number, so that shards can be made in any
+  order or by several processes.
+
+  Args:
+    make_shard: returns what is in the shard of a given number. Where
+      `map_tasks` hands it to other processes it is pickled: an object whose
+      __iter__ makes the records will do, a generator will not.
+    output_dir: folder to write to, made if need be. Files of an earlier build
+      of this split, by its manifest, are replaced or removed.
+    split: name of the split.
+    num_shards: number of files.
+    schema: name of the record schema.
+    num_classes: number of classes.
+    label_offset: what to add to a stored label to get a class.
+    class_names: names of the classes in order, or None.
+    num_examples: number of examples, if known, for `progress`.
+    fingerprint: stands for all that the records are made from. Shards that a
+      killed build of the same fingerprint has finished are kept.
+    failure_limit: most examples that may be left out; None for any number.
+    progress: called with examples done, whenever there are more.
+    map_tasks: who writes the shards.
+
+  Returns:
+    The manifest, as written.
+
+  Raises:
+    ValueError: if more examples are left out than `failure_limit`. Shards that
+      are finished stay for the next run.
+  """
+  unfinished = unfinished_dir(output_dir, split)
+  tf.io.gfile.makedirs(unfinished)
+  paths = [
+    os.path.join(output_dir, shard_name(split, i, num_shards=num_shards))
+    for i in range(num_shards)
+  ]
+  old_files = _withdraw_manifest(output_dir, split) | receipts.list_names(
+    unfinished
+  )
+  shards = receipts.load(paths, unfinished, fingerprint=fingerprint)
+  tally = _Tally(num_examples, progress)
+  tally.add(sum(shard.num_items for shard in shards.values()))
+  tasks = (
+    Task(path, make_shard(i), unfinished, fingerprint)
+    for i, path in enumerate(paths)
+    if os.path.basename(path) not in shards
+  )
+  _check_failures(shards.values(), failure_limit, split=split)
+  for shard in map_tasks(_finish_shard, tasks, report=tally.add):
+    shards[shard.entry.name] = shard
+    _check_failures(shards.values(), failure_limit, split=split)
+  manifest = make_manifest(
+    [shards[os.path.basename(path)] for path in paths],
+    split=split,
+    schema=schema,
+    num_classes=num_classes,
+    label_offset=label_offset,
+    class_names=None if class_names is None else tuple(class_names),
+    fingerprint=fingerprint,
+  )
+  _remove_files(old_files - set(shards), output_dir)
+  write_manifest(manifest, output_dir)
+  discard_unfinished(output_dir, split)
+  return manifest
+
+
+def make_manifest(shards: Sequence[Shard], **fields: Any) -> Manifest:
+  """Returns the manifest of shards, in order.
+
+  Args:
+    shards: what the files hold.
+    **fields: the fields of `Manifest` that they do not say.
+  """
+  label_counts = collections.Counter()
+  for shard in shards:
+    label_counts.update(shard.label_counts)
+  return Manifest(
+    files=tuple(shard.entry for shard in shards),
+    label_counts=dict(label_counts),
+    failures=tuple(each for shard in shards for each in shard.failures),
+    **fields,
+  )
+
+
+def unfinished_dir(output_dir: str, split: str) -> str:
+  """Returns the folder of what a build of a split has not finished."""
+  return os.path.join(output_dir, f'.building-{split}')
+
+
+def discard_unfinished(output_dir: str, split: str) -> None:
+  """Removes what a build of a split left besides records and manifest."""
+  folder = unfinished_dir(output_dir, split)
+  if tf.io.gfile.exists(folder):
+    tf.io.gfile.rmtree(folder)
+
+
+def write_manifest(manifest: Manifest, data_dir: str) -> None:
+  """Writes the manifest of a split beside its files."""
+  files.write_text(manifest_path(data_dir, manifest.split), manifest.to_json())
+
+
+def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
+  """Removes a manifest and returns the names of its files.
+
+  Beside half of the new files it would say a falsehood. The names are kept on
+  disk until the build is complete, so that one that is killed forgets none.
+  """
+  path = manifest_path(data_dir, split)
+  memory = os.path.join(unfinished_dir(data_dir, split), 'old-files')
+  names = set(files.read_json(memory) or ())
+  if tf.io.gfile.exists(path):
+    try:
+      manifest = read_manifest(data_dir, split)
+      names |= {file.name for file in manifest.files}
+    except ValueError:
+      pass  # Not one of ours: there is nothing to learn from it.
+    files.write_text(memory, json.dumps(sorted(names)))
+    tf.io.gfile.remove(path)
+  return names
+
+
+def _remove_files(names: Iterable[str], folder: str) -> None:
+  for name in names:
+    path = os.path.join(folder, name)
+    if tf.io.gfile.exists(path):
+      tf.io.gfile.remove(path)
+
+
+def _finish_shard(task: Task, report: Report) -> Shard:
+  """Writes a shard and its receipt."""
+  shard = write_shard(
+    task.path,
+    task.items,
+    progress=functools.partial(report, 1),
+    unfinished=task.unfinished,
+  )
+  receipts.save(shard, task.unfinished, fingerprint=task.fingerprint)
+  return shard
+
+
+def _check_failures(
+  shards: Iterable[Shard], limit: int | None, *, split: str
+) -> None:
+  failures = [each for shard in shards for each in shard.failures]
+  if limit is not None and len(failures) > limit:
+    shown = '; '.join(f'{each.name}: {each.reason}' for each in failures[:5])
+    raise ValueError(
+      f'max_failures allows {limit} images of split {split!r} to be left out, '
+      f'but {len(failures)} could not be used: {shown}'
+      f'{"; ..." if len(failures) > 5 else ""}. Mend them, or raise '
+      'max_failures; finished files are kept for the next run.'
+    )
+
+
+class _Tally:
+  """Counts examples and hands the count on."""
+
+  def __init__(self, total: int | None, progress: Progress | None):
+    self._done = 0
+    self._total = total
+    self._progress = progress
+
+  def add(self, number: int) -> None:
+    """Counts so many more."""
+    self._done += number
+    if number and self._progress is not None:
+      self._progress(self._done, self._total)

@@ -1,0 +1,107 @@
+"""Tests of official_coatnet.data.config."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from official_coatnet.data import augment, config as config_lib
+
+
+def make(**fields):
+  fields = {'num_classes': 10, 'image_size': 32, 'batch_size': 8, **fields}
+  return config_lib.DataConfig(**fields)
+
+
+class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
+  def test_defaults_are_imagenets(self):
+    config = make()
+    self.assertEqual(config.schema, 'imagenet')
+    self.assertEqual(tuple(config.crop_area_range), (0.08, 1.0))
+    self.assertEqual(config.eval_crop_fraction, 0.875)
+    self.assertIsNone(config.make_randaugment())
+
+  @parameterized.parameters((32, (32, 32)), ((16, 24), (16, 24)))
+  def test_height_and_width(self, image_size, expected):
+    self.assertEqual(make(image_size=image_size).height_and_width, expected)
+
+  @parameterized.parameters(
+    ('source', 'csv', "must be one of.*'tfrecord'"),
+    ('schema', 'coco', 'must be one of'),
+    ('split', '', 'must not be empty'),
+    ('num_classes', 0, 'positive integer'),
+    ('num_classes', 10.0, 'positive integer'),
+    ('batch_size', True, 'positive integer'),
+    ('batch_size', '8', 'positive integer'),
+    ('max_labels', 0, 'positive integer'),
+    ('shuffle_buffer', 0, 'positive integer'),
+    ('num_examples', 0, 'positive integer'),
+    ('parallel_calls', -1, 'positive integer'),
+    ('prefetch', -1, '0 or more'),
+    ('image_size', 0, r'\(height, width\)'),
+    ('image_size', (32, 32, 3), r'\(height, width\)'),
+    ('image_size', 32.5, r'\(height, width\)'),
+    ('image_size', None, r'\(height, width\)'),
+    ('crop_area_range', (0.0, 1.0), 'lowest <= highest'),
+    ('crop_area_range', (0.5, 1.5), 'lowest <= highest'),
+    ('crop_area_range', 0.5, 'lowest <= highest'),
+    ('crop_aspect_range', (2, 1), 'lowest <= highest'),
+    ('eval_crop_fraction', 1.5, r'\(0, 1\]'),
+    ('randaugment', (2,), r'\(layers, magnitude\)'),
+    ('randaugment', 15, r'\(layers, magnitude\)'),
+    ('randaugment', (0, 15), 'num_layers is 0'),
+    ('randaugment_fill', 'black', r"\['reflect', 'grey'\]"),
+    ('mixup_alpha', 0, 'must be positive'),
+    ('label_offset', 0.5, 'integer'),
+    ('max_pixels', 1e8, 'positive integer'),
+    ('on_error', 'ignore', "must be one of.*'skip'"),
+    ('max_skipped', 5, r'must lie in \[0, 1\]'),
+    ('data_service', 'localhost:5050', "must be 'grpc://host:port'"),
+    ('data_service', 'grpc://localhost', "must be 'grpc://host:port'"),
+    ('confidence_threshold', 0.5, "None in schema 'imagenet'"),
+  )
+  def test_errors_name_field_value_and_rule(self, name, value, rule):
+    with self.assertRaisesRegex(ValueError, rule) as raised:
+      make(**{name: value})
+    message = str(raised.exception)
+    if name != 'randaugment' or 'RandAugment' not in message:
+      self.assertIn(name, message)
+      self.assertIn(repr(value), message)
+    # A likely fix.
+    self.assertRegex(message, ';')
+
+  def test_tfds_needs_a_name(self):
+    with self.assertRaisesRegex(ValueError, 'tfds_name is None'):
+      make(source='tfds')
+
+  def test_mixup_needs_an_even_batch(self):
+    with self.assertRaisesRegex(ValueError, 'batch_size is 7.*even'):
+      make(mixup_alpha=0.8, batch_size=7)
+
+  def test_unknown_randaugment_operation(self):
+    with self.assertRaisesRegex(ValueError, "exclude_ops names.*'Flip'"):
+      make(randaugment=(2, 15), randaugment_exclude=('Flip',))
+
+  def test_randaugment_fill_reaches_the_augmentation(self):
+    image = np.full((8, 8, 3), 10, np.uint8)
+    others = [op for op in augment.OPERATIONS if op != 'TranslateX']
+    colors = set()
+    for fill in augment.FILLS:
+      randaugment = make(
+        randaugment=(4, 0.2), randaugment_exclude=others, randaugment_fill=fill
+      ).make_randaugment()
+      for seed in range(4):
+        colors |= {
+          (fill, value)
+          for value in np.unique(randaugment(image, seed=[0, seed]))
+        }
+    self.assertEqual(colors, {('reflect', 10), ('grey', 10), ('grey', 128)})
+
+  def test_replaced_fields_are_checked(self):
+    with self.assertRaisesRegex(ValueError, 'batch_size is -2'):
+      dataclasses.replace(make(), batch_size=-2)
+
+
+if __name__ == '__main__':
+  tf.test.main()

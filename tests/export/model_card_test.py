@@ -1,0 +1,116 @@
+import json
+import os
+import types
+
+from absl.testing import absltest
+
+from official_coatnet.export import model_card
+from official_coatnet.export.options import ExportOptions
+from official_coatnet.modeling import complexity
+from tests.fixtures import experiments
+
+COUNT = complexity.Count(
+  name='x',
+  params=25_040_123,
+  multiply_adds=4_140_000_007,
+  lookup_multiply_adds=3,
+  output_shape=(5,),
+)
+
+
+class ModelCardTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.model_dir = self.create_tempdir().full_path
+
+  def _write_metrics(self, *lines):
+    with open(os.path.join(self.model_dir, 'metrics.jsonl'), 'w') as f:
+      f.write(''.join(json.dumps(line) + '\n' for line in lines))
+
+  def _card(self, *, step=20, group='raw', options=None, **kwargs):
+    licence = kwargs.pop('licence', None)
+    return model_card.make_card(
+      experiments.make_experiment(**kwargs),
+      model_dir=self.model_dir,
+      stored=types.SimpleNamespace(prefix=f'/x/ckpt-{step}', group=group),
+      count=COUNT,
+      options=options or ExportOptions(),
+      folded=False,
+      licence=licence,
+    )
+
+  def test_says_what_it_is(self):
+    card = self._card(licence='CC0')
+    self.assertStartsWith(card, '# coatnet_test\n')
+    for text in (
+      '25,040,123',
+      '4,140,000,007',
+      '5 classes, softmax',
+      '32 x 32 pixels',
+      '## Licence\n\nCC0\n',
+      'synthetic images',
+      'those of 1, 2, 4, 8 are warmed up',
+      'fails the request',
+      'curl -d @-',
+      'import tensorflow as tf',
+    ):
+      self.assertIn(text, card)
+    # Tables: as many cells in each row as in its head.
+    for block in card.split('\n\n'):
+      rows = [line for line in block.split('\n') if line.startswith('|')]
+      self.assertLessEqual(len({row.count('|') for row in rows}), 1, block)
+
+  def test_python_in_it_compiles(self):
+    blocks, block = [], []
+    for line in [*self._card().split('\n'), 'end']:
+      if line.startswith('    ') or (block and not line):
+        block.append(line[4:])
+      elif block:
+        blocks.append('\n'.join(block))
+        block = []
+    python = [b for b in blocks if b.startswith('import')]
+    self.assertLen(python, 2)
+    for source in python:
+      compile(source, 'card', 'exec')
+
+  def test_metrics_of_the_checkpoint(self):
+    self.assertIn('did not evaluate itself', self._card())
+    self._write_metrics(
+      {'step': 10, 'eval/loss': 1.5, 'eval/top1': 0.25},
+      {'step': 20, 'train/loss': 7.0},
+      {'step': 20, 'eval/loss': 0.5, 'eval/top1': 0.75, 'eval/top5': None},
+      {'step': 30, 'eval/loss': 0.25, 'eval/top1': 0.875},
+    )
+    card = self._card(step=10)
+    self.assertIn('at step 10.', card)
+    self.assertIn('| top1 | 0.25 |', card)
+    self.assertIn('| top1 | 0.75 |', self._card(step=20))
+    self.assertNotIn('top5', card)
+    card = self._card(step=25)
+    self.assertIn('at step 30. The exported weights are of step 25.', card)
+
+  def test_metrics_of_other_weights(self):
+    self._write_metrics({'step': 20, 'eval/loss': 1.5})
+    ema = {'optimizer': {'ema_decay': 0.9}}
+    note = 'It evaluated the weights'
+    self.assertNotIn(note, self._card(group='ema', **ema))
+    self.assertIn(f'{note} `ema`', self._card(group='raw', **ema))
+    self.assertNotIn(note, self._card(group='raw'))
+
+  def test_options(self):
+    card = self._card(
+      options=ExportOptions(
+        batch_sizes=(1, 64),
+        threshold=0.25,
+        answer_bad_images=True,
+        stage_maps=True,
+      ),
+      loss={'name': 'sigmoid'},
+    )
+    for text in ('1, 64', 'from probability 0.25', '`ok`', '`s0`'):
+      self.assertIn(text, card)
+    self.assertNotIn('`labels`', self._card())
+
+
+if __name__ == '__main__':
+  absltest.main()

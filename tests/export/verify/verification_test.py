@@ -1,0 +1,135 @@
+"""Verifies a small export, by the tool too, and some that are wrong."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import tempfile
+
+import tensorflow as tf
+from absl.testing import absltest, flagsaver
+
+from official_coatnet.export import provenance, saved_model
+from official_coatnet.export.options import ExportOptions
+from official_coatnet.export.verify import verification
+from tests.fixtures import experiments, runs
+from tools import verify_export
+
+
+class VerificationTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = tempfile.mkdtemp(dir=absltest.get_default_test_tmpdir())
+    cls.run_dir = runs.write_run(
+      os.path.join(folder, 'run'),
+      experiments.make_experiment(
+        optimizer={'ema_decay': 0.9}, eval_data={'eval_crop_fraction': 0.8}
+      ),
+      labels=['one', 'two', 'three', 'four', 'five'],
+    )
+    cls.path = saved_model.export(
+      cls.run_dir,
+      os.path.join(folder, 'exports'),
+      options=ExportOptions(
+        batch_sizes=(1, 2), answer_bad_images=True, stage_maps=True
+      ),
+    )
+
+  def _verify(self, path, **kwargs):
+    """Runs the tool; returns what it prints and its exit code."""
+    output, code = io.StringIO(), 0
+    with flagsaver.flagsaver(**kwargs), contextlib.redirect_stdout(output):
+      try:
+        verify_export.main(['verify_export.py', path])
+      except SystemExit as e:
+        code = e.code
+    return output.getvalue(), code
+
+  def _copy(self):
+    path = os.path.join(self.create_tempdir().full_path, '1')
+    shutil.copytree(self.path, path)
+    return path
+
+  def test_a_good_export(self):
+    """From the folder of versions, in Python and in C++, and damaged images."""
+    exports = os.path.dirname(self.path)
+    output, code = self._verify(exports, fuzz=200)
+    self.assertEqual(code, 0, output)
+    self.assertNotIn('FAILED', output)
+    self.assertIn('C++: `serving_default`  largest difference', output)
+    self.assertIn('C++: warm-up replayed', output)
+    self.assertRegex(output, r'200 damaged images, \d+ refused')
+    self.assertIn(f'{self.path}: all 19 checks passed.', output)
+
+  def test_other_weights(self):
+    """The averages were exported; the others are not what it answers."""
+    path = self._copy()
+    file = os.path.join(path, provenance.FILE)
+    with open(file) as f:
+      values = json.load(f)
+    self.assertEqual(values['weights'], 'ema')
+    with open(file, 'w') as f:
+      json.dump({**values, 'weights': 'raw'}, f)
+
+    def run(requests):
+      """Answers with pixels alone, which will do here."""
+      asked = [r for r in requests if r.signature == 'serving_image_tensor']
+      replies = iter(verification.run_in_python(path)(asked))
+      return [
+        next(replies) if r.signature == 'serving_image_tensor' else 'no'
+        for r in requests
+      ]
+
+    checks = {c.name: c for c in verification.verify(path, runners={'X': run})}
+    output = verify_export.format_check(checks['X: `serving_image_tensor`'])
+    self.assertStartsWith(output, 'FAILED  X: `serving_image_tensor`')
+    self.assertIn('batch size 17: a difference of', output)
+
+  def test_what_a_server_would_trip_over(self):
+    path = self._copy()
+    os.remove(os.path.join(path, 'assets', 'labels.txt'))
+    with self.assertRaisesRegex(Exception, 'labels.txt'):
+      verify_export.call_cpp(path, [])
+
+  def test_what_is_missing(self):
+    _, code = self._verify(self.create_tempdir().full_path)
+    self.assertRegex(code, 'No export in')
+    path = self._copy()
+    with open(
+      os.path.join(path, 'assets.extra/tf_serving_warmup_requests'), 'w'
+    ):
+      pass
+    check = verification.check_warmup_file(path, provenance.read(path))
+    self.assertLen(check.problems, 10)
+    os.remove(os.path.join(path, 'README.md'))
+    experiment = experiments.make_experiment(
+      model={'image_size': 64},
+      train_data={'image_size': 64},
+      eval_data={'image_size': 64},
+    )
+    check = verification.check_files(path, experiment)
+    self.assertLen(check.problems, 2)
+    self.assertIn('README.md is missing', check.problems)
+    self.assertIn('`serving_image_tensor` takes', check.problems[1])
+
+  def test_the_run_is_elsewhere(self):
+    moved = os.path.join(self.create_tempdir().full_path, 'run')
+    _, code = self._verify(self.path, model_dir=moved)
+    self.assertRegex(code, 'No checkpoint at')
+
+  def test_a_difference_is_exit_code_1(self):
+    check = verification.Check('it', ['wrong'], 0.5)
+    with absltest.mock.patch.object(
+      verification, 'verify', return_value=[check]
+    ):
+      output, code = self._verify(self.path)
+    self.assertEqual(code, 1)
+    self.assertIn('FAILED  it  largest difference 0.5\n', output)
+    self.assertIn('wrong', output)
+    self.assertIn('1 of 1 checks failed', output)
+
+
+if __name__ == '__main__':
+  tf.test.main()

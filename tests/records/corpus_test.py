@@ -1,0 +1,136 @@
+"""Tests of official_coatnet.records.corpus."""
+
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.records import corpus, writing
+
+
+def make_split(name, num_examples, *, broken=(), **changes):
+  def select(examples):
+    for index in examples:
+      if index in broken:
+        yield manifest_lib.Failure(f'{name} {index}', 'broken')
+      else:
+        yield writing.Record(f'{name} {index}'.encode(), [0])
+
+  fields = {
+    'name': name,
+    'schema': 'multilabel',
+    'num_classes': 1,
+    'num_examples': num_examples,
+    'select': select,
+    'fingerprint': 'f',
+    'label_offset': 0,
+    **changes,
+  }
+  return corpus.Split(**fields)
+
+
+class CorpusTest(parameterized.TestCase, tf.test.TestCase):
+  def test_shards_in_proportion(self):
+    splits = [make_split('train', 100), make_split('validation', 10)]
+    for num_shards, expected in ((20, [20, 2]), (None, [16, 2]), (1, [1, 1])):
+      manifests = corpus.write_corpus(
+        splits, self.create_tempdir().full_path, num_shards=num_shards
+      )
+      self.assertEqual(
+        [len(manifests[name].files) for name in ('train', 'validation')],
+        expected,
+      )
+      self.assertEqual(manifests['train'].num_examples, 100)
+
+  def test_shards_that_the_source_asks_for(self):
+    splits = [
+      make_split('train', 100, num_shards=5),
+      make_split('validation', 3, num_shards=4),
+    ]
+    folder = self.create_tempdir().full_path
+    manifests = corpus.write_corpus(splits, folder)
+    self.assertLen(manifests['train'].files, 5)
+    self.assertLen(manifests['validation'].files, 3)
+
+  def test_complete_split_is_left_alone_and_tidied(self):
+    folder = self.create_tempdir().full_path
+    first = corpus.write_corpus([make_split('train', 4)], folder)
+    os.makedirs(writing.unfinished_dir(folder, 'train'))
+    calls = []
+    again = corpus.write_corpus(
+      [make_split('train', 4)],
+      folder,
+      progress=lambda *call: calls.append(call),
+    )
+    self.assertEqual(again, first)
+    self.assertEmpty(calls)
+    self.assertFalse(os.path.exists(writing.unfinished_dir(folder, 'train')))
+
+  def test_limits_of_failures(self):
+    def write(**options):
+      return corpus.write_corpus(
+        [make_split('train', 40, broken=range(11))],
+        self.create_tempdir().full_path,
+        **options,
+      )
+
+    with self.assertRaisesRegex(ValueError, 'allows 10 images.*11 could not'):
+      write()
+    with self.assertRaisesRegex(ValueError, 'allows 10 images'):
+      write(max_failures=0.25)
+    self.assertLen(write(max_failures=11)['train'].failures, 11)
+    self.assertLen(write(max_failures=0.3)['train'].failures, 11)
+
+  @parameterized.parameters(
+    (None, 100, 10),
+    (None, 1_281_167, 1281),
+    (0, 1000, 0),
+    (3, 1000, 3),
+    (0.01, 1000, 10),
+    (1.0, 1000, 1000),
+    (25.0, 1000, 25),
+  )
+  def test_failure_limit(self, max_failures, num_examples, expected):
+    limit = corpus.failure_limit(max_failures, num_examples=num_examples)
+    self.assertEqual(limit, expected)
+
+  @parameterized.parameters(-1, 1.5)
+  def test_impossible_limits(self, max_failures):
+    with self.assertRaisesRegex(ValueError, f'max_failures is {max_failures}'):
+      corpus.failure_limit(max_failures, num_examples=10)
+
+  def test_nothing_readable(self):
+    with self.assertRaisesRegex(ValueError, 'none of the 2 images.*train 0'):
+      corpus.write_corpus(
+        [make_split('train', 2, broken=range(2))],
+        self.create_tempdir().full_path,
+      )
+
+  def test_hash_fraction(self):
+    digest = hashlib.sha256(b'n01440764_1.JPEG').hexdigest()
+    expected = int(digest[:16], 16) / 2**64
+    self.assertEqual(corpus.hash_fraction('n01440764_1.JPEG'), expected)
+    self.assertEqual(corpus.hash_fraction(b'n01440764_1.JPEG'), expected)
+
+  def test_fingerprints_differ(self):
+    values = [
+      ('a', 'b'), ('ab',), ('a',), (np.zeros(2, np.int64),),
+      (np.zeros(4, np.int32),), (np.ones(2, np.int64),),
+    ]  # fmt: skip
+    prints = [corpus.fingerprint(*each) for each in values]
+    self.assertLen(set(prints), len(values))
+    self.assertEqual(corpus.fingerprint('a', 'b'), prints[0])
+
+  def test_order_is_that_of_the_seed(self):
+    self.assertCountEqual(corpus.shuffled(9, seed=1), range(9))
+    self.assertAllEqual(corpus.shuffled(9, seed=0), [7, 2, 1, 4, 8, 6, 3, 0, 5])
+    self.assertNotAllEqual(
+      corpus.shuffled(50, seed=0), corpus.shuffled(50, seed=1)
+    )
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,95 @@
+"""Tests of official_coatnet.records.repair."""
+
+import os
+
+import tensorflow as tf
+
+from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.records import repair, split_files, validation
+from tests.fixtures import shard_files
+
+
+class RepairTest(shard_files.ShardsTestCase):
+  def repair(self, path=None):
+    output_dir = self.create_tempdir().full_path
+    (split,) = split_files.list_splits(path or self.folder)
+    return output_dir, repair.repair_split(
+      split, output_dir, rules=validation.rules_for(split)
+    )
+
+  def read(self, path):
+    return [each.numpy() for each in tf.data.TFRecordDataset(path)]
+
+  def test_loses_one_record_alone(self):
+    items = [shard_files.make_record(i) for i in range(8)]
+    old = self.write(items)
+    self.flip(self.path(), 16 + len(items[0].serialized) + 5)
+    output_dir, manifest = self.repair()
+    paths = [os.path.join(output_dir, each.name) for each in manifest.files]
+    self.assertEqual(
+      self.read(paths[0]), [items[i].serialized for i in (0, 4, 6)]
+    )
+    with open(paths[1], 'rb') as new, open(self.path(1), 'rb') as whole:
+      self.assertEqual(new.read(), whole.read())
+    (lost,) = manifest.failures
+    offset = 16 + len(items[0].serialized)
+    self.assertEqual(lost.name, f'train-00000-of-00002 at byte {offset}')
+    self.assertRegex(lost.reason, 'header damaged')
+    self.assertEqual(manifest.label_counts, {1: 3, 2: 3, 3: 1})
+    self.assertEqual(manifest.class_names, old.class_names)
+    self.assertEqual(manifest_lib.read_manifest(output_dir, 'train'), manifest)
+    self.assertEmpty(self.validate(output_dir))
+
+  def test_one_file(self):
+    items = [shard_files.make_record(i) for i in range(8)]
+    self.write(items)
+    os.truncate(self.path(), os.path.getsize(self.path()) - 1)
+    output_dir, manifest = self.repair(self.path())
+    self.assertLen(manifest.files, 1)
+    self.assertCountEqual(
+      os.listdir(output_dir), ['train-00000-of-00002', 'manifest-train.json']
+    )
+    self.assertEqual(manifest.num_examples, 3)
+
+  def test_not_in_place(self):
+    self.write([shard_files.make_record(0)])
+    (split,) = split_files.list_splits(self.folder)
+    with self.assertRaisesRegex(ValueError, 'give another folder'):
+      repair.repair_split(split, self.folder, rules=validation.rules_for(split))
+
+
+class IndexTest(shard_files.ShardsTestCase):
+  def test_manifest_of_files_of_others(self):
+    expected = self.write([shard_files.make_record(i) for i in range(7)])
+    path = manifest_lib.manifest_path(self.folder, 'train')
+    os.remove(path)
+    (split,) = split_files.list_splits(self.folder)
+    rules = validation.rules_for(split)
+    manifest = repair.index_split(split, rules=rules)
+    self.assertEqual(manifest.files, expected.files)
+    self.assertEqual(manifest.label_counts, expected.label_counts)
+    # As many as the largest label says.
+    self.assertEqual(manifest.num_classes, 3)
+    self.assertTrue(manifest_lib.is_complete(self.folder, 'train'))
+    (split,) = split_files.list_splits(self.folder)
+    with self.assertRaisesRegex(ValueError, 'is there already'):
+      repair.index_split(split, rules=rules)
+
+  def test_names_of_validation_splits(self):
+    self.write([shard_files.make_record(i) for i in range(2)], split='valid')
+    os.remove(manifest_lib.manifest_path(self.folder, 'valid'))
+    (split,) = split_files.list_splits(self.folder)
+    manifest = repair.index_split(split, rules=validation.rules_for(split))
+    self.assertEqual(manifest.split, 'validation')
+
+  def test_damage(self):
+    self.write([shard_files.make_record(i) for i in range(6)])
+    os.remove(manifest_lib.manifest_path(self.folder, 'train'))
+    self.flip(self.path(), 100)
+    (split,) = split_files.list_splits(self.folder)
+    with self.assertRaisesRegex(ValueError, 'at byte 0: data damaged.*repair'):
+      repair.index_split(split, rules=validation.rules_for(split))
+
+
+if __name__ == '__main__':
+  tf.test.main()

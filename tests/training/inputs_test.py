@@ -1,0 +1,146 @@
+"""Tests of training.inputs: what a run says of damaged data."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.data import schema
+from official_coatnet.records import writing
+from official_coatnet.training import controller, inputs
+from tests.fixtures import experiments as fixture
+
+_PNG = tf.io.encode_png(
+  np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+).numpy()
+_CUT = _PNG[: len(_PNG) // 2]
+# Its beginning and its end are as they should be.
+_BROKEN = _PNG[:500] + bytes(40) + _PNG[540:]
+
+
+def write(folder, *, split, bad=(), image=_CUT):
+  """Writes 24 examples in two shards; those numbered `bad` have `image`."""
+
+  def make_shard(shard):
+    for i in writing.shard_range(shard, 2, num_examples=24):
+      record = schema.serialize_imagenet(
+        image if i in bad else _PNG, label=i % 5 + 1, height=40, width=40
+      )
+      yield writing.Record(record, [i % 5 + 1])
+
+  writing.write_split(
+    make_shard,
+    folder,
+    split=split,
+    num_shards=2,
+    schema='imagenet',
+    num_classes=5,
+    label_offset=-1,
+  )
+
+
+class InputsTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+
+  def experiment(self, **fields):
+    data = {
+      'source': 'tfrecord',
+      'data_dir': self.folder,
+      'num_examples': None,
+      'parallel_calls': 1,
+      **fields,
+    }
+    return fixture.make_experiment(
+      train_data=data, eval_data=data, run={'train_steps': 6}
+    )
+
+  def run_it(self, experiment, *, mode):
+    return controller.run(
+      experiment,
+      mode=mode,
+      model_dir=self.create_tempdir().full_path,
+      strategy=self.strategy,
+    )
+
+  def read(self, *, is_training, num_steps=6):
+    """Reads, as a run would, until something stops it."""
+    experiment = self.experiment()
+    with inputs.readable_errors(
+      experiment,
+      self.strategy,
+      step=(lambda: 0) if is_training else None,
+      num_steps=num_steps,
+    ):
+      batches = inputs.distribute(
+        experiment, self.strategy, is_training=is_training
+      )
+      for _, batch in zip(range(num_steps), batches):
+        del batch
+
+  def test_whole_run_with_an_image_that_is_damaged_within(self):
+    """The decoder does not say which image it was: the batch is made again."""
+    write(self.folder, split='train', bad=[5], image=_BROKEN)
+    with self.assertRaisesRegex(
+      ValueError,
+      '^The input stopped the run. .*train-00000-of-00002, record 5: the image,'
+      ' of .* bytes, does not decode',
+    ):
+      self.run_it(self.experiment(), mode='train')
+
+  def test_whole_run_with_images_left_out(self):
+    write(self.folder, split='train', bad=[3, 20])
+    write(self.folder, split='validation', bad=[0, 1, 2, 3, 23], image=_BROKEN)
+    experiment = self.experiment(on_error='skip', max_skipped=0.25)
+    results = self.run_it(experiment, mode='train_and_eval')
+    self.assertEqual(results['examples'], 19)
+    # The first batch has no image at all, which does not end the evaluation.
+    self.assertEqual(results['skipped_images'], 5)
+    self.assertTrue(np.isfinite(results['loss']))
+
+  def test_damaged_record(self):
+    write(self.folder, split='validation')
+    path = os.path.join(self.folder, 'validation-00001-of-00002')
+    with open(path, 'r+b') as file:
+      file.seek(os.path.getsize(path) - 50)  # In the last record.
+      file.write(b'?')
+    with self.assertRaisesRegex(
+      ValueError,
+      f'^The input stopped the run. {path}, record 11 cannot be read.*'
+      '`tools/tfrecords.py repair`',
+    ):
+      self.read(is_training=False)
+
+  def test_image_of_the_evaluation(self):
+    write(self.folder, split='validation', bad=[17], image=_BROKEN)
+    with self.assertRaisesRegex(
+      ValueError, 'validation-00001-of-00002, record 5: the image'
+    ):
+      self.read(is_training=False)
+
+  def test_file_that_vanishes(self):
+    write(self.folder, split='train')
+    path = os.path.join(self.folder, 'train-00001-of-00002')
+    os.remove(path)
+    with self.assertRaisesRegex(
+      ValueError, f'^The input stopped the run. {path} cannot be opened'
+    ):
+      self.read(is_training=True)
+
+  def test_other_errors_are_left_alone(self):
+    experiment = self.experiment()
+    for error in (
+      tf.errors.InvalidArgumentError(None, None, 'Shapes do not match.'),
+      tf.errors.NotFoundError(None, None, 'ckpt-7'),
+    ):
+      with self.assertRaises(type(error)):
+        with inputs.readable_errors(
+          experiment, self.strategy, step=None, num_steps=0
+        ):
+          raise error
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,153 @@
+"""Tests of training.preflight."""
+
+import os
+
+import tensorflow as tf
+from absl.testing import absltest
+
+from official_coatnet.training import preflight
+from tests.fixtures import experiments as fixture
+
+
+def _find(experiment, **kwargs):
+  settings = dict(mode='train_and_eval', num_replicas=1, num_hosts=1)
+  return preflight.find_problems(experiment, **{**settings, **kwargs})
+
+
+class PreflightTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def test_nothing_stands_in_the_way(self):
+    self.assertEqual(
+      _find(fixture.make_experiment(), model_dir=self.folder), []
+    )
+
+  def test_everything_at_once(self):
+    experiment = fixture.make_experiment(
+      train_data={'source': 'tfrecord', 'batch_size': 5},
+      run={'init_checkpoint': '/no/such/checkpoint'},
+    )
+    problems = '\n'.join(_find(experiment, model_dir=None, num_replicas=2))
+    for part in (
+      '--model_dir is missing',
+      '2 cores do not divide',
+      'DATA_DIR',
+      '`init_checkpoint`: No checkpoint at',
+    ):
+      self.assertIn(part, problems)
+
+  def test_fine_tuning_does_not_start_from_random_weights(self):
+    experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
+    for mode in ('train', 'train_and_eval'):
+      (problem,) = _find(experiment, model_dir=self.folder, mode=mode)
+      self.assertIn('`init_checkpoint` is None, but this run is a', problem)
+      self.assertIn('INIT_CHECKPOINT', problem)
+      self.assertIn('init_checkpoint_required = False', problem)
+    self.assertLen(_find(experiment, model_dir=None), 2)
+    # Evaluation reads the weights of the run itself.
+    self.assertEqual(
+      _find(experiment, model_dir=self.folder, mode='continuous_eval'), []
+    )
+
+  def test_fine_tuning_that_resumes_needs_no_init_checkpoint(self):
+    experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(1))
+    checkpoint.save(os.path.join(self.folder, 'ckpt'))
+    self.assertEqual(_find(experiment, model_dir=self.folder), [])
+
+  def test_only_what_the_mode_reads_is_checked(self):
+    experiment = fixture.make_experiment(train_data={'source': 'tfrecord'})
+    problems = _find(experiment, model_dir=self.folder, mode='continuous_eval')
+    self.assertEqual(problems, [])
+    self.assertLen(_find(experiment, model_dir=self.folder, mode='train'), 1)
+
+  def test_local_folders_and_workers_elsewhere(self):
+    data = {'source': 'tfrecord', 'data_dir': self.folder}
+    experiment = fixture.make_experiment(
+      train_data=data, eval_data={'source': 'tfds', 'tfds_name': 'mnist'}
+    )
+    problems = _find(experiment, model_dir=self.folder, remote_workers=True)
+    self.assertRegex(problems[0], '--model_dir is .*gs://my-bucket/run')
+    found = '\n'.join(problems[1:])
+    self.assertRegex(found, f"`train_data` is read from '{self.folder}'.*gs://")
+    self.assertIn("`eval_data` is read from '~/tensorflow_datasets'", found)
+    self.assertNotIn(
+      'a folder of this machine',
+      ''.join(_find(experiment, model_dir=self.folder)),
+    )
+
+  def test_synthetic_images_need_no_storage(self):
+    problems = _find(
+      fixture.make_experiment(), model_dir='file:///x', remote_workers=True
+    )
+    self.assertLen(problems, 1)
+
+  def test_fewer_files_than_hosts(self):
+    with tf.io.TFRecordWriter(os.path.join(self.folder, 'train-0')) as writer:
+      writer.write(b'x')
+    data = {'source': 'tfrecord', 'data_dir': self.folder}
+    problems = _find(
+      fixture.make_experiment(train_data=data),
+      model_dir=self.folder,
+      mode='train',
+      num_hosts=4,
+      num_replicas=4,
+    )
+    self.assertRegex(problems[0], '1 files in .* each of 4 hosts.*more shards')
+
+  def test_evaluation_without_a_checkpoint(self):
+    (problem,) = _find(
+      fixture.make_experiment(), model_dir=self.folder, mode='eval'
+    )
+    self.assertIn('no finished checkpoint', problem)
+
+  def test_folder_of_another_model(self):
+    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    other = fixture.make_experiment(
+      model={'downsample': 'depthwise', 'head_size': 8}
+    )
+    (problem,) = _find(other, model_dir=self.folder)
+    self.assertIn('belongs to another model', problem)
+    self.assertIn(
+      "downsample was 'expand_conv' and is now 'depthwise'", problem
+    )
+    self.assertIn('head_size was 16 and is now 8', problem)
+
+  def test_other_image_size_names_the_remedy(self):
+    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    size = {'image_size': 64}
+    other = fixture.make_experiment(model=size, train_data=size, eval_data=size)
+    (problem,) = _find(other, model_dir=self.folder)
+    self.assertIn('image_size was 32 and is now 64', problem)
+    self.assertIn(f"init_checkpoint = '{self.folder}'", problem)
+
+  def test_what_may_change_from_one_start_to_the_next(self):
+    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    other = fixture.make_experiment(
+      model={'lookup': 'gather', 'stochastic_depth': 0.2},
+      run={'train_steps': 8},
+    )
+    self.assertEqual(_find(other, model_dir=self.folder), [])
+
+  def test_experiment_round_trip(self):
+    experiment = fixture.make_experiment()
+    preflight.write_experiment(experiment, self.folder)
+    self.assertEqual(preflight.read_experiment(self.folder), experiment)
+    self.assertEqual(os.listdir(self.folder), ['experiment.json'])
+
+  def test_not_a_model_dir(self):
+    with self.assertRaisesRegex(FileNotFoundError, 'not the model_dir of'):
+      preflight.read_experiment(self.folder)
+
+  def test_damaged_experiment_file(self):
+    path = os.path.join(self.folder, preflight.EXPERIMENT_FILE)
+    with open(path, 'w') as f:
+      f.write('{"model": {')
+    (problem,) = _find(fixture.make_experiment(), model_dir=self.folder)
+    self.assertIn(path, problem)
+
+
+if __name__ == '__main__':
+  absltest.main()

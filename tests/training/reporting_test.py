@@ -1,0 +1,113 @@
+"""Tests of training.reporting."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from official_coatnet.training import (
+  clock as clock_lib,
+  plan as plan_lib,
+  reporting,
+)
+
+
+def _plan():
+  return plan_lib.Plan(
+    total_steps=100,
+    warmup_steps=0,
+    eval_interval=50,
+    checkpoint_interval=50,
+    steps_per_loop=10,
+    eval_steps=1,
+    num_train_examples=400,
+    num_eval_examples=40,
+    batch_size=40,
+    per_replica_batch_size=20,
+  )
+
+
+class ReportingTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.path = os.path.join(self.folder, 'metrics.jsonl')
+    self.time = 0.0
+    self.step = tf.Variable(0, dtype=tf.int64)
+    self.clock = clock_lib.Clock(
+      num_cores=2, batch_size=40, now=lambda: self.time
+    )
+    self.reporter = reporting.Reporter(
+      plan=_plan(),
+      clock=self.clock,
+      global_step=self.step,
+      metrics_file=reporting.MetricsFile(self.folder),
+    )
+
+  def _loop(self, **output):
+    with self.clock.training(10):
+      self.time += 2.0
+    self.step.assign_add(10)
+    with self.assertLogs(level='INFO') as logs:
+      self.reporter.after_training_loop(output)
+    return logs.output[-1]
+
+  def test_lines_tell_training_from_evaluation(self):
+    self._loop(loss=1.5, top1=0.5)
+    self.reporter.after_evaluation({'loss': 1.25, 'top1': 0.75})
+    with open(self.path) as f:
+      lines = [json.loads(line) for line in f]
+    self.assertEqual(
+      lines,
+      [
+        {'step': 10, 'epoch': 1.0, 'train/loss': 1.5, 'train/top1': 0.5},
+        {'step': 10, 'epoch': 1.0, 'eval/loss': 1.25, 'eval/top1': 0.75},
+      ],
+    )
+
+  def test_progress_line(self):
+    self.assertIn('first loop', self._loop(loss=1.5))
+    line = self._loop(loss=1.5, top1=0.25)
+    self.assertIn('step 20/100 (20.0 %)', line)
+    self.assertIn('epoch 2.00', line)
+    self.assertIn('loss 1.5, top1 0.25', line)
+    # 10 steps of 40 images in 2 s on 2 cores; 80 steps are left.
+    self.assertIn('200 images/s (100/s/core)', line)
+    self.assertIn('ETA 16 s', line)
+
+  def test_loss_that_is_not_finite_stops_the_run(self):
+    self._loop(loss=1.5)
+    self.step.assign_add(10)
+    with self.assertRaisesRegex(
+      FloatingPointError, 'nan at a step up to 20.*resumes'
+    ):
+      self.reporter.after_training_loop({'loss': float('nan')})
+    # The file stays valid JSON.
+    last = reporting.read_metrics(self.path)[-1]
+    self.assertIsNone(last['train/loss'])
+
+  def test_rewind_drops_what_will_be_repeated(self):
+    for _ in range(3):
+      self._loop(loss=1.0)
+    with open(self.path, 'a') as f:
+      f.write('{"step": 40, "train/lo')  # Killed in the middle of a line.
+    reporting.MetricsFile(self.folder).rewind(20)
+    steps = [line['step'] for line in reporting.read_metrics(self.path)]
+    self.assertEqual(steps, [10, 20])
+    self._loop(loss=1.0)
+    self.assertLen(reporting.read_metrics(self.path), 3)
+
+  def test_rewind_before_another_evaluation(self):
+    self._loop(loss=1.0)
+    self.reporter.after_evaluation({'loss': 1.25})
+    reporting.MetricsFile(self.folder).rewind(10, evaluates=True)
+    (line,) = reporting.read_metrics(self.path)
+    self.assertIn('train/loss', line)
+
+  def test_rewind_of_a_new_run(self):
+    reporting.MetricsFile(self.folder).rewind(0)
+    self.assertFalse(os.path.exists(self.path))
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -15,7 +15,7 @@ PYTHON311 = $$(for python in python3.11 python3; do \
     2>/dev/null && command -v $$python && break; done)
 
 .PHONY: help venv tpu-report peers demo transfer-demo test bazel lint format \
-  build-files clean FORCE
+  clean FORCE
 
 help:
 	@echo 'make venv         create .venv with the versions of requirements.lock'
@@ -26,7 +26,7 @@ help:
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make lint         check style and layout of the Python files'
 	@echo 'make format       lay out the Python files'
-	@echo 'make build-files  bring the BUILD files up to date with the imports'
+	@echo 'make  bring the BUILD files up to date with the imports'
 	@echo 'make clean        remove the environments, the demos and what Bazel built'
 
 # --- Set-up -------------------------------------------------------------------
@@ -179,9 +179,6 @@ lint: $(VENV)
 format: $(VENV)
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
-
-build-files: $(VENV)
-	$(PYTHON) tests/repository/build_files.py
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge

@@ -8,9 +8,14 @@ from absl.testing import parameterized
 
 from official_coatnet.data import augment, pipeline, schema
 from official_coatnet.records import writing
+from tests.fixtures import devices
 
 NUM_TRAIN = 61
 NUM_VALIDATION = 29
+
+
+def setUpModule():
+  devices.use_two_cpus()
 
 
 def encode(level):
@@ -355,8 +360,4 @@ class MultilabelTest(PipelineTestCase):
 
 
 if __name__ == '__main__':
-  cpus = tf.config.list_physical_devices('CPU')
-  tf.config.set_logical_device_configuration(
-    cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2
-  )
   tf.test.main()

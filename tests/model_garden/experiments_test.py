@@ -12,7 +12,7 @@ from official.vision.utils import summary_manager
 
 from official_coatnet.model_garden import backbone, experiments
 from official_coatnet.training import optimizer as optimizer_lib
-from tests.fixtures import model_garden as fixture
+from tests.fixtures import devices, model_garden as fixture
 
 # What an evaluation writes. None for the detector, whose evaluation takes
 # longer than all the rest: Model Garden's non-maximum suppression.
@@ -178,10 +178,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
 
 def setUpModule():
   # For the tests with two replicas; before the first use of TensorFlow.
-  cpu = tf.config.list_physical_devices('CPU')[0]
-  tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-  )
+  devices.use_two_cpus()
 
 
 if __name__ == '__main__':

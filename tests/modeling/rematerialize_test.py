@@ -13,16 +13,13 @@ from official_coatnet.modeling import (
   rematerialize,
 )
 from official_coatnet.training import distribution
-from tests.fixtures import weights
+from tests.fixtures import devices, weights
 
 _BATCH = 4
 
 
 def setUpModule():
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
+  devices.use_two_cpus()
   # Graphs that run once are not worth optimizing.
   options = {'disable_meta_optimizer': True}
   tf.config.optimizer.set_experimental_options(options)

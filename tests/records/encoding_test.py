@@ -62,3 +62,7 @@ class NormalizeImageTest(parameterized.TestCase, tf.test.TestCase):
         self.assertEqual(image.shape, (8, 12, 3))
         if expected is not None:
           self.assertAllClose(image.mean(axis=(0, 1)), expected, atol=tolerance)
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,64 +1,169 @@
-"""The BUILD files say what the sources import, and the house stays in order."""
+"""The BUILD files fit the imports, and the house stays in order."""
 
+import ast
 import contextlib
-import difflib
+import pathlib
 import re
 import runpy
 from unittest import mock
 
 from absl.testing import absltest
 
-from tests.repository import build_files
-
-ROOT = build_files.ROOT
-
-# A folder may import from folders of a lower number and from itself.
+# The checkout itself, of which Bazel shows a test only what it depends on.
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LIBRARY = 'official_coatnet'
+# A folder may import from folders of a lower number, and from itself.
 FLOORS = {
-  'official_coatnet/modeling': 0,
-  'official_coatnet/data': 0,
-  'official_coatnet/data/build': 1,
-  'official_coatnet/data/shards': 1,
-  'official_coatnet/training': 1,
-  'official_coatnet/export': 2,
-  'official_coatnet/analysis': 2,
-  'official_coatnet/model_garden': 2,
-  'official_coatnet': 3,
-  'tools': 4,
-  'tools/benchmark': 4,
-  'tests': 5,
+  'official_coatnet': 0,
+  'official_coatnet/data': 1,
+  'official_coatnet/modeling': 1,
+  'official_coatnet/records': 2,
+  'official_coatnet/training': 2,
+  'official_coatnet/export': 3,
+  'official_coatnet/analysis': 4,
+  'official_coatnet/model_garden': 4,
+  'tools': 5,
+  'tools/benchmark': 6,
+  'tests': 7,
 }
-# On the same floor only these may see each other; modeling and data may not.
-NEIGHBOURS = (
-  {'official_coatnet/export', 'official_coatnet/analysis'},
-  {'tools', 'tools/benchmark'},
-)
+MOST_TEST_TARGETS = 60
+
+
+def python_files(*tops):
+  """All Python files in the named folders, relative to the root."""
+  found = (path for top in tops for path in (ROOT / top).rglob('*.py'))
+  return sorted(path.relative_to(ROOT) for path in found)
+
+
+def folder_of(path):
+  """The folder that has a floor and a BUILD target, of a Python file."""
+  if path.parts[0] == 'tests':
+    return 'tests'
+  known = [f for f in FLOORS if pathlib.Path(f) in path.parents]
+  return max(known, key=len)
+
+
+def imported_files(path):
+  """First-party files that the file at `path` imports, wherever it does so."""
+  names = set()
+  for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    if isinstance(node, ast.Import):
+      names.update((alias.name, '') for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      names.update((node.module or '', alias.name) for alias in node.names)
+  return {file for name in names if (file := _file_of(*name))}
+
+
+def _file_of(module, attribute):
+  """The first-party file behind `from module import attribute`, if any."""
+  base = pathlib.Path(*module.split('.'))
+  if base.parts[:1] and base.parts[0] not in (LIBRARY, 'tests', 'tools'):
+    return None
+  candidates = [base.with_suffix('.py'), base / '__init__.py']
+  if attribute:  # It may itself be a module.
+    inner = base / attribute
+    candidates = [inner.with_suffix('.py'), inner / '__init__.py', *candidates]
+  return next((c for c in candidates if (ROOT / c).is_file()), None)
+
+
+def read_build(folder):
+  """Returns the targets of a BUILD file: name to rule, its arguments in it.
+
+  What a BUILD file says is Python, too; its rules are recorded here.
+  """
+  targets = {}
+
+  def rule(kind):
+    def record(name=None, **kwargs):
+      targets[name] = {'kind': kind, **kwargs}
+
+    return record
+
+  def glob(patterns):
+    found = (p for each in patterns for p in (ROOT / folder).glob(each))
+    return sorted(str(p.relative_to(ROOT / folder)) for p in found)
+
+  kinds = ('folder_library', 'topic_test', 'py_library', 'filegroup')
+  names = {kind: rule(kind) for kind in kinds}
+  ignored = ('load', 'package', 'licenses', 'exports_files', 'tool_binaries')
+  names |= {name: lambda *args, **kwargs: None for name in ignored}
+  exec((ROOT / folder / 'BUILD').read_text(), {**names, 'glob': glob})
+  return targets
+
+
+def reachable(labels):
+  """Returns the folders of some targets, and of all that they depend on."""
+  folders, pending = set(), list(labels)
+  while pending:
+    folder, _, name = pending.pop().removeprefix('//').partition(':')
+    if folder in folders or not (ROOT / folder / 'BUILD').is_file():
+      continue
+    folders.add(folder)
+    target = read_build(folder).get(name or pathlib.Path(folder).name, {})
+    pending += target.get('deps', [])
+  return folders
+
+
+def test_targets():
+  """Yields the folder, name and rule of each target of tests."""
+  for build in sorted((ROOT / 'tests').rglob('BUILD')):
+    folder = build.parent.relative_to(ROOT)
+    for name, target in read_build(folder).items():
+      if target['kind'] == 'topic_test':
+        yield folder, name, target
 
 
 class BuildFilesTest(absltest.TestCase):
-  def test_build_files_match_the_sources(self):
-    for build, (before, after) in build_files.all_updated().items():
-      with self.subTest(str(build)):
-        diff = difflib.unified_diff(
-          before.splitlines(), after.splitlines(), f'{build}', 'needed', n=2
-        )
-        if before != after:
-          self.fail('run `make build-files`, or:\n' + '\n'.join(diff))
+  def test_every_test_module_is_in_one_target(self):
+    modules = [
+      str(folder / module)
+      for folder, _, target in test_targets()
+      for module in target['modules']
+    ]
+    there = [str(p.with_suffix('')) for p in python_files('tests')]
+    expected = [path for path in there if path.endswith('_test')]
+    self.assertCountEqual(modules, expected)
+
+  def test_targets_are_few(self):
+    # Each imports TensorFlow anew.
+    self.assertLessEqual(len(list(test_targets())), MOST_TEST_TARGETS)
+
+  def test_deps_of_the_library_are_what_it_imports(self):
+    for folder in FLOORS:
+      if folder == 'tests':
+        continue
+      imported = {
+        folder_of(other)
+        for path in python_files(folder)
+        if folder_of(path) == folder
+        for other in imported_files(path)
+      } - {folder}
+      name = pathlib.Path(folder).name
+      deps = read_build(folder)[name].get('deps', [])
+      missing = imported - reachable(deps)
+      self.assertEmpty(missing, f'missing in the deps of {folder}/BUILD')
+
+  def test_deps_of_the_tests_are_what_they_import(self):
+    for folder, name, target in test_targets():
+      seen, pending = (
+        set(),
+        [folder / f'{module}.py' for module in target['modules']],
+      )
+      while pending:  # Fixtures have no deps of their own.
+        path = pending.pop()
+        if path not in seen and path.parts[0] == 'tests':
+          pending += imported_files(path)
+        seen.add(path)
+      wanted = {folder_of(path) for path in seen} - {'tests'}
+      missing = wanted - reachable(target['deps'])
+      self.assertEmpty(missing, f'missing in the deps of //{folder}:{name}')
 
   def test_lower_floors_do_not_import_higher_ones(self):
-    for path in build_files.python_files(*build_files.TOP_FOLDERS):
-      for other in build_files.imported_files(path):
-        here, there = str(path.parent), str(other.parent)
-        for folder in (here, there):
-          self.assertIn(folder, FLOORS, 'give the new folder a floor')
-        if other.name == '__init__.py' and there == 'official_coatnet':
-          continue  # The package itself holds nothing but its docstring.
-        allowed = (
-          here == there
-          or {here, there} in NEIGHBOURS
-          or FLOORS[there] < FLOORS[here]
-        )
+    for path in python_files(LIBRARY, 'tools', 'tests'):
+      for other in imported_files(path):
+        here, there = folder_of(path), folder_of(other)
         self.assertTrue(
-          allowed,
+          here == there or FLOORS[there] < FLOORS[here],
           f'{path} must not import {other}: {here} is '
           f'floor {FLOORS[here]}, {there} {FLOORS[there]}',
         )
@@ -67,16 +172,20 @@ class BuildFilesTest(absltest.TestCase):
     code = [p.relative_to(ROOT) for p in (ROOT / 'gin').rglob('*.py')]
     self.assertEmpty(code, 'as a package, gin/ would hide the gin library')
 
-  def test_every_library_module_has_a_test(self):
-    # tests/config_test.py, or with the folder where several have a `config`:
-    # tests/data/config_test.py, tests/modeling/config_test.py.
+  def test_every_library_module_has_a_test_of_its_name_and_place(self):
     missing = []
-    for module in build_files.python_files('official_coatnet'):
-      names = {module.stem, f'{module.parent.name}_{module.stem}'}
-      tests = [ROOT / f'tests/{name}_test.py' for name in sorted(names)]
-      if module.stem != '__init__' and not any(t.is_file() for t in tests):
+    for module in python_files(LIBRARY):
+      place = pathlib.Path('tests', *module.parts[1:-1])
+      test = ROOT / place / f'{module.stem}_test.py'
+      if module.stem != '__init__' and not test.is_file():
         missing.append(str(module))
     self.assertEmpty(missing, 'library modules without a test')
+
+  def test_every_test_module_runs_its_tests(self):
+    for path in python_files('tests'):
+      if path.stem.endswith('_test'):
+        with self.subTest(str(path)):
+          self.assertIn("if __name__ == '__main__':", (ROOT / path).read_text())
 
 
 class PackagingTest(absltest.TestCase):
@@ -89,7 +198,7 @@ class PackagingTest(absltest.TestCase):
 
   def test_only_the_library_is_packaged(self):
     tops = {name.split('.')[0] for name in self.setup['packages']}
-    self.assertEqual(tops, {'official_coatnet'})
+    self.assertEqual(tops, {LIBRARY})
 
   def test_lock_pins_what_setup_asks_for(self):
     lines = (ROOT / 'requirements.lock').read_text().splitlines()

@@ -5,6 +5,11 @@ from unittest import mock
 import tensorflow as tf
 
 from official_coatnet.training import cluster, distribution
+from tests.fixtures import devices
+
+
+def setUpModule():
+  devices.use_two_cpus()
 
 
 class DistributionTest(tf.test.TestCase):
@@ -50,8 +55,4 @@ class DistributionTest(tf.test.TestCase):
 
 
 if __name__ == '__main__':
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
   tf.test.main()

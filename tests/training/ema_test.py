@@ -4,6 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet.training import distribution, ema
+from tests.fixtures import devices
+
+
+def setUpModule():
+  devices.use_two_cpus()
 
 
 def _variables():
@@ -115,8 +120,4 @@ class EmaTest(tf.test.TestCase):
 
 
 if __name__ == '__main__':
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
   tf.test.main()

@@ -9,9 +9,13 @@ from absl.testing import parameterized
 from official_coatnet.data import device, pipeline
 from official_coatnet.modeling import network
 from official_coatnet.training import distribution, evaluator
-from tests.fixtures import experiments as fixture
+from tests.fixtures import devices, experiments as fixture
 
 _NUM_EXAMPLES = 11  # Neither a multiple of the batch nor of the replicas.
+
+
+def setUpModule():
+  devices.use_two_cpus()
 
 
 def _experiment(batch_size=4):
@@ -98,8 +102,4 @@ class EvaluatorTest(tf.test.TestCase, parameterized.TestCase):
 
 
 if __name__ == '__main__':
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
   tf.test.main()

@@ -5,6 +5,11 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.training import distribution, optimizer as optimizer_lib
+from tests.fixtures import devices
+
+
+def setUpModule():
+  devices.use_two_cpus()
 
 
 def _config(**kwargs):
@@ -136,8 +141,4 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
 
 
 if __name__ == '__main__':
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
   tf.test.main()

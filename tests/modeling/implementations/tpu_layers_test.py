@@ -6,10 +6,14 @@ from absl.testing import parameterized
 
 from official_coatnet.modeling import blocks, config, layers, network, stems
 from official_coatnet.modeling.implementations import tpu_layers
-from tests.fixtures import weights
+from tests.fixtures import devices, weights
 
 # Their gradients are zero in exact arithmetic.
 _ZERO = ('attention/key/bias:0', 'pre_norm/beta:0')
+
+
+def setUpModule():
+  devices.use_two_cpus()
 
 
 def results(layer, x, *, training):
@@ -176,8 +180,4 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
 
 
 if __name__ == '__main__':
-  tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-  )
   tf.test.main()

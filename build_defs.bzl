@@ -28,7 +28,7 @@ def topic_test(name, modules, deps, size = "medium", **kwargs):
     """Several test modules in one process, which imports TensorFlow once.
 
     Args:
-      name: The topic.
+      name: The topic, and `_test`.
       modules: Paths of the modules from here, without their ending.
       deps: What they import, besides tests/fixtures.
       size: As of py_test.

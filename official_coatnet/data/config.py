@@ -239,9 +239,9 @@ class DataConfig:
     )
 
   @property
-  def height_and_width(self) -> tuple[int, int]:
+  def height_width(self) -> tuple[int, int]:
     """(height, width) of the images in pixels."""
-    return images.height_and_width(self.image_size)
+    return images.height_width(self.image_size)
 
   def make_randaugment(self) -> augment.RandAugment | None:
     """Returns the augmentation that is configured, or None."""

@@ -21,7 +21,7 @@ Limit = Callable[[tf.Tensor], tf.Operation]
 Window = tf.Tensor
 
 
-def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
   """Returns (height, width) of a size given as an int or a pair."""
   if isinstance(image_size, int):
     return image_size, image_size
@@ -177,7 +177,7 @@ def decode_for_eval(
   Returns:
     A uint8 [height, width, 3] tensor.
   """
-  height, width = height_and_width(image_size)
+  height, width = height_width(image_size)
 
   def central_window(shape: tf.Tensor) -> Window:
     sides = tf.cast(shape[:2], tf.float32)
@@ -267,7 +267,7 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
 
 def _resize(image: tf.Tensor, image_size: int | Sequence[int]) -> tf.Tensor:
   """Resizes to uint8 [height, width, 3], rounded to the nearest value."""
-  height, width = height_and_width(image_size)
+  height, width = height_width(image_size)
   resized = tf.image.resize(image, [height, width], method='bilinear')
   # A cast cuts off; bilinear values lie within 0..255, so nothing overflows.
   image = tf.cast(resized + 0.5, tf.uint8)

@@ -236,7 +236,7 @@ def _evaluation_examples(
     deterministic=True,
   )
   nothing = {
-    'image': tf.zeros([*config.height_and_width, 3], tf.uint8),
+    'image': tf.zeros([*config.height_width, 3], tf.uint8),
     'label': tf.fill([config.max_labels], -1),
     'weight': tf.constant(0.0),
   }
@@ -260,7 +260,7 @@ def _decode(
     record,
     example['encoded'],
     decoder,
-    shape=(*config.height_and_width, 3),
+    shape=(*config.height_width, 3),
     schema=config.schema,
     max_pixels=config.max_pixels,
     skip=config.on_error == 'skip',

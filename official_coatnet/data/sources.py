@@ -249,7 +249,7 @@ def synthetic_source(
     num_files: number of (imaginary) files, at least one a host.
   """
   keys = schema_lib.get_schema(schema)
-  height, width = images.height_and_width(image_size)
+  height, width = images.height_width(image_size)
   serialized = [
     _synthetic_record(
       number,

@@ -35,7 +35,7 @@ def decode_batch(
     tf.errors.InvalidArgumentError: When the graph runs, for an image that is
       refused or does not decode, unless `answer_bad_images`.
   """
-  shape = (*experiment.eval_data.height_and_width, 3)
+  shape = (*experiment.eval_data.height_width, 3)
   decode = _make_decoder(experiment, max_pixels=max_pixels)
 
   def decode_row(row: tuple[tf.Tensor, tf.Tensor]):

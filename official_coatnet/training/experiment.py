@@ -143,7 +143,7 @@ class Experiment:
         (
           'image_size',
           'IMAGE_SIZE',
-          data.height_and_width == self.model.height_width,
+          data.height_width == self.model.height_width,
         ),
       ):
         if not equal:

@@ -23,8 +23,8 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     self.assertIsNone(config.make_randaugment())
 
   @parameterized.parameters((32, (32, 32)), ((16, 24), (16, 24)))
-  def test_height_and_width(self, image_size, expected):
-    self.assertEqual(make(image_size=image_size).height_and_width, expected)
+  def test_height_width(self, image_size, expected):
+    self.assertEqual(make(image_size=image_size).height_width, expected)
 
   @parameterized.parameters(
     ('source', 'csv', "must be one of.*'tfrecord'"),

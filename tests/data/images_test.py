@@ -57,7 +57,7 @@ class DecodeForEvalTest(parameterized.TestCase, tf.test.TestCase):
   def test_center_crop(self, height, width, size, y, x, crop_h, crop_w):
     pixels = make_pixels(height, width)
     result = images.decode_for_eval(encode(pixels, 'PNG'), image_size=size)
-    out_h, out_w = images.height_and_width(size)
+    out_h, out_w = images.height_width(size)
     self.assertEqual(result.shape, (out_h, out_w, 3))
     self.assertEqual(result.dtype, tf.uint8)
     cropped = pixels[y : y + crop_h, x : x + crop_w]

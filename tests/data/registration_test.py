@@ -33,7 +33,7 @@ class RegistrationTest(absltest.TestCase):
     train, evaluation = take()
     self.assertIsInstance(train, config.DataConfig)
     self.assertEqual(train.randaugment, (2, 15))
-    self.assertEqual(train.height_and_width, (32, 48))
+    self.assertEqual(train.height_width, (32, 48))
     self.assertIsNone(evaluation.randaugment)
     self.assertEqual(evaluation.split, 'validation')
     changed = dataclasses.replace(train, batch_size=8)

@@ -46,9 +46,7 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
     decode = tf.function(lambda x: preprocessing.decode_batch(x, experiment)[0])
     actual = decode(tf.constant(encoded))
     self.assertEqual(actual.dtype, tf.uint8)
-    self.assertEqual(
-      actual.shape[1:], experiment.eval_data.height_and_width + (3,)
-    )
+    self.assertEqual(actual.shape[1:], experiment.eval_data.height_width + (3,))
     self.assertAllEqual(actual, expected)
 
   def test_an_image_does_not_depend_on_its_neighbours(self):

@@ -26,6 +26,8 @@ FLOORS = {
   'tools': 4,
   'tools/benchmark': 4,
   'tests': 5,
+  'tests/compatibility': 6,
+  'tests/golden': 6,
 }
 # On the same floor only these may see each other; modeling and data may not.
 NEIGHBOURS = (

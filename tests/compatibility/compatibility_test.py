@@ -1,8 +1,8 @@
 """What earlier versions wrote is read, resumed, exported and served as before.
 
-Each folder v* holds what the tools of one version left behind, and expected.json
-what came of it then: `recorded` has the questions, `write_folder` made the
-folders. The tests work in a copy; the folders themselves are never rewritten.
+Each folder v* holds what the tools of one version left behind, and in
+expected.json what came of it then: `recorded` has the questions, `write_folder`
+made the folders. The tests work in a copy; the folders themselves are never rewritten.
 """
 
 import contextlib

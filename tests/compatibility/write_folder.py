@@ -26,7 +26,8 @@ _NOISE = 24
 # An export says where its run was, and that is on the machine that wrote it.
 _PLACE = '/runs/compatibility'
 
-_GIN = """# The run of tests/compatibility. Every number that matters is set here, so that
+_GIN = """\
+# The run of tests/compatibility. Every number that matters is set here, so that
 # a recipe may change without this run.
 include 'gin/recipes/base.gin'
 

@@ -2,7 +2,8 @@
 
 Each folder v* holds what the tools of one version left behind, and in
 expected.json what came of it then: `recorded` has the questions, `write_folder`
-made the folders. The tests work in a copy; the folders themselves are never rewritten.
+made the folders. The tests work in a copy; the folders themselves are never
+rewritten.
 """
 
 import contextlib

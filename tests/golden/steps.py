@@ -88,10 +88,10 @@ def train(loss: str, *, implementation: str) -> dict[str, Any]:
   """Trains `STEPS` steps.
 
   Returns:
-    `loss`, `gradient_norm` and `learning_rate`, a number a step; and how far
-    `weights`, `statistics` (of the BatchNorms) and their moving averages,
-    `average_weights` and `average_statistics`, went: the `norm` of the change,
-    and its `projection` on a random direction.
+    `loss`, `gradient_norm` and `learning_rate`, a number a step; `weights_lag`
+    and `statistics_lag`, how far the moving averages are behind the weights and
+    BatchNorm statistics after each; and for `weights` and `statistics` the
+    `norm` of their change, and its `projection` on a random direction.
   """
   experiment = make_experiment(
     loss, f"ModelConfig.implementation = '{implementation}'"
@@ -102,23 +102,18 @@ def train(loss: str, *, implementation: str) -> dict[str, Any]:
   for name, variable in variables.items():
     variable.assign(start[name])
   made.average.reset()
-  outputs = [made.train(tf.constant(1)) for _ in range(STEPS)]
   trainable = {name: v for name, v in variables.items() if v.trainable}
   statistics = {n: v for n, v in variables.items() if n not in trainable}
-  return {
-    **{
-      name: [output[name] for output in outputs]
-      for name in ('loss', 'gradient_norm', 'learning_rate')
-    },
-    'weights': _change(trainable, start),
-    'statistics': _change(statistics, start),
-    **{
-      f'average_{group}': _change(
-        {name: made.average.averages[name] for name in members}, start
-      )
-      for group, members in (('weights', trainable), ('statistics', statistics))
-    },
-  }
+  groups = (('weights', trainable), ('statistics', statistics))
+  result = {f'{name}_lag': [] for name, _ in groups}
+  for _ in range(STEPS):
+    output = made.train(tf.constant(1))
+    for name in ('loss', 'gradient_norm', 'learning_rate'):
+      result.setdefault(name, []).append(output[name])
+    for name, members in groups:
+      averages = {n: made.average.averages[n].numpy() for n in members}
+      result[f'{name}_lag'].append(_change(members, averages)['norm'])
+  return result | {name: _change(members, start) for name, members in groups}
 
 
 def forward(settings: Mapping[str, Any]) -> list[list[float]]:

@@ -60,7 +60,7 @@ class StepsTest(parameterized.TestCase, tf.test.TestCase):
       atol=_LOGITS,
     )
 
-  @parameterized.parameters(steps.LOSSES)
+  @parameterized.parameters(*steps.LOSSES)
   def test_batches(self, loss):
     batches = steps.batches(loss)
     self.assertLen(batches, steps.STEPS)

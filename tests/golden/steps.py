@@ -46,7 +46,6 @@ _LOSSES = {
     'LossConfig.label_smoothing = 0.01',
     "DataConfig.schema = 'multilabel'",
     'DataConfig.max_labels = 3',
-    'ModelConfig.head_bias = -2.0',
   ),
 }
 LOSSES = tuple(_LOSSES)

@@ -78,10 +78,10 @@ def _export_only_problems(experiment, mode: str) -> list[str]:
   form = model.implementation
   if form is not None and not implementations.get(form).for_training:
     problems.append(
-      f'`implementation` is {form!r}, which is for exports alone: of two '
-      'passes it takes the forward one faster, and the backward one slower, than '
-      "the reference. Take 'cpu' for a training on a CPU, or None for what suits "
-      'the device; tools/export.py chooses its own.'
+      f'`implementation` is {form!r}, which is for exports alone: its forward '
+      'pass is faster than that of the reference, its backward pass slower. '
+      "Take 'cpu' for a training on a CPU, or None for what suits the device; "
+      'tools/export.py chooses its own.'
     )
   return problems
 

@@ -46,7 +46,7 @@ class ModelConfig:
     implementation: How the blocks are written: 'reference'; 'tpu', the same
       mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md);
       'cpu', which trains faster on a CPU; or 'onednn', which answers faster on
-      one, and is what an export serves (docs/performance.md). None is 'tpu' for
+      one, and is for exports alone (docs/performance.md). None is 'tpu' for
       a network that is built in the scope of a `tf.distribute.TPUStrategy`, and
       'reference' elsewhere. Weights and checkpoints are the same for all;
       results differ by rounding. 'tpu' reads the bias in its own way and not by
@@ -56,7 +56,7 @@ class ModelConfig:
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
       statistics stay the same.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
-      'none', which is what an export serves: its convolutions have absorbed the
+      'none', which is for exports alone: their convolutions have absorbed the
       BatchNorms (`export.folding`).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.

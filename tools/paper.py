@@ -40,6 +40,7 @@ from official_coatnet.analysis.paper import (  # noqa: E402
   listing,
   runs,
 )
+from official_coatnet.modeling import complexity  # noqa: E402
 from official_coatnet.training import clock, gin_config  # noqa: E402
 
 _COUNTS = flags.DEFINE_bool(
@@ -73,7 +74,7 @@ def _count_networks() -> dict:
       f'{len(networks)}{left}',
       file=sys.stderr,
     )
-    counts[config] = counts_lib.count(config)
+    counts[config] = complexity.count(config)[-1]
   return counts
 
 

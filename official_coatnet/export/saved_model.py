@@ -26,7 +26,7 @@ from official_coatnet.export import (
   warmup,
 )
 from official_coatnet.export.options import ExportOptions
-from official_coatnet.modeling import complexity, network
+from official_coatnet.modeling import complexity, implementations, network
 from official_coatnet.training import (
   checkpoints,
   controller,
@@ -155,7 +155,7 @@ def load_model(
     dtype='float32',
     # There are no replicas here to take statistics over.
     sync_batch_norm=False,
-    implementation=_without_xla(experiment.model.implementation),
+    implementation=_exportable(experiment.model.implementation),
   )
   with tf.device('CPU:0'):
     model = network.classifier(config)
@@ -168,9 +168,11 @@ def load_model(
   return model
 
 
-def _without_xla(implementation: str | None) -> str | None:
-  """A server may lack XLA's compiler for CPUs, which 'cpu' asks for."""
-  return 'reference' if implementation == 'cpu' else implementation
+def _exportable(implementation: str | None) -> str | None:
+  """Returns `implementation`, or the reference where it is not for exports."""
+  if implementation is None or implementations.get(implementation).for_export:
+    return implementation
+  return 'reference'
 
 
 def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
@@ -196,7 +198,8 @@ def _write_papers(
     experiment,
     model_dir=source.model_dir,
     stored=stored,
-    count=_count(experiment),
+    # Of the network as it is trained.
+    count=complexity.count(experiment.model)[-1],
     options=source.options,
     folded=source.folded,
     licence=licence,
@@ -209,12 +212,6 @@ def _write_papers(
   # A run without gin files has none.
   if tf.io.gfile.exists(config):
     tf.io.gfile.copy(config, os.path.join(path, CONFIG_FILE))
-
-
-def _count(experiment: experiment_lib.Experiment) -> complexity.Count:
-  """Counts the network as it is trained, without values for its weights."""
-  with tf.Graph().as_default():
-    return complexity.count_stages(network.classifier(experiment.model))[-1]
 
 
 def _absolute(path: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 from official_coatnet.modeling import (
   attention,
   blocks,
+  implementations,
   layers,
-  layouts,
   relative_bias,
   sizes,
 )
@@ -46,7 +46,7 @@ class ModelConfig:
     implementation: How the blocks are written: 'reference'; 'tpu', the same
       mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md);
       'cpu', which trains faster on a CPU; or 'onednn', which answers faster on
-      one, and is what an export serves (docs/performance.md). None is 'tpu' for
+      one, and is for exports alone (docs/performance.md). None is 'tpu' for
       a network that is built in the scope of a `tf.distribute.TPUStrategy`, and
       'reference' elsewhere. Weights and checkpoints are the same for all;
       results differ by rounding. 'tpu' reads the bias in its own way and not by
@@ -56,7 +56,7 @@ class ModelConfig:
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
       statistics stay the same.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
-      'none', which is what an export serves: its convolutions have absorbed the
+      'none', which is for exports alone: their convolutions have absorbed the
       BatchNorms (`export.folding`).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.
@@ -157,12 +157,12 @@ class ModelConfig:
 
   def _check_choices(self):
     for field, choices in (
-      ('layout', layouts.LAYOUTS),
+      ('layout', sizes.LAYOUTS),
       ('downsample', blocks.DOWNSAMPLES),
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
-      ('implementation', (*layers.IMPLEMENTATIONS, None)),
+      ('implementation', (*implementations.IMPLEMENTATIONS, None)),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):
@@ -217,9 +217,9 @@ class ModelConfig:
     return self.image_size
 
   @property
-  def stages(self) -> tuple[layouts.Stage, ...]:
+  def stages(self) -> tuple[sizes.Stage, ...]:
     """What the layout says of each stage, S0 and on."""
-    return layouts.LAYOUTS[self.layout]
+    return sizes.LAYOUTS[self.layout]
 
   @property
   def stage_kinds(self) -> tuple[str, ...]:
@@ -228,7 +228,7 @@ class ModelConfig:
 
   @property
   def norm_settings(self) -> dict:
-    """Settings for `layers.make_norm`."""
+    """Settings for `implementations.reference.Reference.norm`."""
     if self.norm != 'batch_norm':
       return {'kind': self.norm}
     return {
@@ -240,7 +240,8 @@ class ModelConfig:
 
 
 def _is_count(value: Any) -> bool:
-  return isinstance(value, int) and value >= 1
+  # Not by isinstance: True is an int, and no count.
+  return type(value) is int and value >= 1
 
 
 def _as_tuple(value: Any) -> tuple:

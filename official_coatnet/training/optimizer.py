@@ -78,7 +78,8 @@ class OptimizerConfig:
       raise ValueError(
         f'`clip_norm` is {self.clip_norm}; it must be positive, or None.'
       )
-    if not isinstance(self.microbatches, int) or self.microbatches < 1:
+    # Not by isinstance: True is an int, and no count.
+    if type(self.microbatches) is not int or self.microbatches < 1:
       raise ValueError(
         f'`microbatches` is {self.microbatches!r}; it must be an integer of at '
         'least 1, and 1 for no gradient accumulation.'

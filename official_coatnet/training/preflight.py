@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import checks
+from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
@@ -42,6 +43,7 @@ def find_problems(
   """
   problems = plan.batch_problems(experiment, num_replicas=num_replicas)
   problems += _model_dir_problems(experiment, model_dir, mode=mode)
+  problems += _export_only_problems(experiment, mode)
   splits = {'eval_data': experiment.eval_data}
   if mode in _TRAINING_MODES:
     splits['train_data'] = experiment.train_data
@@ -57,6 +59,30 @@ def find_problems(
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
     problems += _from_scratch_problems(model_dir)
+  return problems
+
+
+def _export_only_problems(experiment, mode: str) -> list[str]:
+  """Refuses to train what only an export serves."""
+  model = experiment.model
+  problems = []
+  if mode not in _TRAINING_MODES:
+    return problems
+  if model.norm == 'none':
+    problems.append(
+      "`norm` is 'none', which is for exports alone: their convolutions have "
+      'absorbed BatchNorms that were trained, and without any the network does '
+      "not train well. Take 'batch_norm', or 'layer_norm' (Table 8); "
+      'tools/export.py folds it by itself.'
+    )
+  form = model.implementation
+  if form is not None and not implementations.get(form).for_training:
+    problems.append(
+      f'`implementation` is {form!r}, which is for exports alone: its forward '
+      'pass is faster than that of the reference, its backward pass slower. '
+      "Take 'cpu' for a training on a CPU, or None for what suits the device; "
+      'tools/export.py chooses its own.'
+    )
   return problems
 
 

@@ -395,7 +395,8 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     for fold, expected in ((True, 'onednn'), (False, 'reference')):
       model = saved_model.load_model(experiment, folder, fold=fold)
       blocks = [each for each in model.layers if hasattr(each, 'expansion')]
-      self.assertEqual({each.implementation for each in blocks}, {expected})
+      names = {each.implementation.name for each in blocks}
+      self.assertEqual(names, {expected})
 
 
 if __name__ == '__main__':

@@ -134,6 +134,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
       ('decay', 'cosinus'),
       ('clip_norm', -1.0),
       ('microbatches', 0),
+      ('microbatches', True),
       ('ema_decay', 1.0),
     ):
       with self.assertRaisesRegex(ValueError, f'`{field}` is'):

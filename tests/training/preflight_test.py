@@ -38,6 +38,31 @@ class PreflightTest(absltest.TestCase):
     ):
       self.assertIn(part, problems)
 
+  def test_what_only_an_export_serves_is_not_trained(self):
+    for model, sentence in (
+      (
+        {'norm': 'none'},
+        "`norm` is 'none', which is for exports alone: .*fold",
+      ),
+      (
+        {'implementation': 'onednn'},
+        "`implementation` is 'onednn', which is for exports alone.*'cpu'",
+      ),
+    ):
+      experiment = fixture.make_experiment(model=model)
+      for mode in ('train', 'train_and_eval'):
+        (problem,) = _find(experiment, model_dir=self.folder, mode=mode)
+        self.assertRegex(problem, sentence)
+      # It can be evaluated.
+      self.assertEqual(
+        _find(experiment, model_dir=self.folder, mode='continuous_eval'), []
+      )
+
+  def test_every_other_implementation_is_trained(self):
+    for form in ('reference', 'tpu', 'cpu', None):
+      experiment = fixture.make_experiment(model={'implementation': form})
+      self.assertEqual(_find(experiment, model_dir=self.folder), [])
+
   def test_fine_tuning_does_not_start_from_random_weights(self):
     experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
     for mode in ('train', 'train_and_eval'):

@@ -6,8 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import complexity, network
-from official_coatnet.modeling import config as config_lib
+from official_coatnet.modeling import complexity, config as config_lib
 from official_coatnet.training import preflight, reporting
 
 _KINDS = {
@@ -34,8 +33,7 @@ def summarize_model(config: config_lib.ModelConfig) -> dict[str, Any]:
     the image); and `stages`: a list of dicts with these three counts and
     `stage`, `block`, `blocks`, `width` and `output_size` [height, width].
   """
-  with tf.Graph().as_default():
-    *counts, total = complexity.count_stages(network.classifier(config))
+  *counts, total = complexity.count(config)
   kinds = [_KINDS[stage.kind] for stage in config.stages]
   stages = []
   for i, count in enumerate(counts):

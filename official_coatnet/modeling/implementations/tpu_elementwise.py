@@ -8,18 +8,15 @@ what a TPU runs out of first in a convolutional block.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
+
+from official_coatnet.modeling import layers
+from official_coatnet.modeling.implementations import tpu_products
 
 # tanh(x (_SLOPE + _CUBE x^2)) is the sigmoid-like part of the tanh GELU.
 _SLOPE = math.sqrt(2 / math.pi)
 _CUBE = 0.044715 * _SLOPE
-
-
-def wide_dtype(dtype: Any) -> str:
-  """Returns the dtype to accumulate `dtype` in: 'float32' at least."""
-  return 'float64' if dtype == 'float64' else 'float32'
 
 
 def gelu_and_slope(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -31,50 +28,10 @@ def gelu_and_slope(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   return x * half, slope
 
 
-def product(equation: str, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-  """An einsum with a result in float32 at least.
-
-  A TPU multiplies float32 operands as bfloat16 at TensorFlow's default
-  precision, which loses nothing where they are bfloat16; the casts cost nothing
-  there, and the result is not rounded before it is used.
-  """
-  wide = wide_dtype(x.dtype)
-  return tf.einsum(equation, tf.cast(x, wide), tf.cast(y, wide))
-
-
-@tf.custom_gradient
-def project_to_heads(x, kernel):
-  """Multiplies [batch, length, channels] by [channels, heads, head_size].
-
-  The gradient treats the kernel as a matrix, and sums that of the kernel in
-  float32 and casts it before the reshape. XLA would else merge the two, and lay
-  the gradient of the result out by head, with a head's 32 channels padded to
-  128.
-
-  Args:
-    x: [batch, length, channels].
-    kernel: [channels, heads, head_size].
-
-  Returns:
-    [batch, heads, head_size, length], dtype of `x`.
-  """
-  channels, heads, head_size = kernel.shape
-
-  def gradient(d_result):
-    # [batch, heads, head_size, length] -> [batch, width, length]
-    d_result = tf.reshape(d_result, [-1, heads * head_size, x.shape[1]])
-    matrix = tf.reshape(kernel, [channels, heads * head_size])
-    d_x = tf.einsum('bel,ce->blc', d_result, matrix)
-    d_matrix = tf.cast(product('blc,bel->ce', x, d_result), kernel.dtype)
-    return d_x, tf.reshape(d_matrix, kernel.shape)
-
-  return tf.einsum('blc,cnd->bndl', x, kernel), gradient
-
-
 @tf.custom_gradient
 def gelu(x):
   """The tanh approximation of GELU, computed in float32 at least."""
-  wide = wide_dtype(x.dtype)
+  wide = layers.wide_dtype(x.dtype)
   result = tf.cast(gelu_and_slope(tf.cast(x, wide))[0], x.dtype)
 
   def gradient(d_result):
@@ -101,7 +58,7 @@ def layer_norm(
   Returns:
     A tensor of the shape and dtype of `x`.
   """
-  wide = wide_dtype(x.dtype)
+  wide = layers.wide_dtype(x.dtype)
   summed_axes = list(range(x.shape.rank - 1))
 
   @tf.custom_gradient
@@ -144,7 +101,7 @@ def bias_add(
     sum_by_product: Whether that sum is a product with ones, for the matrix
       unit: faster where it would be a pass of its own over a large tensor.
   """
-  wide = wide_dtype(x.dtype)
+  wide = layers.wide_dtype(x.dtype)
 
   @tf.custom_gradient
   def add(x, bias):
@@ -155,7 +112,9 @@ def bias_add(
         # Eight columns: of a product with one XLA makes a sum.
         ones = tf.ones(tf.concat([tf.shape(x)[:-1], [8]], 0), x.dtype)
         axes = 'abdefg'[: x.shape.rank - 1]
-        d_bias = product(f'{axes}c,{axes}o->co', d_result, ones)[:, 0]
+        d_bias = tpu_products.product(f'{axes}c,{axes}o->co', d_result, ones)[
+          :, 0
+        ]
       else:
         axes = list(range(x.shape.rank - 1))
         d_bias = tf.reduce_sum(tf.cast(d_result, wide), axis=axes)
@@ -164,45 +123,6 @@ def bias_add(
     return result, gradient
 
   return add(x, bias)
-
-
-@tf.custom_gradient
-def convolve(x, kernel):
-  """A SAME convolution without stride, its d(input) with a kernel of its own.
-
-  d(input) is a convolution with the kernel turned around and its two channel
-  axes swapped. XLA swaps them by a layout instead of moving anything, and such
-  a kernel the matrix unit takes up to half as long again to work through. So it
-  is moved, which is little, by a way that no layout stands for: as a matrix,
-  whose rows are then reversed.
-
-  Args:
-    x: [batch, height, width, inputs].
-    kernel: [rows, columns, inputs, outputs], rows and columns odd.
-
-  Returns:
-    [batch, height, width, outputs].
-  """
-  rows, columns, inputs, outputs = kernel.shape
-
-  def gradient(d_result):
-    # Reversing the rows of the matrix reverses outputs too: hence twice.
-    turned = tf.transpose(tf.reverse(kernel, [3]), [0, 1, 3, 2])
-    matrix = tf.reshape(turned, [rows * columns * outputs, inputs])
-    turned = tf.reshape(
-      tf.reverse(matrix, [0]), [rows, columns, outputs, inputs]
-    )
-    d_x = tf.nn.conv2d(d_result, turned, strides=1, padding='SAME')
-    d_kernel = tf.raw_ops.Conv2DBackpropFilter(
-      input=x,
-      filter_sizes=kernel.shape,
-      out_backprop=d_result,
-      strides=[1] * 4,
-      padding='SAME',
-    )
-    return d_x, d_kernel
-
-  return tf.nn.conv2d(x, kernel, strides=1, padding='SAME'), gradient
 
 
 def _every(x: tf.Tensor, stride: int) -> tf.Tensor:
@@ -257,7 +177,7 @@ def batch_norm(
     (the result, in the dtype of `x`, mean, variance). Mean and variance,
     [channels] in float32 at least, pass no gradient on.
   """
-  wide = wide_dtype(x.dtype)
+  wide = layers.wide_dtype(x.dtype)
   axes = list(range(x.shape.rank - 1))
 
   def mean_over_replicas(*sums):

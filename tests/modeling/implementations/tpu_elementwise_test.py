@@ -1,18 +1,18 @@
-"""Tests of fused_ops against TensorFlow's own functions and their gradients."""
+"""Tests of tpu_elementwise against TensorFlow's functions and gradients."""
 
 import functools
 
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.modeling.implementations import tpu_ops
+from official_coatnet.modeling.implementations import tpu_elementwise
 from tests.fixtures import custom_gradients
 
 
-class FusedOpsTest(custom_gradients.FusedTestCase):
+class ElementwiseTest(custom_gradients.FusedTestCase):
   def test_gelu(self):
     self.assert_same(
-      tpu_ops.gelu,
+      tpu_elementwise.gelu,
       lambda x: tf.nn.gelu(x, approximate=True),
       tf.constant(np.linspace(-9.0, 9.0, 101)),
     )
@@ -21,28 +21,13 @@ class FusedOpsTest(custom_gradients.FusedTestCase):
     x, bias = custom_gradients.values(2, 3, 4, 5), custom_gradients.values(5)
     for sum_by_product in (False, True):
       self.assert_same(
-        functools.partial(tpu_ops.bias_add, sum_by_product=sum_by_product),
+        functools.partial(
+          tpu_elementwise.bias_add, sum_by_product=sum_by_product
+        ),
         tf.add,
         x,
         bias,
       )
-
-  def test_convolve(self):
-    for kernel_shape in ((3, 3, 4, 6), (5, 1, 2, 3)):
-      self.assert_same(
-        tpu_ops.convolve,
-        lambda x, kernel: tf.nn.conv2d(x, kernel, 1, 'SAME'),
-        custom_gradients.values(2, 5, 4, kernel_shape[2]),
-        custom_gradients.values(*kernel_shape, seed=1),
-      )
-
-  def test_project_to_heads(self):
-    self.assert_same(
-      tpu_ops.project_to_heads,
-      lambda x, kernel: tf.einsum('blc,cnd->bndl', x, kernel),
-      custom_gradients.values(2, 3, 4),
-      custom_gradients.values(4, 2, 5),
-    )
 
   def test_gradient_of_a_bias_is_not_summed_in_bfloat16(self):
     # Of 4096 ones a sum in bfloat16 sees 256: adding one changes no more.
@@ -51,7 +36,7 @@ class FusedOpsTest(custom_gradients.FusedTestCase):
     for sum_by_product in (False, True):
       with tf.GradientTape() as tape:
         tape.watch(bias)
-        y = tpu_ops.bias_add(x, bias, sum_by_product=sum_by_product)
+        y = tpu_elementwise.bias_add(x, bias, sum_by_product=sum_by_product)
         loss = tf.reduce_sum(y)
       self.assertAllEqual(tape.gradient(loss, bias), [4096.0] * 3)
 
@@ -61,7 +46,7 @@ class FusedOpsTest(custom_gradients.FusedTestCase):
       return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-5)
 
     self.assert_same(
-      lambda *args: tpu_ops.layer_norm(*args, epsilon=1e-5),
+      lambda *args: tpu_elementwise.layer_norm(*args, epsilon=1e-5),
       expected,
       custom_gradients.values(2, 3, 4, 6) + 5.0,
       custom_gradients.values(6, seed=1),
@@ -75,7 +60,7 @@ class FusedOpsTest(custom_gradients.FusedTestCase):
 
   def _check_batch_norm(self, *, activate, stride):
     def function(*args):
-      return tpu_ops.batch_norm(
+      return tpu_elementwise.batch_norm(
         *args, epsilon=1e-3, activate=activate, stride=stride
       )[0]
 

@@ -1,4 +1,4 @@
-"""Tests of modeling.onednn_layers: the same network, in fewer passes."""
+"""Tests of implementations.onednn: the same network, in fewer passes."""
 
 import dataclasses
 
@@ -6,22 +6,22 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import config as config_lib, layers, network
-from official_coatnet.modeling.implementations import onednn_layers
+from official_coatnet.modeling import config as config_lib, network
+from official_coatnet.modeling.implementations import onednn, reference
 from tests.fixtures import weights
 
 
-class OnednnLayersTest(tf.test.TestCase, parameterized.TestCase):
+class OneDnnTest(tf.test.TestCase, parameterized.TestCase):
   def test_gelu(self):
     x = np.concatenate([np.linspace(-12, 12, 4001), [-1e9, -1e-20, 0, 1e9]])
     # By hand, in float64.
     u = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     expected = 0.5 * x * (1 + np.tanh(u))
     self.assertAllClose(
-      onednn_layers.gelu(tf.constant(x)), expected, rtol=1e-9, atol=1e-12
+      onednn.gelu(tf.constant(x)), expected, rtol=1e-9, atol=1e-12
     )
     self.assertAllClose(
-      onednn_layers.gelu(tf.constant(x, tf.float32)), expected, 1e-5, 1e-6
+      onednn.gelu(tf.constant(x, tf.float32)), expected, 1e-5, 1e-6
     )
 
   @parameterized.product(
@@ -33,11 +33,11 @@ class OnednnLayersTest(tf.test.TestCase, parameterized.TestCase):
       strides=stride,
       padding='same',
       use_bias=use_bias,
-      activation=layers.gelu,
+      activation=reference.gelu,
       name='conv',
     )
     conv = tf.keras.layers.Conv2D(8, 1, **options)
-    product = onednn_layers.PointwiseConv2D(8, 1, **options)
+    product = onednn.PointwiseConv2D(8, 1, **options)
     expected = conv(x)
     self.assertEqual(product(x).shape, expected.shape)
     self.assertEqual(
@@ -49,10 +49,8 @@ class OnednnLayersTest(tf.test.TestCase, parameterized.TestCase):
 
   def test_pointwise_dense(self):
     x = weights.images((3, 4, 5, 6))
-    dense = tf.keras.layers.Dense(7, activation=layers.gelu, name='dense')
-    product = onednn_layers.PointwiseDense(
-      7, activation=layers.gelu, name='dense'
-    )
+    dense = tf.keras.layers.Dense(7, activation=reference.gelu, name='dense')
+    product = onednn.PointwiseDense(7, activation=reference.gelu, name='dense')
     self.assertEqual(product(x).shape, dense(x).shape)
     weights.randomize(dense)
     weights.randomize(product)
@@ -69,13 +67,13 @@ class OnednnLayersTest(tf.test.TestCase, parameterized.TestCase):
     settings['dtype'] = 'float64'
     config = config_lib.ModelConfig(**{**settings, **kwargs})
     plain = network.classifier(config)
-    onednn = network.classifier(
+    fused = network.classifier(
       dataclasses.replace(config, implementation='onednn')
     )
     values = weights.randomize(plain)
-    self.assertEqual(set(weights.randomize(onednn)), set(values))
+    self.assertEqual(set(weights.randomize(fused)), set(values))
     images = weights.images((2, *config.height_width, 3))
-    self.assertAllClose(onednn(images), plain(images), rtol=1e-9, atol=1e-9)
+    self.assertAllClose(fused(images), plain(images), rtol=1e-9, atol=1e-9)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.modeling import blocks, config, layers, network, stems
-from official_coatnet.modeling.implementations import tpu_layers
+from official_coatnet.modeling.implementations import tpu
 from tests.fixtures import devices, weights
 
 # Their gradients are zero in exact arithmetic.
@@ -125,12 +125,12 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
       sources = [x, layer.gamma, layer.beta]
       return y, *tape.gradient(y, sources, output_gradients=d_y)
 
-    whole = tpu_layers.FusedBatchNorm(synchronized=True)
+    whole = tpu.FusedBatchNorm(synchronized=True)
     expected = pass_through(whole, x, d_y)
 
     strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
     with strategy.scope():
-      split = tpu_layers.FusedBatchNorm(synchronized=True)
+      split = tpu.FusedBatchNorm(synchronized=True)
       split.build(x.shape)
 
     def halves(values):

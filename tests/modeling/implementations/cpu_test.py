@@ -1,4 +1,4 @@
-"""Tests of modeling.compiled_ops: GELU by XLA, and the network that has it."""
+"""Tests of implementations.cpu: GELU by XLA, and the network that has it."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import config as config_lib, layers, network
-from official_coatnet.modeling.implementations import cpu_ops
+from official_coatnet.modeling import config as config_lib, network
+from official_coatnet.modeling.implementations import cpu, reference
 from tests.fixtures import weights
 
 
-class CompiledOpsTest(tf.test.TestCase, parameterized.TestCase):
+class CpuTest(tf.test.TestCase, parameterized.TestCase):
   def test_gelu_and_its_gradient(self):
     x = np.concatenate([np.linspace(-12, 12, 4001), [-1e9, -1e-20, 0, 1e9]])
     slope = np.sqrt(2 / np.pi)
@@ -27,7 +27,7 @@ class CompiledOpsTest(tf.test.TestCase, parameterized.TestCase):
       values = tf.constant(x, dtype)
       with tf.GradientTape() as tape:
         tape.watch(values)
-        result = cpu_ops.gelu(values)
+        result = cpu.gelu(values)
       gradient = tape.gradient(result, values, output_gradients=3.0 * values)
       self.assertEqual(result.dtype, dtype)
       self.assertAllClose(result, expected, rtol=1e-5, atol=tolerance)
@@ -38,13 +38,13 @@ class CompiledOpsTest(tf.test.TestCase, parameterized.TestCase):
   def test_shape_is_known_and_the_batch_free(self):
     @tf.function(input_signature=[tf.TensorSpec([None, 3, 3, 5])])
     def run(x):
-      y = cpu_ops.gelu(x)
+      y = cpu.gelu(x)
       self.assertEqual(y.shape.as_list(), [None, 3, 3, 5])
       return y
 
     for batch in (2, 4):
       x = weights.images((batch, 3, 3, 5))
-      self.assertAllClose(run(x), layers.gelu(tf.constant(x)), atol=1e-6)
+      self.assertAllClose(run(x), reference.gelu(tf.constant(x)), atol=1e-6)
 
   @parameterized.parameters(
     {}, dict(norm='layer_norm'), dict(rematerialize='all')

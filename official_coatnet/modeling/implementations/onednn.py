@@ -1,4 +1,6 @@
-"""Layers by operations that oneDNN, TensorFlow's library on CPUs, fuses.
+"""For inference on a CPU: layers by operations that oneDNN fuses.
+
+oneDNN is TensorFlow's library on CPUs; an export serves these.
 
 The variables, arguments and results are those of Keras's own layers; what
 differs is how often a tensor is passed over (docs/performance.md).
@@ -7,6 +9,9 @@ differs is how often a tensor is passed over (docs/performance.md).
 import math
 
 import tensorflow as tf
+
+from official_coatnet.modeling import layers
+from official_coatnet.modeling.implementations import reference
 
 _PACKAGE = 'official_coatnet'
 
@@ -65,3 +70,33 @@ class PointwiseDense(tf.keras.layers.Dense):
 
   def call(self, x):
     return _matmul_positions(self, x, kernel=self.kernel)
+
+
+class OneDnn(reference.Reference):
+  """A layer that a GELU follows is a matrix product, of which it is part.
+
+  `product_gelu` stays the reference's: that one oneDNN knows.
+  """
+
+  name = 'onednn'
+  for_training = False
+  gelu = staticmethod(gelu)
+  dense_class = PointwiseDense
+
+  def conv(self, filters, kernel_size, *, activate=False, **kwargs):
+    if not activate:
+      return super().conv(filters, kernel_size, **kwargs)
+    # oneDNN computes a GELU in the pass of a product, not of a convolution.
+    return PointwiseConv2D(
+      filters,
+      kernel_size,
+      padding='same',
+      activation=self.product_gelu,
+      **kwargs,
+    )
+
+  def squeeze(self, x, conv):
+    # In float32 at least, as the reference has it.
+    wide = tf.cast(x, layers.wide_dtype(x.dtype))
+    mean = tf.nn.avg_pool2d(wide, x.shape[1:3], 1, 'VALID')
+    return conv(tf.cast(mean, x.dtype))

@@ -1,6 +1,7 @@
 """The plan of a run: all its numbers of steps, computed in one place."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -138,18 +139,14 @@ def make_plan(
   if problems:
     raise ValueError(' '.join(problems))
 
-  def steps(name, steps, epochs):
-    return to_steps(
-      name=name,
-      steps=steps,
-      epochs=epochs,
-      num_examples=num_train_examples,
-      batch_size=batch_size,
-    )
-
+  steps = functools.partial(
+    to_steps, num_examples=num_train_examples, batch_size=batch_size
+  )
   total, warmup = _total_and_warmup(experiment, steps)
   eval_interval = steps(
-    'eval_interval', run.eval_interval_steps, run.eval_interval_epochs
+    name='eval_interval',
+    steps=run.eval_interval_steps,
+    epochs=run.eval_interval_epochs,
   )
   eval_interval = min(eval_interval or total, total)
   checkpoint_interval = min(
@@ -183,9 +180,11 @@ def _total_and_warmup(
     ValueError: If the run has no step, or the warm-up is longer than the run.
   """
   run, optimizer = experiment.run, experiment.optimizer
-  total = steps('train_steps', run.train_steps, run.epochs)
+  total = steps(name='train_steps', steps=run.train_steps, epochs=run.epochs)
   warmup = steps(
-    'warmup_steps', optimizer.warmup_steps, optimizer.warmup_epochs
+    name='warmup_steps',
+    steps=optimizer.warmup_steps,
+    epochs=optimizer.warmup_epochs,
   )
   if total < 1:
     raise ValueError(

@@ -41,7 +41,7 @@ from official_coatnet.analysis.paper import (  # noqa: E402
   runs,
 )
 from official_coatnet.modeling import complexity  # noqa: E402
-from official_coatnet.training import clock, gin_config  # noqa: E402
+from official_coatnet.training import gin_config, reporting  # noqa: E402
 
 _COUNTS = flags.DEFINE_bool(
   'counts', False, 'Compare parameters and multiply-adds.'
@@ -68,7 +68,7 @@ def _count_networks() -> dict:
     if i:
       seconds = time.monotonic() - start
       seconds *= sum(work[i:]) / sum(work[:i])
-      left = f', {clock.format_duration(seconds)} left'
+      left = f', {reporting.format_duration(seconds)} left'
     print(
       f'Counting {config.name} at {config.image_size}: network {i + 1} of '
       f'{len(networks)}{left}',

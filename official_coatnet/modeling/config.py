@@ -16,6 +16,18 @@ from official_coatnet.modeling import (
 DTYPES = ('float32', 'mixed_bfloat16', 'float64')
 
 
+def _field(default: Any, *, weights: bool = True, backbone: bool = True) -> Any:
+  """A field of `ModelConfig` that others treat apart.
+
+  Args:
+    default: Its default.
+    weights: Whether weights of one value are of no use with another.
+    backbone: Whether a backbone has it, and not what it is a part of.
+  """
+  metadata = {'weights': weights, 'backbone': backbone}
+  return dataclasses.field(default=default, metadata=metadata)
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """Every choice that defines a CoAtNet. The defaults are the paper's network.
@@ -74,8 +86,8 @@ class ModelConfig:
   """
 
   name: str
-  image_size: int | tuple[int, int] = 224
-  num_classes: int = 1000
+  image_size: int | tuple[int, int] = _field(224, backbone=False)
+  num_classes: int = _field(1000, backbone=False)
   layout: str | None = None
   blocks: tuple[int, ...] | None = None
   widths: tuple[int, ...] | None = None
@@ -85,18 +97,18 @@ class ModelConfig:
   se_ratio: float = 0.25
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
-  lookup: str = 'einsum'
-  implementation: str | None = None
-  rematerialize: str | tuple[str, ...] = ()
+  lookup: str = _field('einsum', weights=False)
+  implementation: str | None = _field(None, weights=False)
+  rematerialize: str | tuple[str, ...] = _field((), weights=False)
   norm: str = 'batch_norm'
-  batch_norm_momentum: float = 0.99
-  batch_norm_epsilon: float = 1e-3
-  sync_batch_norm: bool = False
-  stochastic_depth: float = 0.0
+  batch_norm_momentum: float = _field(0.99, backbone=False)
+  batch_norm_epsilon: float = _field(1e-3, backbone=False)
+  sync_batch_norm: bool = _field(False, weights=False, backbone=False)
+  stochastic_depth: float = _field(0.0, weights=False)
   representation_size: int | str | None = 'width'
   kernel_stddev: float = 0.02
-  head_bias: float = 0.0
-  dtype: str = 'float32'
+  head_bias: float = _field(0.0, backbone=False)
+  dtype: str = _field('float32', weights=False, backbone=False)
 
   def __post_init__(self):
     size = sizes.get_size(self.name)

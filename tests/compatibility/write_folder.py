@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from official_coatnet.training import reporting
+from official_coatnet.training import model_dir as model_dir_lib
 from tests.compatibility import command_line, recorded
 
 _NUM_IMAGES = {'crane': 14, 'hen': 13, 'kettle': 13}
@@ -110,7 +110,7 @@ def _write_data():
 
 def _train_until_killed():
   """Trains, and ends as a process that is killed between checkpoints does."""
-  write = reporting.MetricsFile.write
+  write = model_dir_lib.MetricsFile.write
 
   def write_and_end(self, step, values):
     write(self, step, values)
@@ -118,7 +118,7 @@ def _train_until_killed():
       raise KeyboardInterrupt
 
   with (
-    mock.patch.object(reporting.MetricsFile, 'write', write_and_end),
+    mock.patch.object(model_dir_lib.MetricsFile, 'write', write_and_end),
     contextlib.suppress(KeyboardInterrupt),
   ):
     recorded.train()

@@ -23,10 +23,10 @@ from official_coatnet.data import pipeline
 from official_coatnet.modeling import config as config_lib, network
 from official_coatnet.training import (
   checkpoints,
-  clock,
   experiment as experiment_lib,
   gin_config,
   plan,
+  reporting,
   trainer,
 )
 
@@ -150,7 +150,7 @@ def _make_trainer(experiment: experiment_lib.Experiment) -> trainer.Trainer:
       network.classifier(experiment.model, draw_keys=True),
       plan=steps,
       strategy=strategy,
-      clock=clock.Clock(num_cores=1, batch_size=steps.batch_size),
+      clock=reporting.Clock(num_cores=1, batch_size=steps.batch_size),
     )
   made.set_dataset(
     strategy.distribute_datasets_from_function(

@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 from absl.testing import absltest
 
-from official_coatnet.training import preflight
+from official_coatnet.training import model_dir, preflight
 from tests.fixtures import experiments as fixture
 
 
@@ -129,7 +129,7 @@ class PreflightTest(absltest.TestCase):
     self.assertIn('no finished checkpoint', problem)
 
   def test_folder_of_another_model(self):
-    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
     other = fixture.make_experiment(
       model={'downsample': 'depthwise', 'head_size': 8}
     )
@@ -141,7 +141,7 @@ class PreflightTest(absltest.TestCase):
     self.assertIn('head_size was 16 and is now 8', problem)
 
   def test_other_image_size_names_the_remedy(self):
-    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
     size = {'image_size': 64}
     other = fixture.make_experiment(model=size, train_data=size, eval_data=size)
     (problem,) = _find(other, model_dir=self.folder)
@@ -149,25 +149,15 @@ class PreflightTest(absltest.TestCase):
     self.assertIn(f"init_checkpoint = '{self.folder}'", problem)
 
   def test_what_may_change_from_one_start_to_the_next(self):
-    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
     other = fixture.make_experiment(
       model={'lookup': 'gather', 'stochastic_depth': 0.2},
       run={'train_steps': 8},
     )
     self.assertEqual(_find(other, model_dir=self.folder), [])
 
-  def test_experiment_round_trip(self):
-    experiment = fixture.make_experiment()
-    preflight.write_experiment(experiment, self.folder)
-    self.assertEqual(preflight.read_experiment(self.folder), experiment)
-    self.assertEqual(os.listdir(self.folder), ['experiment.json'])
-
-  def test_not_a_model_dir(self):
-    with self.assertRaisesRegex(FileNotFoundError, 'not the model_dir of'):
-      preflight.read_experiment(self.folder)
-
   def test_damaged_experiment_file(self):
-    path = os.path.join(self.folder, preflight.EXPERIMENT_FILE)
+    path = os.path.join(self.folder, model_dir.EXPERIMENT_FILE)
     with open(path, 'w') as f:
       f.write('{"model": {')
     (problem,) = _find(fixture.make_experiment(), model_dir=self.folder)

@@ -1,11 +1,56 @@
-"""Tests of training.cluster; multi_worker_test.py runs one."""
+"""Tests of training.devices; multi_worker_test.py runs several machines."""
 
 import json
+from unittest import mock
 
 import tensorflow as tf
-from absl.testing import absltest, parameterized
+from absl.testing import parameterized
 
-from official_coatnet.training import cluster
+from official_coatnet.training import devices
+from tests.fixtures import devices as fixture
+
+
+def setUpModule():
+  fixture.use_two_cpus()
+
+
+class DistributionTest(tf.test.TestCase):
+  def test_without_accelerators_it_is_one_cpu(self):
+    strategy = devices.make_strategy()
+    self.assertIsInstance(strategy, tf.distribute.OneDeviceStrategy)
+    self.assertEqual(devices.describe(strategy), '1 x CPU (OneDeviceStrategy)')
+    self.assertEqual(devices.num_hosts(strategy), 1)
+
+  def test_logical_devices(self):
+    strategy = fixture.mirrored_cpu_strategy(2)
+    self.assertEqual(devices.describe(strategy), '2 x CPU (MirroredStrategy)')
+    self.assertEqual(devices.num_hosts(strategy), 1)
+
+  def test_tpu_that_does_not_come_up(self):
+    # There are no chips in this machine.
+    with self.assertRaisesRegex(
+      ConnectionError, r"TPU not found.*tpu 'local'.*answer was.*Without --tpu"
+    ):
+      devices.make_strategy('local')
+
+  def test_tpu_and_several_machines_exclude_each_other(self):
+    two = devices.Cluster(('a:1', 'b:1'), 0)
+    with self.assertRaisesRegex(ValueError, '--tpu=pod and TF_CONFIG'):
+      devices.make_strategy('pod', cluster=two)
+
+  def test_machines_that_do_not_come_together(self):
+    two = devices.Cluster(('a:1', 'b:1'), 1)
+    error = tf.errors.UnknownError(None, None, 'Could not start gRPC server')
+    with (
+      mock.patch.object(
+        tf.distribute, 'MultiWorkerMirroredStrategy', side_effect=error
+      ),
+      self.assertRaisesRegex(
+        ConnectionError, 'a:1, b:1, did not.*number 1.*gRPC.*port is free'
+      ),
+    ):
+      devices.make_strategy(cluster=two)
+
 
 _TWO = {'worker': ['host0:2222', 'host1:2222']}
 
@@ -13,14 +58,14 @@ _TWO = {'worker': ['host0:2222', 'host1:2222']}
 def _read(jobs=None, *, kind='worker', index=0, **kwargs):
   task = {'type': kind, 'index': index}
   value = {'cluster': _TWO if jobs is None else jobs, 'task': task, **kwargs}
-  return cluster.read_cluster({'TF_CONFIG': json.dumps(value)})
+  return devices.read_cluster({'TF_CONFIG': json.dumps(value)})
 
 
 class ClusterTest(parameterized.TestCase):
   def test_two_workers(self):
     for index in (0, 1):
       self.assertEqual(
-        _read(index=index), cluster.Cluster(('host0:2222', 'host1:2222'), index)
+        _read(index=index), devices.Cluster(('host0:2222', 'host1:2222'), index)
       )
     # As some services write it.
     self.assertEqual(_read(index='1').index, 1)
@@ -29,12 +74,12 @@ class ClusterTest(parameterized.TestCase):
     jobs = {'worker': ['b:1', 'c:1'], 'chief': ['a:1'], 'evaluator': ['d:1']}
     self.assertEqual(_read(jobs, kind='chief').index, 0)
     self.assertEqual(
-      _read(jobs, index=1), cluster.Cluster(('a:1', 'b:1', 'c:1'), 2)
+      _read(jobs, index=1), devices.Cluster(('a:1', 'b:1', 'c:1'), 2)
     )
 
   @parameterized.parameters({}, {'TF_CONFIG': ''}, {'TF_CONFIG': '{}'})
   def test_none(self, **environment):
-    self.assertIsNone(cluster.read_cluster(environment))
+    self.assertIsNone(devices.read_cluster(environment))
 
   def test_one_machine_is_no_cluster(self):
     self.assertIsNone(_read({'worker': ['host0:2222']}))
@@ -49,7 +94,7 @@ class ClusterTest(parameterized.TestCase):
   )
   def test_what_is_not_a_configuration(self, text, words):
     with self.assertRaisesRegex(ValueError, f'TF_CONFIG is .*{words}.*host0'):
-      cluster.read_cluster({'TF_CONFIG': text})
+      devices.read_cluster({'TF_CONFIG': text})
 
   @parameterized.parameters(
     ({'jobs': {**_TWO, 'ps': ['c:1']}}, "'ps'; it may have"),
@@ -70,42 +115,26 @@ class ClusterTest(parameterized.TestCase):
 
   def test_alone_everything_is_the_chiefs(self):
     strategy = tf.distribute.OneDeviceStrategy('CPU:0')
-    self.assertTrue(cluster.is_chief(strategy))
-    cluster.check_same_step(strategy, 3, model_dir='unused')
+    self.assertTrue(devices.is_chief(strategy))
+    devices.check_same_step(strategy, 3, model_dir='unused')
     # An error that is not of another machine stays what it is.
     with (
       self.assertRaises(tf.errors.AbortedError),
-      cluster.lost_workers(strategy),
+      devices.lost_workers(strategy),
     ):
       raise tf.errors.AbortedError(None, None, 'by hand')
-
-  def test_follower_reads_the_run_and_leaves_it_alone(self):
-    folder = self.create_tempdir().full_path
-    value = tf.Variable(1.0)
-    checkpoint = tf.train.Checkpoint(value=value)
-    settings = dict(directory=folder, max_to_keep=3, checkpoint_name='ckpt')
-    tf.train.CheckpointManager(checkpoint, **settings).save(7)
-    before = sorted(tf.io.gfile.listdir(folder))
-    value.assign(2.0)
-    manager = cluster.FollowerCheckpointManager(checkpoint, **settings)
-    self.assertEndsWith(manager.restore_or_initialize(), 'ckpt-7')
-    self.assertEqual(value.numpy(), 1.0)
-    saved = manager.save(8)
-    self.assertFalse(saved.startswith(folder))
-    self.assertTrue(tf.io.gfile.exists(f'{saved}.index'))
-    self.assertEqual(sorted(tf.io.gfile.listdir(folder)), before)
 
   def test_lost_worker(self):
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     message = 'Graph execution error:\n\nDetected at node\nheartbeat timeout'
     with (
       self.assertRaisesRegex(
-        cluster.WorkerLostError, 'UnavailableError: heartbeat timeout.*again'
+        devices.WorkerLostError, 'UnavailableError: heartbeat timeout.*again'
       ),
-      cluster.lost_workers(strategy),
+      devices.lost_workers(strategy),
     ):
       raise tf.errors.UnavailableError(None, None, message)
 
 
 if __name__ == '__main__':
-  absltest.main()
+  tf.test.main()

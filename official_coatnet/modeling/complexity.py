@@ -53,7 +53,7 @@ def count_params(model: tf.keras.Model) -> int:
 def _einsum_multiply_adds(op: tf.Operation) -> int:
   """Multiply-adds of an einsum: the product of all distinct dimensions."""
   terms = op.get_attr('equation').decode().split('->')[0].split(',')
-  sizes = {}
+  sizes: dict[str, int] = {}
   for term, tensor in zip(terms, op.inputs):
     sizes.update(zip(term, tensor.shape))
   # One operand (a transpose or a sum) multiplies nothing.
@@ -94,7 +94,7 @@ def _multiply_adds_by_stage(
 
   graph = tf.function(forward).get_concrete_function(*specs).graph
   stages = {layer.name: stage_of(layer.name) for layer in model.layers}
-  counts = {}
+  counts: dict[tuple[str, bool], int] = {}
   for op in graph.get_operations():
     multiply_adds = _op_multiply_adds(op)
     if not multiply_adds:
@@ -127,7 +127,8 @@ def count_stages(model: tf.keras.Model) -> list[Count]:
     whole network under the model's name.
   """
   multiply_adds = _multiply_adds_by_stage(model)
-  params, shapes = {}, {}
+  params: dict[str, int] = {}
+  shapes: dict[str, tuple[int, ...]] = {}
   for layer in model.layers:
     if isinstance(layer, tf.keras.layers.InputLayer):
       continue

@@ -88,10 +88,11 @@ class ModelConfig:
   name: str
   image_size: int | tuple[int, int] = _field(224, backbone=False)
   num_classes: int = _field(1000, backbone=False)
-  layout: str | None = None
-  blocks: tuple[int, ...] | None = None
-  widths: tuple[int, ...] | None = None
-  head_size: int | None = None
+  # Their types are those of a made configuration; None becomes the table's.
+  layout: str = _field(None)
+  blocks: tuple[int, ...] = _field(None)
+  widths: tuple[int, ...] = _field(None)
+  head_size: int = _field(None)
   downsample: str = 'expand_conv'
   expansion: int = 4
   se_ratio: float = 0.25
@@ -99,7 +100,7 @@ class ModelConfig:
   relative_attention: str = 'pre_softmax'
   lookup: str = _field('einsum', weights=False)
   implementation: str | None = _field(None, weights=False)
-  rematerialize: str | tuple[str, ...] = _field((), weights=False)
+  rematerialize: tuple[str, ...] = _field((), weights=False)
   norm: str = 'batch_norm'
   batch_norm_momentum: float = _field(0.99, backbone=False)
   batch_norm_epsilon: float = _field(1e-3, backbone=False)
@@ -110,7 +111,7 @@ class ModelConfig:
   head_bias: float = _field(0.0, backbone=False)
   dtype: str = _field('float32', weights=False, backbone=False)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     size = sizes.get_size(self.name)
     for field in ('layout', 'blocks', 'widths', 'head_size'):
       if getattr(self, field) is None:
@@ -128,7 +129,7 @@ class ModelConfig:
           f'{width} of a transformer stage.'
         )
 
-  def _check_stages(self, field: str, *, of_row: tuple[int, ...]):
+  def _check_stages(self, field: str, *, of_row: tuple[int, ...]) -> None:
     value = _as_tuple(getattr(self, field))
     object.__setattr__(self, field, value)
     count = len(self.stages)
@@ -152,7 +153,7 @@ class ModelConfig:
         'so that the first number must be 1.'
       )
 
-  def _check_image_size(self):
+  def _check_image_size(self) -> None:
     size = self.image_size
     pair = (size, size) if isinstance(size, int) else _as_tuple(size)
     whole = all(_is_count(v) for v in pair)
@@ -167,7 +168,7 @@ class ModelConfig:
     if not isinstance(size, int):
       object.__setattr__(self, 'image_size', pair)
 
-  def _check_choices(self):
+  def _check_choices(self) -> None:
     for field, choices in (
       ('layout', sizes.LAYOUTS),
       ('downsample', blocks.DOWNSAMPLES),
@@ -185,7 +186,7 @@ class ModelConfig:
           f'{", ".join(map(str, choices))}.'
         )
 
-  def _check_numbers(self):
+  def _check_numbers(self) -> None:
     for field in ('num_classes', 'head_size', 'expansion'):
       value = getattr(self, field)
       if not _is_count(value):
@@ -203,7 +204,7 @@ class ModelConfig:
       if not 0.0 <= value < 1.0:
         raise ValueError(f'`{field}` is {value}; it must be in [0, 1).')
 
-  def _check_rematerialize(self):
+  def _check_rematerialize(self) -> None:
     # Of ViT's stem, one convolution, there is nothing but the input to keep.
     names = tuple(
       f's{i}'
@@ -239,7 +240,7 @@ class ModelConfig:
     return tuple(stage.kind for stage in self.stages[1:])
 
   @property
-  def norm_settings(self) -> dict:
+  def norm_settings(self) -> dict[str, Any]:
     """Settings for `implementations.reference.Reference.norm`."""
     if self.norm != 'batch_norm':
       return {'kind': self.norm}
@@ -256,5 +257,5 @@ def _is_count(value: Any) -> bool:
   return type(value) is int and value >= 1
 
 
-def _as_tuple(value: Any) -> tuple:
+def _as_tuple(value: Any) -> tuple[Any, ...]:
   return tuple(value) if isinstance(value, (tuple, list)) else (value,)

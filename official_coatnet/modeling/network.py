@@ -9,6 +9,8 @@
 Images are normalised float tensors (`official_coatnet.data.device.normalize`).
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from official_coatnet.modeling import (
@@ -79,7 +81,7 @@ def _make_block(
 def _make_stem(
   config: config_lib.ModelConfig, *, implementation: reference.Reference
 ) -> tf.keras.layers.Layer:
-  common = dict(
+  common: dict[str, Any] = dict(
     kernel_stddev=config.kernel_stddev, dtype=config.dtype, name='s0'
   )
   stem = config.stages[0]

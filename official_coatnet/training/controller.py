@@ -227,7 +227,7 @@ def _make_controller(
     global_step=trainer.optimizer.iterations,
     metrics_file=this.metrics_file,
   )
-  actions = [reporter.after_training_loop]
+  actions: list[Callable] = [reporter.after_training_loop]
   if this.is_chief:
     actions.append(_once(on_first_loop))
   return orbit_overrides.Controller(

@@ -34,7 +34,7 @@ class LossConfig:
   smoothing: str = 'tf'
   reduction: str = 'sum'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field, choices in (
       ('name', LOSSES),
       ('smoothing', SMOOTHINGS),
@@ -92,7 +92,7 @@ class RunConfig:
   seed: int = 0
   jit_compile: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.epochs is None and self.train_steps is None:
       raise ValueError(
         'Neither `epochs` nor `train_steps` is set; give one of them (EPOCHS '
@@ -107,7 +107,7 @@ class RunConfig:
     check_weights(self.init_weights, name='init_weights')
 
 
-def check_weights(weights: str | None, *, name: str = 'weights'):
+def check_weights(weights: str | None, *, name: str = 'weights') -> None:
   """Raises ValueError unless `weights` is None, 'ema' or 'raw'."""
   if weights is not None and weights not in WEIGHTS:
     raise ValueError(
@@ -136,7 +136,7 @@ class Experiment:
   optimizer: optimizer.OptimizerConfig
   run: RunConfig
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for split in ('train_data', 'eval_data'):
       data = getattr(self, split)
       for field, macro, equal in (
@@ -165,12 +165,13 @@ class Experiment:
 
   def to_dict(self) -> dict[str, Any]:
     """Returns nested dicts of what JSON can hold."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+    return values
 
   @classmethod
   def from_dict(cls, values: dict[str, Any]) -> 'Experiment':
     """Inverse of `to_dict`."""
-    types = {f.name: f.type for f in dataclasses.fields(cls)}
+    types: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(cls)}
     return cls(
       **{
         name: types[name](**{k: _tuple(v) for k, v in part.items()})
@@ -179,7 +180,7 @@ class Experiment:
     )
 
 
-def _tuple(value):
+def _tuple(value: Any) -> Any:
   return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
 
 
@@ -197,7 +198,7 @@ def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
   """
   batch_size = _DRY_RUN_IMAGES * num_replicas
 
-  def synthetic(data):
+  def synthetic(data: data_config.DataConfig) -> data_config.DataConfig:
     return dataclasses.replace(
       data,
       source='synthetic',

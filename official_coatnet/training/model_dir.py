@@ -131,7 +131,7 @@ class MetricsFile:
     """Appends one line. A value that JSON cannot hold is written as null."""
     if not self._writes:
       return
-    line = {'step': step}
+    line: dict[str, float | None] = {'step': step}
     for name, value in values.items():
       line[name] = value if math.isfinite(value) else None
     with tf.io.gfile.GFile(self._path, 'a') as f:

@@ -186,7 +186,7 @@ def _total_and_warmup(
     steps=optimizer.warmup_steps,
     epochs=optimizer.warmup_epochs,
   )
-  if total < 1:
+  if total is None or total < 1:  # `RunConfig` refuses to have neither.
     raise ValueError(
       f'The run has {total} steps; it must have at least one (TRAIN_STEPS or '
       'EPOCHS in a gin file).'

@@ -64,7 +64,7 @@ def find_problems(
 def _export_only_problems(experiment, mode: str) -> list[str]:
   """Refuses to train what only an export serves."""
   model = experiment.model
-  problems = []
+  problems: list[str] = []
   if mode not in _TRAINING_MODES:
     return problems
   if model.norm == 'none':

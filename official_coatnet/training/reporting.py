@@ -48,7 +48,8 @@ class Clock(tf.Module):
     self._compiled = False
     self._timed_steps = 0
     self._timed_seconds = 0.0
-    self._last = None
+    # Steps and seconds of the last loop.
+    self._last: tuple[int, float] | None = None
     # Part of the checkpoint, so that a resumed run goes on counting.
     self._core_seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 

@@ -111,12 +111,12 @@ class Trainer(orbit.AbstractTrainer):
     results['learning_rate'] = float(
       self._schedule(self.optimizer.iterations - 1)
     )
-    speed = self.clock.images_per_second()
-    if speed is not None:
-      results['images_per_second'] = speed
-      results['images_per_second_per_core'] = (
-        self.clock.images_per_second_per_core()
-      )
+    speeds = {
+      'images_per_second': self.clock.images_per_second(),
+      'images_per_second_per_core': self.clock.images_per_second_per_core(),
+    }
+    # None in the first loop.
+    results |= {name: v for name, v in speeds.items() if v is not None}
     results['core_hours'] = self.clock.core_hours
     return results
 

@@ -40,11 +40,25 @@ def rename(temporary: str, path: str) -> None:
 
 
 def write_text(path: str, text: str) -> None:
-  """Writes a text file, beside its place until it is whole."""
+  """Writes a text file in UTF-8; as `write_bytes`."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: str, contents: bytes) -> None:
+  """Writes a file, beside its place until it is whole.
+
+  Args:
+    path: where it ends up; its folder is made if need be, and a file that is
+      there is replaced.
+    contents: all of it.
+  """
   folder, name = os.path.split(path)
+  if folder:
+    tf.io.gfile.makedirs(folder)
+  # The dot keeps it out of patterns such as `train*`.
   temporary = os.path.join(folder, f'.{name}.tmp')
-  with tf.io.gfile.GFile(temporary, 'w') as file:
-    file.write(text)
+  with tf.io.gfile.GFile(temporary, 'wb') as file:
+    file.write(contents)
   rename(temporary, path)
 
 

@@ -17,6 +17,8 @@ def make_image(index):
 class TinyImages(tfds.core.GeneratorBasedBuilder):
   """Twenty grey images, each of its own level."""
 
+  # In a package, TFDS would look for its checksums there.
+  code_path = None
   VERSION = tfds.core.Version('1.0.0')
 
   def _info(self):
@@ -44,6 +46,8 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
 class TinyTags(tfds.core.GeneratorBasedBuilder):
   """Images with several labels, and no supervised keys."""
 
+  # In a package, TFDS would look for its checksums there.
+  code_path = None
   VERSION = tfds.core.Version('1.0.0')
 
   def _info(self):
@@ -71,6 +75,8 @@ class TinyTags(tfds.core.GeneratorBasedBuilder):
 class TinyText(tfds.core.GeneratorBasedBuilder):
   """No images at all."""
 
+  # In a package, TFDS would look for its checksums there.
+  code_path = None
   VERSION = tfds.core.Version('1.0.0')
 
   def _info(self):

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from official_coatnet.data import images, reports, schema as schema_lib
+from official_coatnet.data import images, messages, schema as schema_lib
 
 # An object store answers one request a buffer; local files need no more than
 # TensorFlow's own default.
@@ -194,14 +194,14 @@ def tfds_source(
     {key: builder.info.features[key] for key in (image_key, label_key)}
   )
 
-  # TFDS insists on its features, which a report of damage has not.
+  # TFDS insists on its features, which a message of damage has not.
   blank = tf.train.Example()
   blank.features.feature[image_key].bytes_list.value.append(b'')
   blank.features.feature[label_key].int64_list.value.append(0)
   no_image = blank.SerializeToString()
 
   def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
-    record = tf.where(reports.is_report(record), no_image, record)
+    record = tf.where(messages.is_message(record), no_image, record)
     example = features.deserialize_example(
       record, decoders={image_key: tfds.decode.SkipDecoding()}
     )

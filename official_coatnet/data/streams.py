@@ -29,9 +29,9 @@ def evaluation_records(source: Source) -> tf.data.Dataset:
     source: where to read from.
 
   Returns:
-    A dataset of dicts: 'record', scalar string, which may be a report of damage
-    that `decoding` stops at; 'file', scalar string; and 'position', scalar
-    int64, the record's number in its file.
+    A dataset of dicts: 'record', scalar string, which may be a message that
+    `decoding` stops at; 'file', scalar string; and 'position', scalar int64,
+    the record's number in its file.
   """
   order = np.arange(len(source.files))
   return _read(columns(source, order), source=source, deterministic=True)

@@ -26,6 +26,11 @@ def open_binary(path: str) -> BinaryIO:
   return open(path, 'rb')
 
 
+def open_with_size(path: str) -> tuple[BinaryIO, int]:
+  """Opens a file for reading bytes, and returns its length as well."""
+  return open_binary(path), tf.io.gfile.stat(path).length
+
+
 def rename(temporary: str, path: str) -> None:
   """Puts a finished file in its place, for good."""
   if '://' not in path:

@@ -17,7 +17,6 @@ import tensorflow as tf
 from official_coatnet.data import (
   augment,
   decoding,
-  files,
   images,
   labels,
   service,
@@ -149,7 +148,7 @@ def make_dataset(
       is out of range or an example has too many.
   """
   share = BatchShare.of(config.batch_size, input_context)
-  source = files.open_source(config, num_hosts=share.num_hosts)
+  source = sources.open_source(config, num_hosts=share.num_hosts)
   source = source.shard(share.num_hosts, share.host)
   if is_training:
     examples = _training_examples(
@@ -163,9 +162,7 @@ def make_dataset(
   else:
     examples = _evaluation_examples(config, source, careful=careful)
   dataset = examples.batch(
-    share.replica_batch_size,
-    drop_remainder=True,
-    num_parallel_calls=None,
+    share.replica_batch_size, drop_remainder=True, num_parallel_calls=None
   )
   if is_training and config.on_error == 'skip':
     dataset = dataset.map(decoding.fill)

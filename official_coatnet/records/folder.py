@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from official_coatnet.data import manifest as manifest_lib, schema
-from official_coatnet.records import corpus, encoding, writing
+from official_coatnet.records import corpus, writing
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -190,7 +190,7 @@ class FolderImages:
       try:
         with tf.io.gfile.GFile(path, 'rb') as file:
           contents = file.read()
-        encoded, width, height = encoding.normalize_image(contents)
+        encoded, width, height = corpus.normalize_image(contents)
       except (ValueError, tf.errors.OpError) as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue

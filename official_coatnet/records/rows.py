@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import manifest as manifest_lib, schema
-from official_coatnet.records import corpus, encoding, row_reader, writing
+from official_coatnet.records import corpus, row_reader, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,7 @@ class ListedImages:
       path = os.path.join(self.input_dir, row.image)
       with tf.io.gfile.GFile(path, 'rb') as file:
         contents = file.read()
-      encoded, _, _ = encoding.normalize_image(contents)
+      encoded, _, _ = corpus.normalize_image(contents)
     except tf.errors.NotFoundError:
       return manifest_lib.Failure(name, f'no such file in {self.input_dir}')
     except (ValueError, tf.errors.OpError) as error:

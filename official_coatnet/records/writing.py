@@ -21,13 +21,8 @@ from typing import Any
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data.manifest import (
-  Failure,
-  FileEntry,
-  Manifest,
-  manifest_path,
-  read_manifest,
-)
+from official_coatnet.data import split_files
+from official_coatnet.data.manifest import Failure, FileEntry, Manifest
 from official_coatnet.records import receipts
 from official_coatnet.records.receipts import Shard
 
@@ -35,8 +30,8 @@ from official_coatnet.records.receipts import Shard
 # if not known).
 Progress = Callable[[int, int | None], None]
 # Progress of one task: called with how many examples more are done.
-Report = Callable[[int], None]
-# Carries out `function(task, report)` for each task, here or elsewhere, and
+TaskProgress = Callable[[int], None]
+# Carries out `function(task, progress)` for each task, here or elsewhere, and
 # yields what it returns, in any order: map_here, processes.map_tasks, ...
 MapTasks = Callable[..., Iterator[Any]]
 
@@ -72,19 +67,14 @@ class Task:
 
 
 def map_here(
-  function: Callable[[Any, Report], Any],
+  function: Callable[[Any, TaskProgress], Any],
   tasks: Iterable[Any],
   *,
-  report: Report,
+  progress: TaskProgress,
 ) -> Iterator[Any]:
   """Carries out tasks one after the other, in this process."""
   for task in tasks:
-    yield function(task, report)
-
-
-def shard_name(split: str, shard: int, *, num_shards: int) -> str:
-  """Returns the name of a shard, as in `train-00003-of-00128`."""
-  return f'{split}-{shard:05d}-of-{num_shards:05d}'
+    yield function(task, progress)
 
 
 def shard_range(shard: int, num_shards: int, *, num_examples: int) -> range:
@@ -192,7 +182,9 @@ def write_split(
   unfinished = unfinished_dir(output_dir, split)
   tf.io.gfile.makedirs(unfinished)
   paths = [
-    os.path.join(output_dir, shard_name(split, i, num_shards=num_shards))
+    os.path.join(
+      output_dir, split_files.shard_name(split, i, num_shards=num_shards)
+    )
     for i in range(num_shards)
   ]
   old_files = _withdraw_manifest(output_dir, split) | receipts.list_names(
@@ -207,7 +199,7 @@ def write_split(
     if os.path.basename(path) not in shards
   )
   _check_failures(shards.values(), failure_limit, split=split)
-  for shard in map_tasks(_finish_shard, tasks, report=tally.add):
+  for shard in map_tasks(_finish_shard, tasks, progress=tally.add):
     shards[shard.entry.name] = shard
     _check_failures(shards.values(), failure_limit, split=split)
   manifest = make_manifest(
@@ -257,7 +249,9 @@ def discard_unfinished(output_dir: str, split: str) -> None:
 
 def write_manifest(manifest: Manifest, data_dir: str) -> None:
   """Writes the manifest of a split beside its files."""
-  files.write_text(manifest_path(data_dir, manifest.split), manifest.to_json())
+  files.write_text(
+    split_files.manifest_path(data_dir, manifest.split), manifest.to_json()
+  )
 
 
 def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
@@ -266,12 +260,12 @@ def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
   Beside half of the new files it would say a falsehood. The names are kept on
   disk until the build is complete, so that one that is killed forgets none.
   """
-  path = manifest_path(data_dir, split)
+  path = split_files.manifest_path(data_dir, split)
   memory = os.path.join(unfinished_dir(data_dir, split), 'old-files')
   names = set(files.read_json(memory) or ())
   if tf.io.gfile.exists(path):
     try:
-      manifest = read_manifest(data_dir, split)
+      manifest = split_files.read_manifest(data_dir, split)
       names |= {file.name for file in manifest.files}
     except ValueError:
       pass  # Not one of ours: there is nothing to learn from it.
@@ -287,12 +281,12 @@ def _remove_files(names: Iterable[str], folder: str) -> None:
       tf.io.gfile.remove(path)
 
 
-def _finish_shard(task: Task, report: Report) -> Shard:
+def _finish_shard(task: Task, progress: TaskProgress) -> Shard:
   """Writes a shard and its receipt."""
   shard = write_shard(
     task.path,
     task.items,
-    progress=functools.partial(report, 1),
+    progress=functools.partial(progress, 1),
     unfinished=task.unfinished,
   )
   receipts.save(shard, task.unfinished, fingerprint=task.fingerprint)

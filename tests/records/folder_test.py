@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import manifest, schema
+from official_coatnet.data import schema, split_files
 from official_coatnet.records import folder as folder_lib
 
 
@@ -142,7 +142,7 @@ class WriteFolderTest(FolderTestCase):
       os.listdir(self.output_dir),
       ['train-00000-of-00001', 'manifest-train.json'],
     )
-    self.assertTrue(manifest.is_complete(self.output_dir, 'train'))
+    self.assertTrue(split_files.is_complete(self.output_dir, 'train'))
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, "nowhere'.*no such folder"):

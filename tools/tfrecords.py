@@ -71,7 +71,6 @@ from official_coatnet.records import (  # noqa: E402
   processes,
   repair,
   validation,
-  writing,
 )
 from tools import record_sources  # noqa: E402
 from tools.progress import Progress  # noqa: E402
@@ -260,7 +259,7 @@ def _splits_of(path: str):
     )
 
 
-def _workers(num_images: int) -> writing.MapTasks:
+def _workers(num_images: int) -> processes.MapTasks:
   """Returns who carries out the tasks."""
   if _RUNNER.value:
     return functools.partial(
@@ -270,7 +269,7 @@ def _workers(num_images: int) -> writing.MapTasks:
     )
   number = _NUM_PROCESSES.value or processes.choose_number(num_images)
   if number == 1:
-    return writing.map_here
+    return processes.map_here
   return functools.partial(processes.map_tasks, num_processes=number)
 
 

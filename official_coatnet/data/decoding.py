@@ -9,6 +9,7 @@ is tried beforehand. All are tried where images are to be left out, or where
 a plain run has failed and the question is which image it was.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,20 +66,14 @@ def decode(
     images.looks_whole(encoded), lambda: tf.constant(0, tf.int64), look_closer
   )
   if skip or careful:
-    tried, image = _try(
-      encoded,
-      lambda each: decoder(each, None),
-      max_pixels=max_pixels,
-      shape=shape,
-    )
+    plain = functools.partial(decoder, limit=None)
+    tried, image = _try(encoded, plain, max_pixels=max_pixels, shape=shape)
     pixels = tf.where(pixels < 0, pixels, tried)
   if skip:
     is_good = tf.logical_and(pixels >= 0, pixels <= max_pixels)
     return image, tf.logical_not(is_good)
 
-  def limit(pixels: tf.Tensor) -> tf.Operation:
-    return _expect_size(pixels, max_pixels=max_pixels, where=where)
-
+  limit = functools.partial(_expect_size, max_pixels=max_pixels, where=where)
   with tf.control_dependencies([_expect_image(pixels, encoded, where=where)]):
     encoded = tf.identity(encoded)
     if not careful:

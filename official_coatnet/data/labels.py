@@ -42,15 +42,7 @@ def clean_labels(
   where = [file, ', record ', record, ': ']
   stored = example['labels']
   if single_label:
-    messages.require(
-      tf.equal(tf.size(stored), 1),
-      lambda: [
-        *where,
-        tf.size(stored),
-        ' labels where the schema has exactly one; if images have several, '
-        "use schema = 'multilabel'.",
-      ],
-    )
+    _check_single(stored, where=where)
   else:
     stored = _keep_confident(
       stored,
@@ -62,21 +54,26 @@ def clean_labels(
   _check_range(
     stored, num_classes=num_classes, label_offset=label_offset, where=where
   )
-  messages.require(
-    tf.size(stored) <= max_labels,
-    lambda: [
-      *where,
-      tf.size(stored),
-      f' labels, but max_labels = {max_labels}; raise max_labels, or '
-      'confidence_threshold where there are confidences.',
-    ],
-  )
+  _check_number(stored, max_labels=max_labels, where=where)
   # Cut to length, so that no other error can overtake the one above.
   classes = tf.cast(stored + label_offset, tf.int32)[:max_labels]
   padded = tf.pad(
     classes, [[0, max_labels - tf.size(classes)]], constant_values=-1
   )
   return tf.ensure_shape(padded, [max_labels])
+
+
+def _check_single(labels: tf.Tensor, *, where: list[tf.Tensor | str]) -> None:
+  """Stops the run at an image that has not one label."""
+  messages.require(
+    tf.equal(tf.size(labels), 1),
+    lambda: [
+      *where,
+      tf.size(labels),
+      ' labels where the schema has exactly one; if images have several, '
+      "use schema = 'multilabel'.",
+    ],
+  )
 
 
 def _check_range(
@@ -97,6 +94,21 @@ def _check_range(
       tf.boolean_mask(labels, outside)[0],
       f' is out of range: with num_classes = {num_classes} and label_offset = '
       f'{label_offset}, stored labels must lie in {lowest}..{highest}.',
+    ],
+  )
+
+
+def _check_number(
+  labels: tf.Tensor, *, max_labels: int, where: list[tf.Tensor | str]
+) -> None:
+  """Stops the run at an image of more labels than a batch has room for."""
+  messages.require(
+    tf.size(labels) <= max_labels,
+    lambda: [
+      *where,
+      tf.size(labels),
+      f' labels, but max_labels = {max_labels}; raise max_labels, or '
+      'confidence_threshold where there are confidences.',
     ],
   )
 

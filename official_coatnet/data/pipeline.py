@@ -6,6 +6,31 @@ RandAugment (uint8) -> batch. The rest happens on the device, see `device`.
 Random draws are stateless: functions of the run's seed and of the example's
 global index, so that they do not depend on the number of hosts, replicas or
 parallel calls, nor on where a run was stopped.
+
+An element is the batch of ONE REPLICA: what
+`strategy.distribute_datasets_from_function` expects, which hands one element
+to each replica of the host in turn. Without `input_context` there is one
+replica, and an element is the global batch.
+
+Training, endless:
+
+*   'image': uint8 [batch, height, width, 3].
+*   'label': int32 [batch, max_labels], padded with -1.
+*   'index': int64 [batch], step x batch_size + position in the global batch.
+*   'mixup_ratio': float32 [batch], only with `mixup_alpha`.
+
+Evaluation: 'image' and 'label' likewise, and 'weight', float32 [batch], 1 for
+an example. Each example comes once; after the last one, endless examples of
+weight 0, so that hosts with unequal shares can run the same number of steps:
+stop at a step whose weights sum to 0 over all replicas.
+
+With `on_error` 'skip' both have 'skipped', float32 [batch], 1 for an image
+that does not decode. It keeps its place in the order. In training another one
+of the batch stands there, which is to count nothing; in evaluation its weight
+is 0.
+
+With `data_service` the order of the training examples is not promised, see
+`service`; evaluation does not go through it.
 """
 
 import dataclasses
@@ -100,37 +125,11 @@ def make_dataset(
   start_step: int = 0,
   careful: bool = False,
 ) -> tf.data.Dataset:
-  """Returns the batches of a run.
-
-  An element is the batch of ONE REPLICA: what
-  `strategy.distribute_datasets_from_function` expects, which hands one element
-  to each replica of the host in turn. Without `input_context` there is one
-  replica, and an element is the global batch.
-
-  Training, endless:
-
-  *   'image': uint8 [batch, height, width, 3].
-  *   'label': int32 [batch, max_labels], padded with -1.
-  *   'index': int64 [batch], step x batch_size + position in the global batch.
-  *   'mixup_ratio': float32 [batch], only with `mixup_alpha`.
-
-  Evaluation: 'image' and 'label' likewise, and 'weight', float32 [batch], 1 for
-  an example. Each example comes once; after the last one, endless examples of
-  weight 0, so that hosts with unequal shares can run the same number of steps:
-  stop at a step whose weights sum to 0 over all replicas.
-
-  With `on_error` 'skip' both have 'skipped', float32 [batch], 1 for an image
-  that does not decode. It keeps its place in the order. In training another one
-  of the batch stands there, which is to count nothing; in evaluation its weight
-  is 0.
-
-  With `data_service` the order of the training examples is not promised, see
-  `service`; evaluation does not go through it.
+  """Returns the batches of a run; the head of this module says what they hold.
 
   Args:
     config: what to read.
-    seed: seed of the run: decides order, crops, flips, RandAugment and
-      mixup.
+    seed: seed of the run: decides order, crops, flips, RandAugment, mixup.
     is_training: whether to shuffle, augment and repeat.
     input_context: position of this host among all, from the strategy.
     start_step: first step of training; what came before is left out.

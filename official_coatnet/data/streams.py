@@ -83,13 +83,10 @@ def training_records(
   if shuffle_buffer == 1:
     records = first_records.concatenate(later.flat_map(epoch_records))
     return records.skip(to_skip)
+  first_epoch = tf.constant(epoch, tf.int64)
   windows = _windows(
-    first_records,
-    shuffle_buffer,
-    epoch=tf.constant(epoch, tf.int64),
-    first_window=first_window,
-  )
-  windows = windows.concatenate(
+    first_records, shuffle_buffer, epoch=first_epoch, first_window=first_window
+  ).concatenate(
     later.flat_map(
       lambda epoch: _windows(epoch_records(epoch), shuffle_buffer, epoch=epoch)
     )

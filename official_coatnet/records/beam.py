@@ -9,14 +9,14 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from official_coatnet.records import receipts, writing
+from official_coatnet.records import processes, receipts, writing
 
 
 def map_tasks(
-  function: Callable[[writing.Task, writing.TaskProgress], writing.Shard],
+  function: Callable[[writing.Task, processes.TaskProgress], writing.Shard],
   tasks: Iterable[writing.Task],
   *,
-  progress: writing.TaskProgress,
+  progress: processes.TaskProgress,
   runner: str,
   options: Sequence[str] = (),
 ) -> Iterator[writing.Shard]:

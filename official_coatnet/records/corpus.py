@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from official_coatnet.data import manifest as manifest_lib, split_files
-from official_coatnet.records import writing
+from official_coatnet.records import processes, writing
 
 # Of an image that had to be encoded anew. Fingerprints of builds hold it.
 JPEG_QUALITY = 95
@@ -66,7 +66,7 @@ def write_corpus(
   num_shards: int | None = None,
   max_failures: int | float | None = None,
   progress: writing.Progress | None = None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> dict[str, manifest_lib.Manifest]:
   """Writes a corpus as records.
 
@@ -116,7 +116,7 @@ def _write_split(
   num_shards: int,
   failure_limit: int,
   progress: writing.Progress | None,
-  map_tasks: writing.MapTasks,
+  map_tasks: processes.MapTasks,
 ) -> manifest_lib.Manifest:
   mark = fingerprint(split.fingerprint, num_shards)
   if split_files.is_complete(output_dir, split.name, fingerprint=mark):

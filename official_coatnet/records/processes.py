@@ -1,4 +1,4 @@
-"""Tasks in several processes of one machine.
+"""Tasks in this process, or in several of one machine.
 
 Processes are spawned, never forked: a fork of a process in which TensorFlow has
 started its threads hangs sooner or later.
@@ -13,6 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+# Progress of one task: called with how many examples more are done.
+TaskProgress = Callable[[int], None]
+# Carries out `function(task, progress)` for each task, here or elsewhere, and
+# yields what it returns, in any order: map_here, map_tasks, beam.map_tasks.
+MapTasks = Callable[..., Iterator[Any]]
+
 # A process takes about four seconds to import TensorFlow; images that take as
 # long to write.
 _IMAGES_WORTH_A_PROCESS = 2000
@@ -25,11 +31,22 @@ def choose_number(num_images: int) -> int:
   return max(1, min(len(os.sched_getaffinity(0)), worth))
 
 
-def map_tasks(
-  function: Callable[[Any, Callable[[int], None]], Any],
+def map_here(
+  function: Callable[[Any, TaskProgress], Any],
   tasks: Iterable[Any],
   *,
-  progress: Callable[[int], None],
+  progress: TaskProgress,
+) -> Iterator[Any]:
+  """Carries out tasks one after the other, in this process."""
+  for task in tasks:
+    yield function(task, progress)
+
+
+def map_tasks(
+  function: Callable[[Any, TaskProgress], Any],
+  tasks: Iterable[Any],
+  *,
+  progress: TaskProgress,
   num_processes: int,
 ) -> Iterator[Any]:
   """Carries out tasks in several processes.
@@ -115,7 +132,7 @@ def _death(worker) -> RuntimeError:
 
 
 def _work(
-  function: Callable[[Any, Callable[[int], None]], Any],
+  function: Callable[[Any, TaskProgress], Any],
   connection: multiprocessing.connection.Connection,
 ) -> None:
   """What a worker process does until there are no more tasks."""

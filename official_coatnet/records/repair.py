@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import manifest as manifest_lib, split_files
-from official_coatnet.records import framing, validation, writing
+from official_coatnet.records import framing, processes, validation, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +45,8 @@ def repair_split(
   output_dir: str,
   *,
   rules: validation.Rules,
-  progress: writing.TaskProgress = lambda number: None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  progress: processes.TaskProgress = lambda number: None,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> manifest_lib.Manifest:
   """Copies the intact records of a split to another folder.
 
@@ -88,8 +88,8 @@ def index_split(
   split: split_files.SplitFiles,
   *,
   rules: validation.Rules,
-  progress: writing.TaskProgress = lambda number: None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  progress: processes.TaskProgress = lambda number: None,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> manifest_lib.Manifest:
   """Writes the manifest of files that somebody else has built.
 
@@ -130,7 +130,7 @@ def index_split(
 
 def _copy_intact(
   path: str,
-  progress: writing.TaskProgress,
+  progress: processes.TaskProgress,
   *,
   output_dir: str,
   rules: validation.Rules,

@@ -22,7 +22,7 @@ from PIL import Image
 from official_coatnet import files
 from official_coatnet.data import schema as schema_lib, split_files
 from official_coatnet.data.manifest import FileEntry, Manifest
-from official_coatnet.records import framing, writing
+from official_coatnet.records import framing, processes
 
 # What TensorFlow decodes; Pillow knows many more.
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP')
@@ -74,8 +74,8 @@ def validate_split(
   *,
   rules: Rules,
   allow_duplicates: bool = False,
-  progress: writing.TaskProgress = lambda number: None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  progress: processes.TaskProgress = lambda number: None,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> tuple[list[str], list[FileContents]]:
   """Looks at every record of a split.
 
@@ -130,7 +130,7 @@ def rules_for(
 
 
 def examine_file(
-  path: str, progress: writing.TaskProgress, *, rules: Rules
+  path: str, progress: processes.TaskProgress, *, rules: Rules
 ) -> FileContents:
   """Looks at every record of a file."""
   label_counts = collections.Counter()

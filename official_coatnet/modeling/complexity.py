@@ -13,7 +13,11 @@ import re
 
 import tensorflow as tf
 
-_LOOKUP_SCOPE = 'relative_bias_lookup'
+from official_coatnet.modeling import (
+  config as config_lib,
+  network,
+  relative_bias,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +101,19 @@ def _multiply_adds_by_stage(
       continue
     scopes = op.name.split('/')
     layer = next(s for s in scopes if s in stages)
-    key = (stages[layer], _LOOKUP_SCOPE in scopes)
+    key = (stages[layer], relative_bias.SCOPE in scopes)
     counts[key] = counts.get(key, 0) + multiply_adds
   return counts
+
+
+def count(config: config_lib.ModelConfig) -> list[Count]:
+  """Counts a classifier by its configuration; the last is the whole of it.
+
+  It is built without values for its weights, so that the largest takes seconds
+  and no memory to speak of. Otherwise as `count_stages`.
+  """
+  with tf.Graph().as_default():
+    return count_stages(network.classifier(config))
 
 
 def count_stages(model: tf.keras.Model) -> list[Count]:

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.training import checkpoints, controller, reporting
+from official_coatnet.training import checkpoints, controller, model_dir
 from tests.fixtures import experiments as fixture
 
 _EMA = {'ema_decay': 0.5}
@@ -33,7 +33,7 @@ class ControllerTest(tf.test.TestCase):
     )
 
   def _lines(self):
-    return reporting.read_metrics(os.path.join(self.folder, 'metrics.jsonl'))
+    return model_dir.read_metrics(self.folder)
 
   def test_train_and_evaluate(self):
     calls = []
@@ -166,7 +166,7 @@ class ControllerTest(tf.test.TestCase):
     with self.assertRaisesRegex(FloatingPointError, 'peak_learning_rate'):
       self._run(experiment, mode='train')
     latest = tf.train.latest_checkpoint(self.folder)
-    step = checkpoints.checkpoint_step(latest) if latest else 0
+    step = model_dir.checkpoint_step(latest) if latest else 0
     self.assertLess(step, max(line['step'] for line in self._lines()))
 
   def test_problems_come_in_one_message(self):

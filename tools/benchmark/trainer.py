@@ -34,7 +34,7 @@ from absl import app, flags, logging  # noqa: E402
 from official_coatnet.records import demo  # noqa: E402
 from official_coatnet.training import (  # noqa: E402
   controller,
-  distribution,
+  devices,
   gin_config,
 )
 from tools.benchmark import trainer_variants  # noqa: E402
@@ -80,7 +80,7 @@ def _run(experiment, *, folder: str) -> trainer_variants.Pairs:
       experiment,
       mode='train',
       model_dir=folder,
-      strategy=distribution.make_strategy(),
+      strategy=devices.make_strategy(),
       on_start=lambda: gin_config.write_config(folder),
       on_first_loop=lambda: gin_config.write_operative_config(folder),
     )

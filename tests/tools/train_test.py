@@ -10,7 +10,7 @@ import time
 import numpy as np
 from absl.testing import absltest
 
-from official_coatnet.records import demo_digits
+from official_coatnet.records import demo
 from official_coatnet.training import checkpoints
 from tests.fixtures import repository
 
@@ -89,7 +89,7 @@ class TrainTest(absltest.TestCase):
 
   def test_killed_and_started_again_it_goes_on(self):
     data_dir = os.path.join(self.folder, 'data')
-    demo_digits.write_digits(data_dir)
+    demo.write_digits(data_dir)
     settings = (
       '--gin_file=gin/demo.gin',
       f"--gin_bindings=DATA_DIR = '{data_dir}'",

@@ -31,7 +31,7 @@ sys.path[0] = _ROOT
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
-from official_coatnet.records import demo_digits  # noqa: E402
+from official_coatnet.records import demo  # noqa: E402
 from official_coatnet.training import (  # noqa: E402
   controller,
   devices,
@@ -68,7 +68,7 @@ _TARGET = 0.95
 
 def _write_data(folder: str):
   if _DATA.value == 'digits':
-    demo_digits.write_digits(folder)
+    demo.write_digits(folder)
   else:
     trainer_variants.write_photographs(folder, num_images=_NUM_IMAGES.value)
 

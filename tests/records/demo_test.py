@@ -1,8 +1,10 @@
-"""Tests of official_coatnet.records.demo_scenes."""
+"""Tests of official_coatnet.records.demo."""
 
 import io
 import json
 import os
+import re
+import sys
 from unittest import mock
 
 import numpy as np
@@ -11,9 +13,95 @@ from PIL import Image
 from sklearn import datasets
 
 from official_coatnet.data import schema
-from official_coatnet.records import corpus, demo_scenes, rows
+from official_coatnet.records import corpus, demo, rows
 
 _FEW = {'train': 60, 'validation': 20}
+
+
+class DemoDigitsTest(tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.digits = datasets.load_digits()
+
+  def read(self, folder, manifest):
+    paths = [os.path.join(folder, file.name) for file in manifest.files]
+    for record in tf.data.TFRecordDataset(paths):
+      yield schema.parse(record, schema='imagenet')
+
+  def test_records_hold_the_digits_in_file_order(self):
+    folder = self.create_tempdir().full_path
+    manifests = demo.write_digits(folder)
+    index = 0
+    for split, size in (('train', 1347), ('validation', 450)):
+      manifest = manifests[split]
+      self.assertEqual(manifest.num_examples, size)
+      self.assertEqual(manifest.class_names, tuple('0123456789'))
+      self.assertEqual(manifest.num_classes, 10)
+      self.assertEqual(manifest.label_offset, -1)
+      for example in self.read(folder, manifest):
+        (label,) = example['labels'].numpy()
+        self.assertEqual(label - 1, self.digits.target[index])
+        if index % 100 == 0:
+          self.check_image(example['encoded'].numpy(), index)
+        index += 1
+    self.assertEqual(index, 1797)
+    histogram = np.bincount(self.digits.target[:1347])
+    self.assertEqual(
+      manifests['train'].label_counts,
+      {digit + 1: count for digit, count in enumerate(histogram)},
+    )
+
+  def check_image(self, encoded, index):
+    image = Image.open(io.BytesIO(encoded))
+    self.assertEqual(image.format, 'JPEG')
+    self.assertEqual((image.mode, image.size), ('RGB', (64, 64)))
+    # Averaged over blocks of 8 x 8, the enlarged digit is the digit again.
+    blocks = np.asarray(image.convert('L'), np.float64)
+    blocks = blocks.reshape(8, 8, 8, 8).mean(axis=(1, 3))
+    original = self.digits.images[index] * (255 / 16)
+    self.assertGreater(
+      np.corrcoef(blocks.ravel(), original.ravel())[0, 1], 0.97
+    )
+
+  def test_sample_images_show_index_and_digit(self):
+    folder = self.create_tempdir().full_path
+    demo.write_digits(folder)
+    names = os.listdir(os.path.join(folder, 'images'))
+    self.assertLen(names, 12)
+    for name in names:
+      index, digit = map(
+        int, re.fullmatch(r'validation_(\d{4})_digit_(\d).jpg', name).groups()
+      )
+      self.assertEqual(self.digits.target[1347 + index], digit)
+      with open(os.path.join(folder, 'images', name), 'rb') as file:
+        self.check_image(file.read(), 1347 + index)
+
+  def test_complete_output_is_reused_and_damage_made_good(self):
+    folder = self.create_tempdir().full_path
+    calls = []
+    progress = lambda done, total: calls.append((done, total))
+    first = demo.write_digits(folder, progress=progress)
+    self.assertLen(calls, 1797)
+    calls.clear()
+    self.assertEqual(demo.write_digits(folder, progress=progress), first)
+    self.assertEmpty(calls)
+    os.truncate(os.path.join(folder, 'validation-00001-of-00002'), 100)
+    self.assertEqual(demo.write_digits(folder, progress=progress), first)
+    self.assertLen(calls, 450)
+
+  def test_missing_sklearn_names_the_extra(self):
+    with (
+      mock.patch.dict(sys.modules, {'sklearn': None}),
+      self.assertRaisesRegex(
+        ImportError, r'pip install official_coatnet\[demo\]'
+      ),
+    ):
+      demo.load_split('train')
+
+  def test_unknown_split(self):
+    with self.assertRaisesRegex(ValueError, "'test'.*'train' and 'validation'"):
+      demo.load_split('test')
 
 
 class DemoScenesTest(tf.test.TestCase):
@@ -23,14 +111,14 @@ class DemoScenesTest(tf.test.TestCase):
     cls.digits = datasets.load_digits()
 
   def test_no_digit_serves_twice_and_none_is_of_the_test(self):
-    pools = demo_scenes.deal()
+    pools = demo.deal()
     dealt = np.concatenate([pools.scenes, pools.held_out, pools.labelled])
     # The test images are those from 1,347 on.
     np.testing.assert_array_equal(np.sort(dealt), np.arange(1347))
     np.testing.assert_array_equal(
       np.bincount(self.digits.target[pools.labelled]), np.full(10, 10)
     )
-    again = demo_scenes.deal()
+    again = demo.deal()
     np.testing.assert_array_equal(again.scenes, pools.scenes)
     np.testing.assert_array_equal(again.labelled, pools.labelled)
 
@@ -40,18 +128,18 @@ class DemoScenesTest(tf.test.TestCase):
     inside = hidden = 0
     for seed in range(40):
       rng = np.random.RandomState(seed)
-      scene, (seen,) = demo_scenes.compose(full[np.newaxis], rng)
+      scene, (seen,) = demo.compose(full[np.newaxis], rng)
       rows_with_ink = np.flatnonzero(scene.any(axis=1))
       columns_with_ink = np.flatnonzero(scene.any(axis=0))
       area = len(rows_with_ink) * len(columns_with_ink)
       self.assertEqual(np.count_nonzero(scene), area)
       # Drawn again, for the side of the whole digit.
-      side = np.random.RandomState(seed).randint(*demo_scenes._SIDES)
+      side = np.random.RandomState(seed).randint(*demo._SIDES)
       self.assertAllClose(seen, area / side**2)
       self.assertGreaterEqual(seen, 0.75**2 - 0.05)
       inside += seen == 1
       # The brighter of two hides the other, and not the other way round.
-      scene, (bright, covered) = demo_scenes.compose(
+      scene, (bright, covered) = demo.compose(
         np.stack([full, dark]), np.random.RandomState(seed)
       )
       self.assertAllClose(bright, seen)
@@ -64,8 +152,8 @@ class DemoScenesTest(tf.test.TestCase):
 
   def test_lists_records_and_their_digits(self):
     folder = self.create_tempdir().full_path
-    with mock.patch.dict(demo_scenes.NUM_SCENES, _FEW):
-      manifests = demo_scenes.write_transfer(folder)
+    with mock.patch.dict(demo.NUM_SCENES, _FEW):
+      manifests = demo.write_transfer(folder)
     self.assertEqual(
       {split: each.num_examples for split, each in manifests.items()},
       {'train': 100, 'dev': 247, 'validation': 450},
@@ -75,7 +163,7 @@ class DemoScenesTest(tf.test.TestCase):
       name: {digit for row in lines for digit in row['digits']}
       for name, lines in lists.items()
     }
-    pools = demo_scenes.deal()
+    pools = demo.deal()
     self.assertContainsSubset(used['train'], pools.scenes)
     self.assertContainsSubset(used['validation'], pools.held_out)
     for lines in lists.values():

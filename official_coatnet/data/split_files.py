@@ -1,19 +1,121 @@
-"""Which TFRecord files lie in a folder, and to which split they belong."""
+"""The files of a split: what they are called, which are there, and if whole.
+
+    manifest-train.json, train-00000-of-00128, train-00001-of-00128, ...
+
+This is the one place that knows these names: `records` writes files under them,
+a run looks for them (see `sources`), and tools/tfrecords.py lists a folder.
+"""
 
 import dataclasses
 import os
 import re
 from collections.abc import Sequence
-from typing import BinaryIO
 
 import tensorflow as tf
 
-from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data.manifest import Manifest
 
 _SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
-# Builders disagree on the name of what readers here call 'validation'.
+_MANIFEST = re.compile(r'manifest-(?P<split>.*)\.json')
+# Builders of records disagree on the name of what is called 'validation' here.
+# The first is what all of them begin with.
 _VALIDATION_STEMS = ('val', 'valid', 'validation')
+
+
+def shard_name(split: str, shard: int, *, num_shards: int) -> str:
+  """Returns the name of a shard, as in `train-00003-of-00128`."""
+  return f'{split}-{shard:05d}-of-{num_shards:05d}'
+
+
+def manifest_path(data_dir: str, split: str) -> str:
+  """Returns where the manifest of a split lies."""
+  return os.path.join(data_dir, f'manifest-{split}.json')
+
+
+def read_manifest(data_dir: str, split: str) -> Manifest | None:
+  """Returns the manifest of a split, or None where there is none."""
+  path = manifest_path(data_dir, split)
+  if not tf.io.gfile.exists(path):
+    return None
+  with tf.io.gfile.GFile(path) as file:
+    return Manifest.from_json(file.read(), origin=path)
+
+
+def patterns(data_dir: str, split: str) -> list[str]:
+  """Returns how files of a split without manifest may be called.
+
+  Args:
+    data_dir: folder of the records.
+    split: name of the split.
+
+  Returns:
+    Patterns of paths, the likeliest first.
+  """
+  stem = _VALIDATION_STEMS[0] if split == 'validation' else split
+  return [
+    os.path.join(data_dir, f'{stem}*'),
+    # A folder for each split, as the TPU builder of ImageNet leaves them.
+    os.path.join(data_dir, split, f'{stem}*'),
+  ]
+
+
+def find_files(candidates: Sequence[str]) -> list[str]:
+  """Returns the sorted files of the first pattern that finds any."""
+  for pattern in candidates:
+    found = [
+      path
+      for path in sorted(tf.io.gfile.glob(pattern))
+      if not path.endswith('.json') and not tf.io.gfile.isdir(path)
+    ]
+    if found:
+      return found
+  return []
+
+
+def find_damage(manifest: Manifest, data_dir: str) -> list[str]:
+  """Compares the files of a split with what its manifest says.
+
+  Sizes only, one look-up a file: checksums would read the whole corpus.
+
+  Args:
+    manifest: the manifest.
+    data_dir: folder of the files.
+
+  Returns:
+    One sentence for each file that is missing or has another size.
+  """
+  problems = []
+  for entry in manifest.files:
+    path = os.path.join(data_dir, entry.name)
+    if not tf.io.gfile.exists(path):
+      problems.append(f'{path} is missing, but its manifest lists it.')
+      continue
+    size = tf.io.gfile.stat(path).length
+    if size != entry.bytes:
+      problems.append(
+        f'{path} has {size} bytes, but its manifest says {entry.bytes}: it was '
+        'cut off or replaced; copy it again or rebuild the records.'
+      )
+  return problems
+
+
+def is_complete(
+  data_dir: str, split: str, *, fingerprint: str | None = None
+) -> bool:
+  """Whether a split has a manifest and all files that it lists.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of the split.
+    fingerprint: if given, the one that the manifest must have.
+  """
+  try:
+    manifest = read_manifest(data_dir, split)
+  except ValueError:
+    return False
+  if manifest is None or find_damage(manifest, data_dir):
+    return False
+  return fingerprint is None or manifest.fingerprint == fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +133,7 @@ class SplitFiles:
   folder: str
   split: str
   names: tuple[str, ...]
-  manifest: manifest_lib.Manifest | None
+  manifest: Manifest | None
   problems: tuple[str, ...] = ()
 
   @property
@@ -76,9 +178,7 @@ def list_splits(folder: str) -> list[SplitFiles]:
       split = 'validation' if stem in _VALIDATION_STEMS else stem
       by_split.setdefault(split, []).append(match)
   with_manifest = [
-    name.removeprefix('manifest-').removesuffix('.json')
-    for name in there
-    if name.startswith('manifest-') and name.endswith('.json')
+    match['split'] for match in map(_MANIFEST.fullmatch, there) if match
   ]
   splits = [
     _by_manifest(folder, split, by_split.pop(split, []))
@@ -97,7 +197,7 @@ def _by_manifest(
   folder: str, split: str, matches: Sequence[re.Match]
 ) -> SplitFiles:
   try:
-    manifest = manifest_lib.read_manifest(folder, split)
+    manifest = read_manifest(folder, split)
   except ValueError as error:
     names = tuple(match[0] for match in matches)
     return SplitFiles(folder, split, names, None, (str(error),))
@@ -108,7 +208,7 @@ def _by_manifest(
     for match in matches
     if match[0] not in listed
   ]
-  problems += manifest_lib.find_damage(manifest, folder)
+  problems += find_damage(manifest, folder)
   there = set(tf.io.gfile.listdir(folder))
   names = tuple(sorted(listed & there))
   return SplitFiles(folder, split, names, manifest, tuple(problems))
@@ -128,8 +228,3 @@ def _by_names(
         f'missing, the first of them number {missing[0]}; copy them again.'
       )
   return SplitFiles(folder, split, tuple(names), None, tuple(problems))
-
-
-def open_with_size(path: str) -> tuple[BinaryIO, int]:
-  """Opens a file for reading bytes, and returns its length as well."""
-  return files.open_binary(path), tf.io.gfile.stat(path).length

@@ -7,8 +7,6 @@ TensorFlow reads all frames even where the first alone is wanted.
 
 import tensorflow as tf
 
-from official_coatnet.data import images
-
 # Bytes of a GIF: the header with the size of the screen, and the blocks.
 _GIF_HEADER = 13
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
@@ -16,24 +14,70 @@ _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 _GIF_IMAGE_HEADER = 10
 
 
-def count_pixels(encoded: tf.Tensor) -> tf.Tensor:
-  """Counts the pixels that a decoder will make, from headers alone.
+def count_pixels(encoded: tf.Tensor, *, all_frames: bool = False) -> tf.Tensor:
+  """Counts the pixels of an image from headers alone.
 
   Args:
-    encoded: Scalar string tensor, the image file.
+    encoded: scalar string tensor, the image file.
+    all_frames: whether to go through all of a GIF and add up its frames, as is
+      wise where strangers send it. Otherwise its header is believed.
 
   Returns:
-    Scalar int64: height x width, of a GIF summed over its frames; 0 for an
-    unknown format.
+    Height x width, a scalar int64 tensor; 0 for an unknown format.
 
   Raises:
-    tf.errors.InvalidArgumentError: When the graph runs, if it is a JPEG whose
+    tf.errors.InvalidArgumentError: when the graph runs, if it is a JPEG whose
       header cannot be read.
   """
-  return tf.cond(
-    tf.equal(tf.strings.substr(encoded, 0, 4), b'GIF8'),
-    lambda: _count_gif_pixels(encoded),
-    lambda: images.count_pixels(encoded),
+
+  def of_one_image() -> tf.Tensor:
+    return tf.cond(
+      tf.io.is_jpeg(encoded),
+      lambda: of_shape(tf.io.extract_jpeg_shape(encoded)),
+      lambda: of_header(encoded),
+    )
+
+  if not all_frames:
+    return of_one_image()
+  is_gif = tf.equal(tf.strings.substr(encoded, 0, 4), b'GIF8')
+  return tf.cond(is_gif, lambda: _count_gif_pixels(encoded), of_one_image)
+
+
+def of_shape(shape: tf.Tensor) -> tf.Tensor:
+  """Returns the number of pixels, int64, of an image of int32 [3] `shape`."""
+  # An int32 would overflow.
+  return tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+
+
+def of_header(encoded: tf.Tensor) -> tf.Tensor:
+  """Returns the number of pixels of a PNG, GIF or BMP; 0 for what is none."""
+  # Zeros behind it, for what is shorter than a header.
+  header = tf.strings.substr(
+    tf.strings.join([tf.strings.substr(encoded, 0, 32), b'\0' * 32]), 0, 32
+  )
+  is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
+  is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
+  is_bmp = tf.equal(tf.strings.substr(header, 0, 2), b'BM')
+  sides = tf.where(
+    is_png,
+    _integers(header, at=16, dtype=tf.int32, little_endian=False),
+    tf.where(
+      is_gif,
+      _integers(header, at=6, dtype=tf.uint16),
+      tf.where(is_bmp, _integers(header, at=18, dtype=tf.int32), [0, 0]),
+    ),
+  )
+  # The height of a BMP is negative where its top row comes first.
+  return tf.reduce_prod(tf.abs(sides))
+
+
+def _integers(
+  header: tf.Tensor, *, at: int, dtype: tf.DType, little_endian: bool = True
+) -> tf.Tensor:
+  """Reads two integers in a row from bytes; returns int64 [2]."""
+  pair = tf.strings.substr(header, at, 2 * dtype.size)
+  return tf.cast(
+    tf.io.decode_raw(pair, dtype, little_endian=little_endian), tf.int64
   )
 
 

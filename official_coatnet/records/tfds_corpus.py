@@ -14,7 +14,11 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from official_coatnet.data import manifest as manifest_lib, schema, sources
+from official_coatnet.data import (
+  manifest as manifest_lib,
+  schema,
+  tfds_source,
+)
 from official_coatnet.records import corpus, writing
 
 
@@ -32,9 +36,9 @@ def tfds_splits(
     ValueError: if the data set is not there, has no such split, or is not of
       labelled images.
   """
-  builder = sources.tfds_builder(name, data_dir=data_dir)
-  _, label_key = sources.tfds_keys(builder)
-  num_classes, class_names = sources.tfds_class_names(builder)
+  builder = tfds_source.open_builder(name, data_dir=data_dir)
+  _, label_key = tfds_source.feature_keys(builder)
+  num_classes, class_names = tfds_source.class_names(builder)
   single = isinstance(
     builder.info.features[label_key], tfds.features.ClassLabel
   )
@@ -63,7 +67,7 @@ def tfds_splits(
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedImages:
+class TfdsImages:
   """Images of a TFDS data set, as an iterable of records.
 
   Attributes:
@@ -79,8 +83,8 @@ class PreparedImages:
   start: int
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
-    builder = sources.tfds_builder(self.name, data_dir=self.data_dir)
-    image_key, label_key = sources.tfds_keys(builder)
+    builder = tfds_source.open_builder(self.name, data_dir=self.data_dir)
+    image_key, label_key = tfds_source.feature_keys(builder)
     dataset = builder.as_dataset(
       split=self.split,
       shuffle_files=False,
@@ -102,9 +106,9 @@ class PreparedImages:
 
 def _select(
   name: str, data_dir: str | None, split: str, examples: range
-) -> PreparedImages:
+) -> TfdsImages:
   part = f'{split}[{examples.start}:{examples.stop}]'
-  return PreparedImages(name, data_dir, part, examples.start)
+  return TfdsImages(name, data_dir, part, examples.start)
 
 
 def _make_record(encoded: bytes, labels: Any, *, key: str) -> writing.Record:

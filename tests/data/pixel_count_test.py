@@ -1,3 +1,6 @@
+"""Tests of official_coatnet.data.pixel_count."""
+
+import functools
 import io
 import struct
 
@@ -6,7 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.export import pixel_limit
+from official_coatnet.data import pixel_count
 from tests.fixtures import runs
 
 
@@ -22,13 +25,13 @@ def make_gif(sides, **kwargs):
   return file.getvalue()
 
 
-class PixelLimitTest(tf.test.TestCase, parameterized.TestCase):
+class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     cls.count = staticmethod(
       tf.function(
-        pixel_limit.count_pixels,
+        functools.partial(pixel_count.count_pixels, all_frames=True),
         input_signature=[tf.TensorSpec([], tf.string)],
       )
     )

@@ -1,11 +1,11 @@
-"""Tests of official_coatnet.records.prepared."""
+"""Tests of official_coatnet.records.tfds_corpus."""
 
 import os
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from official_coatnet.records import corpus, prepared
+from official_coatnet.records import corpus, tfds_corpus
 from tests.fixtures import image_files
 
 NUM_EXAMPLES = 7
@@ -14,6 +14,8 @@ NUM_EXAMPLES = 7
 class SmallPictures(tfds.core.GeneratorBasedBuilder):
   """Images of one label, one of them broken."""
 
+  # In a package, TFDS would look for its checksums there.
+  code_path = None
   VERSION = tfds.core.Version('1.0.0')
 
   def _info(self):
@@ -89,7 +91,7 @@ class PreparedTest(tf.test.TestCase):
 
   def build(self, builder_class, **options):
     builder_class(data_dir=self.data_dir).download_and_prepare()
-    splits = prepared.tfds_splits(
+    splits = tfds_corpus.tfds_splits(
       builder_class.name, data_dir=self.data_dir, **options
     )
     return corpus.write_corpus(splits, self.output_dir, num_shards=3)
@@ -148,7 +150,9 @@ class PreparedTest(tf.test.TestCase):
   def test_unknown_split(self):
     SmallTags(data_dir=self.data_dir).download_and_prepare()
     with self.assertRaisesRegex(ValueError, "'dev'.*has .'train'. only"):
-      prepared.tfds_splits('small_tags', data_dir=self.data_dir, splits=['dev'])
+      tfds_corpus.tfds_splits(
+        'small_tags', data_dir=self.data_dir, splits=['dev']
+      )
 
 
 if __name__ == '__main__':

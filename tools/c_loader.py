@@ -9,17 +9,14 @@ why there are none}, and bytes. A tensor is {"dtype", "shape", "data"}: base64
 of its bytes, or a list of these for strings.
 """
 
+import tools.prologue
+
 import base64
 import json
-import os
 import resource
 import sys
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-from official_coatnet.export.verify import c_api  # noqa: E402
+from official_coatnet.export.verify import c_api
 
 
 def from_json(value: dict) -> c_api.Tensor:

@@ -18,29 +18,23 @@ that names a CoAtNet, counted from the built networks, and the sizes of Tables 3
 and 11. The exit code is 1 if a row that should fit the paper does not.
 """
 
+from tools.prologue import ROOT
+
 import dataclasses
 import json
 import os
 import sys
 import time
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.analysis.paper import (  # noqa: E402
+from official_coatnet.analysis.paper import (
   counts as counts_lib,
   listing,
   runs,
 )
-from official_coatnet.training import clock, gin_config  # noqa: E402
+from official_coatnet.training import clock, gin_config
 
 _COUNTS = flags.DEFINE_bool(
   'counts', False, 'Compare parameters and multiply-adds.'
@@ -111,7 +105,7 @@ def _list_rows() -> int:
 def _check_files() -> int:
   program = os.path.basename(sys.argv[0])
   try:
-    differences, compared = runs.check(_ROOT)
+    differences, compared = runs.check(ROOT)
   except gin_config.ConfigError as error:
     print(f'{program}: {error}', file=sys.stderr)
     return 1

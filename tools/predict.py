@@ -12,27 +12,21 @@ The exit code is 1 if there was an error with any image, otherwise 0. What runs
 is the export's own signature; the code of the network is not needed.
 """
 
+import tools.prologue
+
 import glob
 import json
 import os
 import re
 import sys
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.analysis.runs import drawings  # noqa: E402
-from official_coatnet.data import images  # noqa: E402
-from official_coatnet.export import (  # noqa: E402
+from official_coatnet.analysis.runs import drawings
+from official_coatnet.data import images
+from official_coatnet.export import (
   pixel_limit,
   provenance,
   versions,

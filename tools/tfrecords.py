@@ -48,23 +48,17 @@ not written again; a run that was stopped is started again the same way, and
 goes on after the last file that it finished.
 """
 
+import tools.prologue
+
 import functools
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.data import manifest  # noqa: E402
-from official_coatnet.records import (  # noqa: E402  # noqa: E402  # noqa: E402
+from official_coatnet.data import manifest
+from official_coatnet.records import (
   beam,
   corpus,
   demo_digits,
@@ -75,8 +69,8 @@ from official_coatnet.records import (  # noqa: E402  # noqa: E402  # noqa: E402
   validation,
   writing,
 )
-from tools import record_sources  # noqa: E402
-from tools.progress import Progress  # noqa: E402
+from tools import record_sources
+from tools.progress import Progress
 
 _OUTPUT_DIR = flags.DEFINE_string(
   'output_dir', None, 'Folder to write records and manifests to.'

@@ -12,34 +12,28 @@ a second report of the same blocks takes seconds. With --tables it writes the
 tables of docs/tpu.md.
 """
 
+from tools.prologue import ROOT
+
 import json
 import math
 import os
 import sys
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-_PAGE = os.path.join(_ROOT, 'docs', 'tpu.md')
-_RECORDS = os.path.join(_ROOT, 'docs', 'tpu.json')
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.analysis.tpu import (  # noqa: E402
+from official_coatnet.analysis.tpu import (
   compiler,
   depths,
   memory,
   report as report_lib,
   tables as tables_lib,
 )
-from official_coatnet.training import gin_config  # noqa: E402
-from tools import progress  # noqa: E402
+from official_coatnet.training import gin_config
+from tools import progress
+
+_PAGE = os.path.join(ROOT, 'docs', 'tpu.md')
+_RECORDS = os.path.join(ROOT, 'docs', 'tpu.json')
 
 _GIN_FILE = flags.DEFINE_multi_string('gin_file', [], 'Gin file of the run.')
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -76,7 +70,7 @@ _CACHE_DIR = flags.DEFINE_string(
 
 
 def _report() -> str:
-  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT)
+  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=ROOT)
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
   # First, since a part of a batch that does not fit may not fit either.
   measured = _memory(experiment, **common) if _MEMORY.value else None
@@ -152,7 +146,7 @@ def _write_tables() -> str:
   _write_page(records)
   for i, row in enumerate(missing, 1):
     print(f'{row.label}: {row.key}', file=sys.stderr)
-    experiment = gin_config.load([row.gin_file], row.bindings, root=_ROOT)
+    experiment = gin_config.load([row.gin_file], row.bindings, root=ROOT)
     report = report_lib.cost(
       experiment,
       topology=row.topology,

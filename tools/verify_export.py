@@ -10,6 +10,8 @@ the warm-up file, sends an empty batch and an image that is cut off. The exit
 code is 1 if anything differs, otherwise 0.
 """
 
+import tools.prologue
+
 import glob
 import json
 import os
@@ -18,27 +20,19 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-
-from official_coatnet.export import versions  # noqa: E402
-from official_coatnet.export.verify import (  # noqa: E402
+from official_coatnet.export import versions
+from official_coatnet.export.verify import (
   c_api,
   comparison,
   fuzzing,
   samples,
   verification,
 )
-from tools import c_loader, progress  # noqa: E402
+from tools import c_loader, progress
 
 _MODEL_DIR = flags.DEFINE_string(
   'model_dir', None, 'Folder of the run, if it is no longer where it was.'

@@ -15,7 +15,6 @@ from official_coatnet.training import (
   reporting,
 )
 
-FILE = 'README.md'
 _SOURCES = {
   'tfds': 'TensorFlow Datasets',
   'tfrecord': 'TFRecords',

@@ -1,13 +1,6 @@
 """Exports the network of a model_dir as a SavedModel for TF Serving.
 
-<export_dir>/<version>/
-  saved_model.pb, variables/    graph, signatures and weights
-  assets/labels.txt             names of the classes, used by the graph
-  assets.extra/                 requests to warm a server up
-  config.gin, experiment.json   the run, as it was set (config.gin if the
-                                run had gin files)
-  export.json                   where it comes from and how it was made
-  README.md                     the model card
+What is written is listed in `versions`, what it computes in `serving`.
 """
 
 import dataclasses
@@ -17,10 +10,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.export import (
   folding,
   model_card,
-  provenance,
   serving,
   versions,
   warmup,
@@ -33,10 +26,6 @@ from official_coatnet.training import (
   experiment as experiment_lib,
   preflight,
 )
-
-CONFIG_FILE = 'config.gin'
-
-find_latest = versions.find_latest
 
 
 def export(
@@ -75,13 +64,20 @@ def export(
       there is none, labels and classes differ in number, the version is taken
       or `export_dir` cannot be written.
   """
-  options = options or ExportOptions()
   version = versions.choose_version(export_dir, version=version)
+  options = options or ExportOptions()
   experiment = preflight.read_experiment(model_dir)
   names = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
+  )
+  provenance = versions.Provenance(
+    model_dir=_absolute(model_dir),
+    checkpoint=os.path.basename(stored.prefix),
+    weights=stored.group,
+    folded=fold,
+    options=options,
   )
   with versions.new_version(export_dir, version=version) as path:
     model = load_model(
@@ -90,14 +86,9 @@ def export(
     try:
       with versions.writing(export_dir):
         write_saved_model(model, experiment, path, names=names, options=options)
-        source = provenance.Provenance(
-          model_dir=_absolute(model_dir),
-          checkpoint=os.path.basename(stored.prefix),
-          weights=stored.group,
-          folded=fold,
-          options=options,
+        _write_papers(
+          experiment, provenance, path, stored=stored, licence=licence
         )
-        _write_papers(experiment, source, path, stored=stored, licence=licence)
     finally:
       _free(model)
   return os.path.join(export_dir, str(version))
@@ -121,7 +112,7 @@ def write_saved_model(
     options: How it answers.
   """
   with tempfile.TemporaryDirectory() as scratch:
-    labels_file = os.path.join(scratch, os.path.basename(versions.LABELS_ASSET))
+    labels_file = os.path.join(scratch, os.path.basename(versions.LABELS_FILE))
     versions.write_labels(names, labels_file)
     module = serving.make_module(
       model, experiment, labels_file=labels_file, options=options
@@ -185,7 +176,7 @@ def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
 
 def _write_papers(
   experiment: experiment_lib.Experiment,
-  source: provenance.Provenance,
+  provenance: versions.Provenance,
   path: str,
   *,
   stored: checkpoints.StoredWeights,
@@ -194,21 +185,20 @@ def _write_papers(
   """Writes what people read: model card, configuration, where it is from."""
   card = model_card.make_card(
     experiment,
-    model_dir=source.model_dir,
+    model_dir=provenance.model_dir,
     stored=stored,
     count=_count(experiment),
-    options=source.options,
-    folded=source.folded,
+    options=provenance.options,
+    folded=provenance.folded,
     licence=licence,
   )
-  with tf.io.gfile.GFile(os.path.join(path, model_card.FILE), 'w') as f:
-    f.write(card)
-  provenance.write(source, path)
+  files.write_text(os.path.join(path, versions.CARD_FILE), card)
+  versions.write_provenance(provenance, path)
   preflight.write_experiment(experiment, path)
-  config = os.path.join(source.model_dir, CONFIG_FILE)
+  config = os.path.join(provenance.model_dir, versions.CONFIG_FILE)
   # A run without gin files has none.
   if tf.io.gfile.exists(config):
-    tf.io.gfile.copy(config, os.path.join(path, CONFIG_FILE))
+    tf.io.gfile.copy(config, os.path.join(path, versions.CONFIG_FILE))
 
 
 def _count(experiment: experiment_lib.Experiment) -> complexity.Count:

@@ -31,8 +31,8 @@ from absl import app, flags
 
 from official_coatnet.analysis.paper import (
   counts as counts_lib,
-  listing,
   runs,
+  table10,
 )
 from official_coatnet.training import clock, gin_config
 
@@ -84,7 +84,7 @@ def _compare_counts() -> int:
 
 
 def _list_rows() -> int:
-  rows = listing.all_rows()
+  rows = runs.all_rows()
   known = {table for row in rows for table in row.tables}
   for table in _TABLE.value:
     if table not in known:
@@ -96,16 +96,16 @@ def _list_rows() -> int:
   if _TABLE.value:
     rows = [row for row in rows if set(row.tables) & set(_TABLE.value)]
   if _FORMAT.value == 'json':
-    print(json.dumps(listing.to_list(rows), indent=2))
+    print(json.dumps(runs.to_list(rows), indent=2))
   else:
-    print(listing.format_text(rows))
+    print(runs.format_text(rows))
   return 0
 
 
 def _check_files() -> int:
   program = os.path.basename(sys.argv[0])
   try:
-    differences, compared = runs.check(ROOT)
+    differences, compared = table10.check(ROOT)
   except gin_config.ConfigError as error:
     print(f'{program}: {error}', file=sys.stderr)
     return 1

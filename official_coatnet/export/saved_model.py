@@ -3,10 +3,11 @@
 What is written is listed in `versions`, what it computes in `serving`.
 """
 
+import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -79,18 +80,13 @@ def export(
     folded=fold,
     options=options,
   )
-  with versions.new_version(export_dir, version=version) as path:
-    model = load_model(
-      experiment, stored.prefix, weights=stored.group, fold=fold
-    )
-    try:
-      with versions.writing(export_dir):
-        write_saved_model(model, experiment, path, names=names, options=options)
-        _write_papers(
-          experiment, provenance, path, stored=stored, licence=licence
-        )
-    finally:
-      _free(model)
+  with (
+    versions.new_version(export_dir, version=version) as path,
+    _loaded_model(experiment, stored, fold=fold) as model,
+    versions.writing(export_dir),
+  ):
+    write_saved_model(model, experiment, path, names=names, options=options)
+    _write_papers(experiment, provenance, path, stored=stored, licence=licence)
   return os.path.join(export_dir, str(version))
 
 
@@ -159,6 +155,33 @@ def load_model(
   return model
 
 
+@contextlib.contextmanager
+def _loaded_model(
+  experiment: experiment_lib.Experiment,
+  stored: checkpoints.StoredWeights,
+  *,
+  fold: bool,
+) -> Iterator[tf.keras.Model]:
+  model = load_model(experiment, stored.prefix, weights=stored.group, fold=fold)
+  try:
+    yield model
+  finally:
+    _free(model)
+
+
+def _free(model: tf.keras.Model):
+  """Gives a model's memory back to TensorFlow; its weights are gone after it.
+
+  To drop the model is not enough: Keras and TensorFlow (for each function with
+  a custom gradient in it, as swish has one) keep what refers to its variables
+  until the process ends; 2.9 GB for CoAtNet-5.
+  """
+  for variable in model.weights:
+    tf.raw_ops.AssignVariableOp(
+      resource=variable.handle, value=tf.zeros([], variable.dtype)
+    )
+
+
 def _without_xla(implementation: str | None) -> str | None:
   """A server may lack XLA's compiler for CPUs, which 'cpu' asks for."""
   return 'reference' if implementation == 'cpu' else implementation
@@ -209,16 +232,3 @@ def _count(experiment: experiment_lib.Experiment) -> complexity.Count:
 
 def _absolute(path: str) -> str:
   return path if '://' in path else os.path.abspath(path)
-
-
-def _free(model: tf.keras.Model):
-  """Gives a model's memory back to TensorFlow; its weights are gone after it.
-
-  To drop the model is not enough: Keras and TensorFlow (for each function with
-  a custom gradient in it, as swish has one) keep what refers to its variables
-  until the process ends; 2.9 GB for CoAtNet-5.
-  """
-  for variable in model.weights:
-    tf.raw_ops.AssignVariableOp(
-      resource=variable.handle, value=tf.zeros([], variable.dtype)
-    )

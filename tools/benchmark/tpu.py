@@ -98,7 +98,7 @@ def _measure(blocks) -> dict[tuple[str, str], int]:
     modules,
     topology=_TOPOLOGY.value,
     cache_dir=_CACHE_DIR.value,
-    on_progress=progress.Progress('blocks compiled'),
+    progress=progress.Progress('blocks compiled'),
   )
   for (who, name), result in results.items():
     if result.error is not None:

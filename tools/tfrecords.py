@@ -148,7 +148,7 @@ def build(command: str) -> None:
     _OUTPUT_DIR, 'give the folder to write to'
   )
   if command in DEMOS:
-    _report(DEMOS[command](), output_dir)
+    _print_manifests(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
   splits = record_sources.SOURCES[command]()
@@ -160,7 +160,7 @@ def build(command: str) -> None:
     progress=Progress(),
     map_tasks=_workers(sum(split.num_examples for split in splits)),
   )
-  _report(manifests, output_dir)
+  _print_manifests(manifests, output_dir)
 
 
 def validate(path: str) -> None:
@@ -189,7 +189,7 @@ def repair_files(path: str, output_dir: str) -> None:
   manifests = {}
   for split, options in _splits_of(path):
     manifests[split.split] = repair.repair_split(split, output_dir, **options)
-  _report(manifests, output_dir)
+  _print_manifests(manifests, output_dir)
 
 
 def index(path: str) -> None:
@@ -197,7 +197,7 @@ def index(path: str) -> None:
   manifests = {}
   for split, options in _splits_of(path):
     manifests[split.split] = repair.index_split(split, **options)
-  _report(manifests, path)
+  _print_manifests(manifests, path)
 
 
 # Sub-commands that take paths, and how many.
@@ -284,7 +284,7 @@ def _parse_max_failures(text: str | None) -> int | float | None:
     ) from error
 
 
-def _report(
+def _print_manifests(
   manifests: Mapping[str, manifest.Manifest], output_dir: str
 ) -> None:
   """Prints what there is now, and what was left out."""

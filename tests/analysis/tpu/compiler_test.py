@@ -1,4 +1,4 @@
-"""Tests of analysis.tpu_compile, with a script in place of the compiler."""
+"""With a script in place of the compiler."""
 
 import os
 import pathlib

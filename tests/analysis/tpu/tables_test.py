@@ -1,5 +1,3 @@
-"""Tests of analysis.tpu_tables."""
-
 import os
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Tests of analysis.tpu_compile, with a script in place of the compiler."""
+"""With a script in place of the compiler."""
 
 import os
 import pathlib
@@ -62,7 +62,7 @@ class TpuCompileTest(absltest.TestCase):
         modules,
         topology=topology,
         cache_dir=cache,
-        on_progress=lambda *args: seen.append(args),
+        progress=lambda *args: seen.append(args),
       )
 
     results = compile_all('v3')

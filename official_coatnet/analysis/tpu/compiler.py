@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 
 from official_coatnet.analysis.tpu import lowering, worker
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_ROOT = pathlib.Path(__file__).resolve().parents[3]
 _WORKER = pathlib.Path(worker.__file__)
 # The Python of the environment with jax and libtpu.
 DEFAULT_PYTHON = _ROOT / '.venv_tpu' / 'bin' / 'python'

@@ -120,6 +120,10 @@ class TpuCompileTest(absltest.TestCase):
     ):
       compiler.compile_modules({}, topology='v33')
 
+  def test_compiler_is_looked_for_beside_the_makefile(self):
+    root = compiler.DEFAULT_PYTHON.parents[2]
+    self.assertTrue((root / 'Makefile').is_file(), root)
+
   def test_not_installed(self):
     os.environ[compiler.PYTHON_VARIABLE] = '/nonexistent/python'
     self.addCleanup(os.environ.pop, compiler.PYTHON_VARIABLE, None)

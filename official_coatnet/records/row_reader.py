@@ -95,9 +95,9 @@ class RowReader:
   def _class_of(self, label: Any) -> int:
     if self.class_numbers is not None and label in self.class_numbers:
       return self.class_numbers[label]
-    if isinstance(label, bool) or str(label).strip() != str(_number(label)):
+    number = None if isinstance(label, bool) else _number(label)
+    if number is None or str(label).strip() != str(number):
       raise ValueError(f'label {label!r} is no class number and no class name')
-    number = _number(label)
     limit = self.num_classes or _MAX_CLASSES
     if not 0 <= number < limit:
       raise ValueError(f'label {number} is not in [0, {limit})')
@@ -120,7 +120,7 @@ def _as_list(value: Any) -> list[Any] | None:
 def _number(value: Any) -> int | None:
   try:
     return int(value)
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):  # The last of an infinity.
     return None
 
 

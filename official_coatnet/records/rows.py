@@ -79,11 +79,11 @@ def rows_splits(
       f'{validation_fraction}, but one of them says what is held out; unset '
       'the other.'
     )
-  numbers = class_names and {name: i for i, name in enumerate(class_names)}
+  names = class_names or ()
   reader = row_reader.RowReader(
     columns=None,
-    num_classes=num_classes or (class_names and len(class_names)),
-    class_numbers=numbers,
+    num_classes=num_classes or len(names) or None,
+    class_numbers={name: i for i, name in enumerate(names)} or None,
   )
   scan = functools.partial(
     _scan, reader=reader, validation_fraction=validation_fraction

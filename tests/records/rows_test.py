@@ -124,6 +124,8 @@ class RowsTest(parameterized.TestCase, tf.test.TestCase):
     ('{"image": "a.jpg", "labels": [1.5]}', 'label 1.5 is no class number'),
     ('{"image": "a.jpg", "labels": [true]}', 'label True is no class'),
     ('{"image": "a.jpg", "labels": [[1]]}', 'no class number'),
+    ('{"image": "a.jpg", "labels": ["None"]}', "label 'None' is no class"),
+    ('{"image": "a.jpg", "labels": [1e999]}', 'label inf is no class number'),
     ('{"image": "a.jpg", "labels": {"x": 1}}', 'no class number'),
     (
       '{"image": "a.jpg", "labels": [1], "label_probs": [0.1, 0.2]}',

@@ -99,23 +99,26 @@ def find_damage(manifest: Manifest, data_dir: str) -> list[str]:
   return problems
 
 
-def is_complete(
+def complete_manifest(
   data_dir: str, split: str, *, fingerprint: str | None = None
-) -> bool:
-  """Whether a split has a manifest and all files that it lists.
+) -> Manifest | None:
+  """Returns the manifest of a split if it has all files that are listed.
 
   Args:
     data_dir: folder of the files.
     split: name of the split.
     fingerprint: if given, the one that the manifest must have.
+
+  Returns:
+    The manifest, or None where the split is to be built (again).
   """
   try:
     manifest = read_manifest(data_dir, split)
   except ValueError:
-    return False
+    return None
   if manifest is None or find_damage(manifest, data_dir):
-    return False
-  return fingerprint is None or manifest.fingerprint == fingerprint
+    return None
+  return manifest if fingerprint in (None, manifest.fingerprint) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +161,9 @@ def list_splits(folder: str) -> list[SplitFiles]:
   """
   if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
     folder, name = os.path.split(os.path.abspath(folder))
-    for split in list_splits(folder):
-      if name in split.names:
-        return [dataclasses.replace(split, names=(name,), problems=())]
+    for each in list_splits(folder):
+      if name in each.names:
+        return [dataclasses.replace(each, names=(name,), problems=())]
     raise ValueError(
       f'{name!r} is in no manifest of {folder}, nor called '
       '<split>-<number>-of-<total>.'
@@ -170,7 +173,7 @@ def list_splits(folder: str) -> list[SplitFiles]:
       f'{folder!r} is not a folder, but must be one of TFRecord files.'
     )
   there = sorted(tf.io.gfile.listdir(folder))
-  by_split = {}
+  by_split: dict[str, list[re.Match]] = {}
   for name in there:
     match = _SHARD.fullmatch(name)
     if match and not name.startswith('.'):
@@ -201,6 +204,8 @@ def _by_manifest(
   except ValueError as error:
     names = tuple(match[0] for match in matches)
     return SplitFiles(folder, split, names, None, (str(error),))
+  if manifest is None:  # Another build has withdrawn it since it was listed.
+    return _by_names(folder, split, matches)
   listed = {file.name for file in manifest.files}
   problems = [
     f'{os.path.join(folder, match[0])} is not in the manifest of split '

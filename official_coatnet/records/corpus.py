@@ -119,10 +119,13 @@ def _write_split(
   map_tasks: processes.MapTasks,
 ) -> manifest_lib.Manifest:
   mark = fingerprint(split.fingerprint, num_shards)
-  if split_files.is_complete(output_dir, split.name, fingerprint=mark):
+  manifest = split_files.complete_manifest(
+    output_dir, split.name, fingerprint=mark
+  )
+  if manifest is not None:
     # Perhaps it was killed between the manifest and this.
     writing.discard_unfinished(output_dir, split.name)
-    return split_files.read_manifest(output_dir, split.name)
+    return manifest
   return writing.write_split(
     lambda shard: split.select(
       writing.shard_range(shard, num_shards, num_examples=split.num_examples)

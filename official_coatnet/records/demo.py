@@ -156,8 +156,10 @@ def write_records(
   images, digits = digits_of_split
   checksum = hashlib.sha256(images.tobytes() + digits.tobytes()).hexdigest()
   fingerprint = f'digits {checksum}, {IMAGE_SIZE} pixels, {num_shards} files'
-  if split_files.is_complete(output_dir, split, fingerprint=fingerprint):
-    return split_files.read_manifest(output_dir, split)
+  if manifest := split_files.complete_manifest(
+    output_dir, split, fingerprint=fingerprint
+  ):
+    return manifest
 
   def make_shard(shard: int) -> Iterator[writing.Record]:
     for index in writing.shard_range(

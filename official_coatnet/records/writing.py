@@ -94,7 +94,7 @@ def write_shard(
     folder if unfinished is None else unfinished,
     f'.{name}.{uuid.uuid4().hex[:8]}.tmp',
   )
-  label_counts = collections.Counter()
+  label_counts: collections.Counter[int] = collections.Counter()
   num_records = 0
   failures = []
   with tf.io.TFRecordWriter(temporary) as writer:
@@ -238,7 +238,7 @@ def make_manifest(shards: Sequence[Shard], **fields: Any) -> Manifest:
     shards: what the files hold.
     **fields: the fields of `Manifest` that they do not say.
   """
-  label_counts = collections.Counter()
+  label_counts: collections.Counter[int] = collections.Counter()
   for shard in shards:
     label_counts.update(shard.label_counts)
   return Manifest(
@@ -279,8 +279,8 @@ def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
   names = set(files.read_json(memory) or ())
   if tf.io.gfile.exists(path):
     try:
-      manifest = split_files.read_manifest(data_dir, split)
-      names |= {file.name for file in manifest.files}
+      if manifest := split_files.read_manifest(data_dir, split):
+        names |= {file.name for file in manifest.files}
     except ValueError:
       pass  # Not one of ours: there is nothing to learn from it.
     files.write_text(memory, json.dumps(sorted(names)))

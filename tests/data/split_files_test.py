@@ -4,6 +4,7 @@ tests/records/validation_test.py lists the splits of damaged folders.
 """
 
 import os
+from unittest import mock
 
 import tensorflow as tf
 from absl.testing import parameterized
@@ -67,7 +68,7 @@ class ManifestTest(tf.test.TestCase):
   def test_missing_manifest_is_none(self):
     folder = self.create_tempdir().full_path
     self.assertIsNone(split_files.read_manifest(folder, 'train'))
-    self.assertFalse(split_files.is_complete(folder, 'train'))
+    self.assertIsNone(split_files.complete_manifest(folder, 'train'))
 
   def test_damage(self):
     folder = self.create_tempdir()
@@ -79,22 +80,36 @@ class ManifestTest(tf.test.TestCase):
     folder.create_file('b', content='123')
     (first,) = split_files.find_damage(manifest, folder.full_path)
     self.assertRegex(first, '/b has 3 bytes.*says 4')
-    self.assertFalse(split_files.is_complete(folder.full_path, 'train'))
+    self.assertIsNone(split_files.complete_manifest(folder.full_path, 'train'))
     with open(os.path.join(folder, 'b'), 'a') as file:
       file.write('4')
     self.assertEmpty(split_files.find_damage(manifest, folder.full_path))
-    self.assertTrue(split_files.is_complete(folder.full_path, 'train'))
-    self.assertTrue(
-      split_files.is_complete(folder.full_path, 'train', fingerprint='f')
+    self.assertEqual(
+      split_files.complete_manifest(folder.full_path, 'train'), manifest
     )
-    self.assertFalse(
-      split_files.is_complete(folder.full_path, 'train', fingerprint='g')
-    )
+    for fingerprint, found in (('f', manifest), ('g', None)):
+      self.assertEqual(
+        split_files.complete_manifest(
+          folder.full_path, 'train', fingerprint=fingerprint
+        ),
+        found,
+      )
 
   def test_unreadable_manifest_is_not_complete(self):
     folder = self.create_tempdir()
     folder.create_file('manifest-train.json', content='{"split": "tr')
-    self.assertFalse(split_files.is_complete(folder.full_path, 'train'))
+    self.assertIsNone(split_files.complete_manifest(folder.full_path, 'train'))
+
+  def test_manifest_is_withdrawn_while_the_folder_is_listed(self):
+    folder = self.create_tempdir()
+    manifest = make_manifest(1)
+    folder.create_file('manifest-train.json', content=manifest.to_json())
+    folder.create_file('train-00000-of-00002', content='x')
+    with mock.patch.object(split_files, 'read_manifest', return_value=None):
+      (listed,) = split_files.list_splits(folder.full_path)
+    self.assertIsNone(listed.manifest)
+    self.assertEqual(listed.names, ('train-00000-of-00002',))
+    self.assertRegex(listed.problems[0], 'of 00002 files .* 1 are missing')
 
 
 if __name__ == '__main__':

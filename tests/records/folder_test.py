@@ -143,7 +143,9 @@ class WriteFolderTest(FolderTestCase):
       os.listdir(self.output_dir),
       ['train-00000-of-00001', 'manifest-train.json'],
     )
-    self.assertTrue(split_files.is_complete(self.output_dir, 'train'))
+    self.assertIsNotNone(
+      split_files.complete_manifest(self.output_dir, 'train')
+    )
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, "nowhere'.*no such folder"):

@@ -70,7 +70,7 @@ class IndexTest(shard_files.ShardsTestCase):
     self.assertEqual(manifest.label_counts, expected.label_counts)
     # As many as the largest label says.
     self.assertEqual(manifest.num_classes, 3)
-    self.assertTrue(split_files.is_complete(self.folder, 'train'))
+    self.assertIsNotNone(split_files.complete_manifest(self.folder, 'train'))
     (split,) = split_files.list_splits(self.folder)
     with self.assertRaisesRegex(ValueError, 'is there already'):
       repair.index_split(split, rules=rules)

@@ -106,7 +106,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotIn('manifest-train.json', os.listdir(folder))
     # The shard in the making is not there under its name.
     self.assertNotIn('train-00001-of-00003', os.listdir(folder))
-    self.assertFalse(split_files.is_complete(folder, 'train'))
+    self.assertIsNone(split_files.complete_manifest(folder, 'train'))
     write(folder)
     self.assertEqual(contents(folder), contents(whole))
 
@@ -119,7 +119,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
 
     with self.assertRaises(RuntimeError):
       write(folder, progress=kill)
-    self.assertFalse(split_files.is_complete(folder, 'train'))
+    self.assertIsNone(split_files.complete_manifest(folder, 'train'))
 
   def test_progress_counts_everything(self):
     calls = []
@@ -183,7 +183,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
       ValueError, 'max_failures allows 0 .* 1 could not.*image 3: broken'
     ):
       write(folder, failure_limit=0)
-    self.assertFalse(split_files.is_complete(folder, 'train'))
+    self.assertIsNone(split_files.complete_manifest(folder, 'train'))
     # What is finished is kept for a run that is more patient.
     calls = []
     write(folder, failure_limit=1, progress=lambda *call: calls.append(call))

@@ -48,7 +48,7 @@ class TfrecordsTest(tf.test.TestCase):
     self.assertIn('train: 1,347 images of 10 classes in 8 files', first.stdout)
     self.assertIn('validation: 450 images of 10 classes', first.stdout)
     self.assertIn('1,347 of 1,347 images', first.stderr)
-    self.assertTrue(split_files.is_complete(folder, 'train'))
+    self.assertIsNotNone(split_files.complete_manifest(folder, 'train'))
     self.assertLen(os.listdir(os.path.join(folder, 'images')), 12)
     second = self.run_tool('demo', f'--output_dir={folder}')
     self.assertEqual(second.returncode, 0, second.stderr)

@@ -1,7 +1,7 @@
 """What stands in the way of reading a data set, found before a run begins."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
@@ -30,7 +30,7 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
   if config.source == 'synthetic':
     return []
   problems, source, manifest = _open(config, num_hosts=num_hosts)
-  if problems:
+  if source is None:
     return problems
   problems = _class_problems(config, source)
   if manifest is not None:
@@ -60,8 +60,8 @@ def _open(
   """Opens the files of a split, or says why that cannot be.
 
   Returns:
-    Problems; and where there are none, the source, and the manifest if there is
-    one. It is read here and nowhere else.
+    Problems; and just where there are none, the source, and the manifest if
+    there is one. It is read here and nowhere else.
   """
   records = None
   if config.source == 'tfrecord':
@@ -80,7 +80,9 @@ def _open(
     problems = _tfds_problems(source) if config.source == 'tfds' else []
   except (ValueError, ImportError, tf.errors.OpError) as error:
     return [str(error)], None, None
-  return problems, source, records and records.manifest
+  if problems:
+    return problems, None, None
+  return [], source, records.manifest if records else None
 
 
 def count_examples(config: DataConfig) -> int | None:
@@ -129,6 +131,7 @@ def _file_problems(
 ) -> list[str]:
   """Looks whether the files are there, and whole as far as is known."""
   if records.manifest is not None:
+    assert config.data_dir is not None  # It was found there.
     damage = split_files.find_damage(records.manifest, config.data_dir)
     return _shorten(damage, 'more files are missing or damaged.')
   if not records.paths:
@@ -145,6 +148,7 @@ def _file_problems(
 
 def _tfds_problems(source: sources.Source) -> list[str]:
   """Looks whether the files that TFDS lists are there, and not empty."""
+  assert source.counts is not None  # TFDS knows them.
   paths = [file for file, count in zip(source.files, source.counts) if count]
   missing = [
     f'{path} is missing, but TFDS lists it; prepare the data set again.'
@@ -193,7 +197,7 @@ def _class_problems(config: DataConfig, source: sources.Source) -> list[str]:
     return []
   origin = config.tfds_name
   if config.source == 'tfrecord':
-    origin = split_files.manifest_path(config.data_dir, config.split)
+    origin = _manifest_path(config)
   return [
     f'DataConfig.num_classes is {config.num_classes}, but {origin} has '
     f'{source.num_classes} classes; set NUM_CLASSES to {source.num_classes}.'
@@ -204,7 +208,7 @@ def _manifest_problems(
   config: DataConfig, manifest: Manifest, source: sources.Source
 ) -> list[str]:
   """Compares schema and labels with what the manifest says of them."""
-  origin = split_files.manifest_path(config.data_dir, config.split)
+  origin = _manifest_path(config)
   problems = []
   if manifest.schema != config.schema:
     problems.append(
@@ -228,6 +232,12 @@ def _manifest_problems(
   return problems
 
 
+def _manifest_path(config: DataConfig) -> str:
+  """Returns where the manifest lies that has been read."""
+  assert config.data_dir is not None  # It was found there.
+  return split_files.manifest_path(config.data_dir, config.split)
+
+
 def _sample_problems(config: DataConfig, source: sources.Source) -> list[str]:
   """Looks into the first records of some files, spread over all."""
   step = -(-len(source.files) // _FILES_TO_SAMPLE)
@@ -247,7 +257,7 @@ def _sample_problems(config: DataConfig, source: sources.Source) -> list[str]:
 
 def _record_problems(
   config: DataConfig, source: sources.Source, dataset: tf.data.Dataset
-) -> Iterable[str]:
+) -> Iterator[str]:
   """Yields what is wrong with the records of a file, each after its name."""
   lowest, highest = _label_range(config, source)
   for position, record in enumerate(dataset):

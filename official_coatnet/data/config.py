@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 from official_coatnet.data import augment, images, schema as schema_lib
 
@@ -89,13 +90,13 @@ class DataConfig:
   prefetch: int = 2
   data_service: str | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     self._check_source()
     self._check_sizes()
     self._check_augmentation()
     self._check_damage()
 
-  def _check_source(self):
+  def _check_source(self) -> None:
     _require(
       self.source in SOURCES,
       'source',
@@ -126,7 +127,7 @@ class DataConfig:
       "unset it, or set schema to 'multilabel'",
     )
 
-  def _check_sizes(self):
+  def _check_sizes(self) -> None:
     for name, fix in (
       ('num_classes', 'set it to the classes of the data, 1000 for ImageNet'),
       ('batch_size', 'give the batch over all replicas'),
@@ -162,7 +163,7 @@ class DataConfig:
       'use 224',
     )
 
-  def _check_augmentation(self):
+  def _check_augmentation(self) -> None:
     for name, highest in (
       ('crop_area_range', 1.0),
       ('crop_aspect_range', float('inf')),
@@ -214,7 +215,7 @@ class DataConfig:
         'use an even number a replica',
       )
 
-  def _check_damage(self):
+  def _check_damage(self) -> None:
     _require(
       self.on_error in ON_ERROR,
       'on_error',
@@ -256,11 +257,11 @@ class DataConfig:
     )
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
   return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_pair(value: object) -> bool:
+def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
   return isinstance(value, Sequence) and len(value) == 2
 
 

@@ -66,8 +66,12 @@ def decode(
     images.looks_whole(encoded), lambda: tf.constant(0, tf.int64), look_closer
   )
   if skip or careful:
-    plain = functools.partial(decoder, limit=None)
-    tried, image = _try(encoded, plain, max_pixels=max_pixels, shape=shape)
+    tried, image = _try(
+      encoded,
+      lambda encoded: decoder(encoded, None),
+      max_pixels=max_pixels,
+      shape=shape,
+    )
     pixels = tf.where(pixels < 0, pixels, tried)
   if skip:
     is_good = tf.logical_and(pixels >= 0, pixels <= max_pixels)

@@ -8,6 +8,7 @@ and the TPU models. EXIF orientation is not applied, as in training corpora.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -20,7 +21,7 @@ _ENDS = (b'\xff\xd9', b'\x60\x82', b'\x00;')
 # returns what to wait for.
 Limit = Callable[[tf.Tensor], tf.Operation]
 # A window of pixels: int32 [4] tensor of top, left, height, width.
-Window = tf.Tensor
+Window: TypeAlias = tf.Tensor
 
 
 def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def training_records(
     ValueError: if it is not known how many records the files have, or there are
       none.
   """
-  if not source.num_examples:
+  if source.counts is None or not source.num_examples:
     raise ValueError(
       'DataConfig.data_service is set, but the number of records in '
       f'{source.files[0]} and the other files is '

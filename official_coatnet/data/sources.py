@@ -101,13 +101,13 @@ def find_records(config: DataConfig) -> RecordFiles:
   Raises:
     ValueError: if the manifest is not one.
   """
-  manifest = None
-  if config.data_dir is not None and config.file_pattern is None:
-    manifest = split_files.read_manifest(config.data_dir, config.split)
-  if manifest is None:
-    return RecordFiles(tuple(split_files.find_files(patterns(config))), None)
-  paths = (os.path.join(config.data_dir, file.name) for file in manifest.files)
-  return RecordFiles(tuple(sorted(paths)), manifest)
+  folder = config.data_dir
+  if folder is not None and config.file_pattern is None:
+    manifest = split_files.read_manifest(folder, config.split)
+    if manifest is not None:
+      paths = (os.path.join(folder, file.name) for file in manifest.files)
+      return RecordFiles(tuple(sorted(paths)), manifest)
+  return RecordFiles(tuple(split_files.find_files(patterns(config))), None)
 
 
 def patterns(config: DataConfig) -> list[str]:
@@ -148,6 +148,7 @@ def open_source(
     # A library of its own, which few runs need.
     from official_coatnet.data import tfds_source
 
+    assert config.tfds_name is not None  # DataConfig sees to it.
     source = tfds_source.open_tfds(
       config.tfds_name, split=config.split, data_dir=config.data_dir
     )

@@ -224,9 +224,9 @@ def _seek(
   """
   if counts is None or position == 0:
     return order, np.zeros(len(order), np.int64), 0
-  counts = np.asarray(counts, np.int64)
+  records = np.asarray(counts, np.int64)
   for group in range(0, len(order), CYCLE_LENGTH):
-    in_group = counts[order[group : group + CYCLE_LENGTH]]
+    in_group = records[order[group : group + CYCLE_LENGTH]]
     if position < in_group.sum():
       break
     position -= in_group.sum()

@@ -79,6 +79,7 @@ def class_names(
 ) -> tuple[int, tuple[str, ...] | None]:
   """Returns number and names (None if it has none) of the classes."""
   label = _class_label(builder.info.features[feature_keys(builder)[1]])
+  assert label is not None  # `feature_keys` sees to it.
   return label.num_classes, tuple(label.names) if label.names else None
 
 

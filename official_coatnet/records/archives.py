@@ -124,7 +124,7 @@ def list_members(
           f'byte {end}: the archive is cut off; copy it again.'
         )
       # A long listing would otherwise keep every header it has read.
-      archive.members.clear()
+      archive.members.clear()  # type: ignore[attr-defined]  # Not in typeshed.
       yield member
   except (tarfile.TarError, OSError, tf.errors.OpError) as error:
     raise ValueError(f'{origin}: no readable tar archive: {error}') from error

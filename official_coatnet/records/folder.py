@@ -76,7 +76,7 @@ def list_folder(input_dir: str, *, validation_fraction: float = 0.0) -> Listing:
     if not name.startswith('.')
     and tf.io.gfile.isdir(os.path.join(input_dir, name))
   )
-  images = {'train': [], 'validation': []}
+  images: dict[str, list[ImageFileEntry]] = {'train': [], 'validation': []}
   for label, class_name in enumerate(class_names):
     for file in sorted(
       tf.io.gfile.listdir(os.path.join(input_dir, class_name))

@@ -75,7 +75,7 @@ class Crc32c:
 
   def masked(self, data: bytes) -> int:
     """Returns the CRC-32C of bytes as TFRecord files store it."""
-    return int(_mask(np.uint32(self.checksum(data))))
+    return int(_mask(np.array(self.checksum(data), np.uint32)))
 
   def masked_windows(self, data: bytes) -> np.ndarray:
     """Returns the masked CRC-32C of every 8 bytes: uint32 [len(data) - 7]."""
@@ -146,7 +146,9 @@ def read_frames(file: BinaryIO, *, size: int) -> Iterator[Frame]:
   offset = 0
   while offset < size:
     frame, end = _read_frame(file, offset, size=size, crc=crc)
-    if frame.data is None and not _is_boundary(file, end, size=size, crc=crc):
+    if end is None or (
+      frame.data is None and not _is_boundary(file, end, size=size, crc=crc)
+    ):
       # The length leads nowhere: bytes are missing, too many, or wrong.
       end = _find_frame(file, offset + 1, size=size, crc=crc)
     yield frame
@@ -182,11 +184,9 @@ def _read_frame(
 
 
 def _is_boundary(
-  file: BinaryIO, offset: int | None, *, size: int, crc: Crc32c
+  file: BinaryIO, offset: int, *, size: int, crc: Crc32c
 ) -> bool:
   """Whether a record begins at an offset, or the file ends there."""
-  if offset is None:
-    return False
   return offset == size or _read_length(file, offset, crc=crc) is not None
 
 

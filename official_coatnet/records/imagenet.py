@@ -234,7 +234,9 @@ def read_development_kit(path: str, names: list[str]) -> Mapping[str, str]:
       for info in archive:
         name = os.path.basename(info.name)
         if name in _KIT_FILES and info.isreg():
-          contents[name] = archive.extractfile(info).read()
+          member = archive.extractfile(info)
+          assert member is not None  # It is a file.
+          contents[name] = member.read()
     truth, meta = (contents[name] for name in _KIT_FILES)
     table = scipy_io.loadmat(io.BytesIO(meta), squeeze_me=True)['synsets']
     synsets = {int(row['ILSVRC2012_ID']): str(row['WNID']) for row in table}

@@ -67,7 +67,8 @@ def map_tasks(
   """
   tasks = iter(tasks)
   context = multiprocessing.get_context('spawn')
-  workers = {}
+  # By connection: process and task.
+  workers: dict[Any, tuple[Any, Any]] = {}
   try:
     for task in _take(tasks, num_processes):
       ours, theirs = context.Pipe()

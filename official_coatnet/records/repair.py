@@ -30,7 +30,7 @@ class IntactRecords:
     name = os.path.basename(self.path)
     with file:
       for frame in framing.read_frames(file, size=size):
-        if frame.problem:
+        if frame.data is None:
           place = f'{name} at byte {frame.offset}'
           yield manifest_lib.Failure(place, frame.problem)
           continue

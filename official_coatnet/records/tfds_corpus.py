@@ -43,10 +43,11 @@ def tfds_splits(
     builder.info.features[label_key], tfds.features.ClassLabel
   )
   there = builder.info.splits
-  unknown = set(splits or ()) - set(there)
+  wanted = splits or sorted(there)
+  unknown = set(wanted) - set(there)
   if unknown:
     raise ValueError(
-      f'splits are {list(splits)}, but {name} has {sorted(there)} only.'
+      f'splits are {list(wanted)}, but {name} has {sorted(there)} only.'
     )
   return [
     corpus.Split(
@@ -61,7 +62,7 @@ def tfds_splits(
       label_offset=-1 if single else 0,
       class_names=class_names,
     )
-    for split in (splits or sorted(there))
+    for split in wanted
     if there[split].num_examples
   ]
 
@@ -137,6 +138,7 @@ def _look_at(encoded: bytes) -> tuple[str, tuple[int, int], int]:
   try:
     with Image.open(io.BytesIO(encoded)) as image:
       image.load()
+      assert image.format is not None  # It was opened from bytes.
       return image.format, image.size, len(image.getbands())
   except Exception as error:
     raise ValueError(f'{type(error).__name__}: {error}') from error

@@ -133,13 +133,13 @@ def examine_file(
   path: str, progress: processes.TaskProgress, *, rules: Rules
 ) -> FileContents:
   """Looks at every record of a file."""
-  label_counts = collections.Counter()
+  label_counts: collections.Counter[int] = collections.Counter()
   problems, rows = [], []
   file, size = files.open_with_size(path)
   with file:
     for frame in framing.read_frames(file, size=size):
       problem = frame.problem
-      if not problem:
+      if frame.data is not None:
         labels, image, name, problem = examine_record(frame.data, rules=rules)
         label_counts.update(labels)
         rows.append((frame.offset, _hash(image), _hash(name)))
@@ -249,13 +249,14 @@ def find_duplicates(
   """Finds images, and names of images, that are there more than once."""
   sizes = [len(each.offsets) for each in contents]
   of_file = np.repeat(np.arange(len(contents)), sizes)
-  offsets = np.concatenate([each.offsets for each in contents] or [[]])
+  nothing = [np.empty(0)]
+  offsets = np.concatenate([each.offsets for each in contents] or nothing)
   problems = []
   for what, column in (
     ('image', [each.image_hashes for each in contents]),
     ('name', [each.name_hashes for each in contents]),
   ):
-    hashes = np.concatenate(column or [[]])
+    hashes = np.concatenate(column or nothing)
     order = np.argsort(hashes, kind='stable')
     ordered = hashes[order]
     again = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0))
@@ -292,7 +293,7 @@ def compare(
         f'{path}: another checksum than its manifest says: it was changed or '
         'replaced'
       )
-  counts = collections.Counter()
+  counts: collections.Counter[int] = collections.Counter()
   for each in contents:
     counts.update(each.label_counts)
   whole = not problems and len(by_name) == len(manifest.files)

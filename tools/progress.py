@@ -9,7 +9,8 @@ class Progress:
 
   def __init__(self, what: str = 'images'):
     self._what = what
-    self._first = self._last = None
+    self._first = 0
+    self._last: int | None = None  # Until the first call.
     self._start = self._last_print = time.monotonic()
     self._interval = 0.5 if sys.stderr.isatty() else 10.0
 

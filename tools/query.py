@@ -239,10 +239,9 @@ def _make_client() -> Client:
 
 
 def _show(client: Client):
-  if _SHOW.value == 'status':
-    reply, to_lines = client.status(), status_text
-  else:
-    reply, to_lines = client.metadata(), metadata_text
+  wants_status = _SHOW.value == 'status'
+  reply = client.status() if wants_status else client.metadata()
+  to_lines = status_text if wants_status else metadata_text
   print(json.dumps(reply) if _JSON.value else to_lines(reply))
 
 

@@ -15,6 +15,7 @@ from tools.prologue import ROOT
 import json
 import os
 import sys
+from typing import Any
 
 import tensorflow as tf
 from absl import app, flags
@@ -93,7 +94,8 @@ def _format(result, format_text) -> str:
   return format_text(result)
 
 
-def _parse_image_size(sides: list[str]) -> int | tuple[int, ...]:
+def _parse_image_size(sides: list[str]) -> Any:
+  """Returns one number or several; `ModelConfig` says whether they will do."""
   try:
     numbers = tuple(int(side) for side in sides)
   except ValueError as e:

@@ -52,7 +52,7 @@ import tools.prologue
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 from absl import app, flags
@@ -196,7 +196,7 @@ def index(path: str) -> None:
 
 
 # Sub-commands that take paths, and how many.
-INSPECTIONS = {
+INSPECTIONS: dict[str, tuple[Callable[..., None], int]] = {
   'validate': (validate, 1),
   'repair': (repair_files, 2),
   'index': (index, 1),

@@ -16,6 +16,7 @@ import logging as python_logging
 import os
 import sys
 import tempfile
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -119,7 +120,7 @@ def _run(experiment):
 
 def _look_at_tpu() -> tuple[dict, list[str]]:
   """Returns what the TPU will be, for the preflight, and what is amiss."""
-  expected = {'remote_workers': tpu_lib.is_remote(_TPU.value)}
+  expected: dict[str, Any] = {'remote_workers': tpu_lib.is_remote(_TPU.value)}
   try:
     found = tpu_lib.find(
       _TPU.value, zone=_TPU_ZONE.value, project=_GCP_PROJECT.value

@@ -33,7 +33,8 @@ def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
   metrics = model_dir_lib.read_metrics(model_dir)
   lines = [m for m in metrics if 'eval/loss' in m]
   same = [m for m in lines if m['step'] == step]
-  return (same or lines or [None])[-1]
+  found = same or lines
+  return found[-1] if found else None
 
 
 def make_card(

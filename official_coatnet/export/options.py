@@ -33,7 +33,7 @@ class ExportOptions:
   answer_bad_images: bool = False
   stage_maps: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     sizes = tuple(self.batch_sizes)
     if (
       not sizes

@@ -13,6 +13,7 @@ Every task of Model Garden that takes a backbone can then be built with it;
 
 import dataclasses
 import functools
+from typing import Any
 
 import tensorflow as tf
 from official.modeling import hyperparams
@@ -27,8 +28,9 @@ from official_coatnet.training import optimizer as optimizer_lib, transfer
 PRE_LOGITS = 'pre_logits'
 _POLICIES = ('float32', 'mixed_bfloat16')
 
-# What of `ModelConfig` is for a backbone to say.
-_ModelFields = dataclasses.make_dataclass(
+# What of `ModelConfig` is for a backbone to say. (Any: no type checker follows
+# a base class that is made when the module runs.)
+_ModelFields: Any = dataclasses.make_dataclass(
   '_ModelFields',
   [
     (f.name, f.type, 'coatnet_0' if f.name == 'name' else f.default)

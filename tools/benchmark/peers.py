@@ -125,6 +125,7 @@ class Process:
     Raises:
       RuntimeError: If the process has ended, with what it last said.
     """
+    assert self._process.stdout is not None  # It is a pipe.
     line = self._process.stdout.readline()
     if not line:
       code = self._process.wait()
@@ -160,14 +161,14 @@ def compare(
 
   A first round, which traces and fills caches, is not counted.
   """
-  by_cpu = {name: [] for name in processes}
-  by_wall = {name: [] for name in processes}
+  by_cpu: dict[str, tuple[float, ...]] = {name: () for name in processes}
+  by_wall: dict[str, tuple[float, ...]] = {name: () for name in processes}
   for counts in (False, *[True] * rounds):
     for name, process in processes.items():
       cpu, wall = process.run(work, repeats=steps)
       if counts:
-        by_cpu[name].append(cpu / steps)
-        by_wall[name].append(wall / steps)
+        by_cpu[name] += (cpu / steps,)
+        by_wall[name] += (wall / steps,)
   return timing.Comparison(by_cpu), timing.Comparison(by_wall)
 
 

@@ -84,7 +84,7 @@ def compare(
   """
   if rounds < 1:
     raise ValueError(f'compare: rounds is {rounds}, but must be 1 or more.')
-  seconds = {name: [] for name in variants}
+  seconds: dict[str, list[float]] = {name: [] for name in variants}
   for counts in (False, *[True] * rounds):
     for name, run in variants.items():
       start = clock()

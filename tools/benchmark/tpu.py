@@ -13,7 +13,9 @@ import tools.prologue
 
 import functools
 import sys
+from collections.abc import Callable
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from official_coatnet.analysis.tpu import compiler
@@ -81,7 +83,7 @@ def table(
 
 def _measure(blocks) -> dict[tuple[str, str], int]:
   head_size = sizes.get_size(_MODEL.value).head_size
-  makers = {
+  makers: dict[str, Callable[..., tf.keras.layers.Layer]] = {
     'ours': functools.partial(
       tpu_blocks.make_ours, implementation=_IMPLEMENTATION.value
     ),

@@ -5,6 +5,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Iterator
+from unittest import mock
 
 import tensorflow as tf
 
@@ -58,11 +59,11 @@ class Pairs:
     period: Loops from one checkpoint to the next; known when the run starts.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.loops: list[Loop] = []
     self.period = 1
     self._stopwatch = Stopwatch()
-    self._open = None
+    self._open: tuple[int, tuple[float, float]] | None = None
     self._left_out = 0
 
   def begin(self, steps: int, bare: tuple[float, float]):
@@ -151,13 +152,9 @@ def paired_trainer(pairs: Pairs) -> Iterator[None]:
       pairs.begin(int(num_steps), bare)
       return super().train(num_steps)
 
-  original = controller.trainer_lib.Trainer
-  controller.trainer_lib.Trainer = PairedTrainer
-  try:
+  with mock.patch.object(controller.trainer_lib, 'Trainer', PairedTrainer):
     yield
     pairs.end()
-  finally:
-    controller.trainer_lib.Trainer = original
 
 
 def input_seconds(

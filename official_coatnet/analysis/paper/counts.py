@@ -117,7 +117,7 @@ def rows() -> list[tuple[str, tables.Result]]:
 
   Table 4 prints two accuracies in a row: two results, one row.
   """
-  found = {}
+  found: dict[tuple, tuple[str, tables.Result]] = {}
   for table in TABLES:
     for result in tables.results_of(table):
       key = (table, result.model, result.image_size, result.variant)
@@ -134,6 +134,7 @@ def compare(
   table: str, result: tables.Result, counted: complexity.Count
 ) -> Comparison:
   """Compares one row with the count of its network."""
+  assert result.params is not None and result.multiply_adds is not None
   return Comparison(
     table=table,
     model=result.model,

@@ -54,7 +54,7 @@ class Run:
 
 def all_runs() -> dict[str, Run]:
   """Returns the runs by gin file: those of all results, then of Figure 1."""
-  runs = {}
+  runs: dict[str, Run] = {}
   for result in tables.RESULTS:
     data = result.pretrained_on.removesuffix('300m')
     variant = result.variant if result.tables != ('2',) else 'Figure 1'
@@ -213,7 +213,7 @@ def to_list(rows: list[Row]) -> list[dict[str, Any]]:
 
 def format_markdown(rows: list[Row]) -> str:
   """Writes the table of docs/recipes.md: one line a gin file."""
-  by_file = {}
+  by_file: dict[str, list[Row]] = {}
   for row in rows:
     by_file.setdefault(row.gin_file, []).append(row)
   runs = all_runs()

@@ -243,7 +243,7 @@ def values_of(experiment: experiment_lib.Experiment) -> dict[str, Any]:
   The learning rate that `decay` = 'constant' ends with is its peak, whatever
   `min_learning_rate` says.
   """
-  parts = {
+  parts: dict[str, Any] = {
     'ModelConfig': experiment.model,
     'train/DataConfig': experiment.train_data,
     'eval/DataConfig': experiment.eval_data,

@@ -191,10 +191,11 @@ def predictions(
     top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
     if names:
       top.set_title(_shorten(names[i]), fontsize=7.5, color=_GREY)
-    if images[i] is not None:
+    image = images[i]
+    if image is not None:
       # Small images as the pixels that they are.
-      small = max(images[i].shape) < 200
-      top.imshow(images[i], interpolation='nearest' if small else 'antialiased')
+      small = max(image.shape) < 200
+      top.imshow(image, interpolation='nearest' if small else 'antialiased')
     _draw_scores(bottom, results[i][:_CLASSES_SHOWN])
   if shown < len(images):
     title = f'{title or ""} (the first {shown} of {len(images)} images)'.strip()

@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import types
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from official_coatnet.analysis.tpu import lowering, worker
 
@@ -35,6 +36,10 @@ _OUT_OF_MEMORY = re.compile(
   r'\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)'
   r'|Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm'
 )
+
+
+# What a caller calls a module: any key of a dict.
+Name = TypeVar('Name')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Compiled:
 
   def cycles_by_scope(self, scope_of: Callable[[str], str]) -> dict[str, int]:
     """Sums cycles by a function of the op's name."""
-    totals = {}
+    totals: dict[str, int] = {}
     for name, _, cycles in self.ops:
       key = scope_of(name)
       totals[key] = totals.get(key, 0) + cycles
@@ -163,12 +168,12 @@ def compiler_version() -> str:
 
 
 def compile_modules(
-  modules: Mapping[str, bytes],
+  modules: Mapping[Name, bytes],
   *,
   topology: str,
   cache_dir: str | os.PathLike | None = DEFAULT_CACHE,
   progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Compiled]:
+) -> dict[Name, Compiled]:
   """Compiles modules for one core, each distinct one once.
 
   Args:
@@ -234,6 +239,7 @@ def _compile(modules: Mapping[str, bytes], topology: str):
         text=True,
       ) as process,
     ):
+      assert process.stdout is not None  # It is a pipe.
       for line in process.stdout:
         if line.startswith('{'):
           result = json.loads(line)

@@ -131,7 +131,8 @@ def layer_groups(experiment: experiment_lib.Experiment) -> list[Group]:
   """Groups the network's layers into its distinct parts."""
   with unallocated_variables():
     model = network.classifier(experiment.model, draw_keys=True)
-  groups, head = {}, None
+  groups: dict[str | tuple, Group] = {}
+  head = None
   for layer in model.layers:
     if isinstance(layer, tf.keras.layers.InputLayer):
       continue

@@ -129,7 +129,7 @@ def sum_up(
     and moving average.
   """
   total = sum(part.count * results[part.name].cycles for part in parts)
-  uncosted = collections.Counter()
+  uncosted: collections.Counter[str] = collections.Counter()
   for part in parts:
     for opcode, count in results[part.name].uncosted.items():
       uncosted[opcode] += part.count * count
@@ -158,7 +158,7 @@ def sum_up(
 
 
 def _sum_stages(parts, results, *, clock: float) -> list[dict[str, Any]]:
-  stages = {}
+  stages: dict[str, dict[str, int]] = {}
   for part in parts:
     entry = stages.setdefault(part.stage, {'parts': 0, 'cycles': 0})
     entry['parts'] += part.count

@@ -269,7 +269,7 @@ def _render_table(table: Table, figures) -> str:
   head += ['Core-days', 'Paper', 'Ratio'] if with_days else ['Cycles']
   lines = [f'### {table.title}', '', table.claim, '']
   lines += ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
-  bases = {}
+  bases: dict[tuple[str, str, int], float] = {}
   for row in table.rows:
     found = figures.get(row.key)
     cells = [row.label, str(row.batch_per_core)]
@@ -294,6 +294,7 @@ def _render_table(table: Table, figures) -> str:
 
 
 def _days(row: Row, found) -> list[str]:
+  assert row.paper_core_days is not None  # As all rows of its table have.
   days = core_days(found['images_per_second_per_core'])
   return [
     f'{days:.0f}',

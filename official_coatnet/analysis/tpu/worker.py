@@ -92,7 +92,8 @@ def costs(hlo_text: str) -> dict:
   computations, entry = _parse(hlo_text)
   if entry is None:
     raise ValueError('The text holds no HLO module: it has no ENTRY.')
-  ops, uncosted = [], {}
+  ops: list[list] = []
+  uncosted: dict[str, int] = {}
   _follow(computations, entry, times=1, ops=ops, uncosted=uncosted)
   return {
     'cycles': sum(cycles for _, _, cycles in ops),
@@ -103,7 +104,8 @@ def costs(hlo_text: str) -> dict:
 
 def _parse(text: str) -> tuple[dict[str, list[str]], str | None]:
   """Returns the lines of each computation, and the name of the entry."""
-  computations, entry, lines = {}, None, None
+  computations: dict[str, list[str]] = {}
+  entry, lines = None, None
   for line in text.splitlines():
     if match := _COMPUTATION.match(line):
       lines = computations.setdefault(match.group(2), [])

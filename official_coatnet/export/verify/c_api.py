@@ -180,14 +180,14 @@ class SavedModel:
     """Makes a TF_Tensor."""
     number = {name: number for number, name in _TYPES.items()}[tensor.dtype]
     shape = (ctypes.c_int64 * max(len(tensor.shape), 1))(*tensor.shape)
-    is_string = number == _STRING
-    size = len(tensor.data) * (_STRING_SIZE if is_string else 1)
+    data = tensor.data
+    size = len(data) * (_STRING_SIZE if isinstance(data, list) else 1)
     made = self._tf.TF_AllocateTensor(number, shape, len(tensor.shape), size)
     start = self._tf.TF_TensorData(made)
-    if not is_string:
-      ctypes.memmove(start, tensor.data, size)
+    if isinstance(data, bytes):
+      ctypes.memmove(start, data, size)
       return made
-    for i, value in enumerate(tensor.data):
+    for i, value in enumerate(data):
       string = start + i * _STRING_SIZE
       self._tf.TF_StringInit(string)
       self._tf.TF_StringCopy(string, value, len(value))
@@ -202,7 +202,7 @@ class SavedModel:
     start = self._tf.TF_TensorData(tensor)
     if number == _STRING:
       strings = range(start or 0, (start or 0) + size, _STRING_SIZE)
-      data = [
+      data: bytes | list[bytes] = [
         ctypes.string_at(
           self._tf.TF_StringGetDataPointer(string),
           self._tf.TF_StringGetSize(string),
@@ -246,7 +246,8 @@ def _read_signatures(
     if field != _SIGNATURES_IN_META_GRAPH:
       continue
     name, definition = _read_entry(entry)
-    tensors = {_INPUTS_IN_SIGNATURE: {}, _OUTPUTS_IN_SIGNATURE: {}}
+    kinds = (_INPUTS_IN_SIGNATURE, _OUTPUTS_IN_SIGNATURE)
+    tensors: dict[int, dict[str, str]] = {kind: {} for kind in kinds}
     for kind, item in _read_fields(definition):
       if kind in tensors:
         argument, info = _read_entry(item)
@@ -305,11 +306,11 @@ def from_json(value: dict) -> Tensor:
 
 def to_json(tensor: Tensor) -> dict:
   """Inverse of `from_json`."""
-  data = tensor.data
-  if isinstance(data, list):
-    data = [base64.b64encode(each).decode() for each in data]
+  data: str | list[str]
+  if isinstance(tensor.data, list):
+    data = [base64.b64encode(each).decode() for each in tensor.data]
   else:
-    data = base64.b64encode(data).decode()
+    data = base64.b64encode(tensor.data).decode()
   return {'dtype': tensor.dtype, 'shape': list(tensor.shape), 'data': data}
 
 

@@ -94,7 +94,7 @@ def _to_json(request: Request) -> dict:
 
 
 def _to_array(tensor: c_api.Tensor) -> np.ndarray:
-  if tensor.dtype != 'string':
+  if isinstance(tensor.data, bytes):
     return np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
   values = np.empty([len(tensor.data)], object)
   values[:] = tensor.data

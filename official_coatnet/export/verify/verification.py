@@ -182,7 +182,7 @@ def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
       f'signatures are {sorted(signatures)}, not {sorted(serving.INPUTS)}'
     )
   for name in set(signatures) & set(serving.INPUTS):
-    spec = (tf.string, [None])
+    spec: tuple[tf.DType, list[int | None]] = (tf.string, [None])
     if name == 'serving_image_tensor':
       spec = (tf.uint8, [None, height, width, 3])
     inputs, outputs = signatures[name]

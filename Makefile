@@ -24,7 +24,7 @@ help:
 	@echo 'make demo         digits: records, training, export, prediction, pictures'
 	@echo 'make transfer-demo  digits: multi-label pre-training, fine-tuning, gain'
 	@echo 'make test         run all tests with Bazel'
-	@echo 'make lint         check style and layout of the Python files'
+	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make  bring the BUILD files up to date with the imports'
 	@echo 'make clean        remove the environments, the demos and what Bazel built'
@@ -175,6 +175,7 @@ bazel:
 lint: $(VENV)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 format: $(VENV)
 	.venv/bin/ruff check --fix .
@@ -182,4 +183,4 @@ format: $(VENV)
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
-	rm -rf .venv .venv_tpu .venv_peers .ruff_cache *.egg-info $(DEMO) $(TRANSFER)
+	rm -rf .venv .venv_tpu .venv_peers .ruff_cache .mypy_cache *.egg-info $(DEMO) $(TRANSFER)

@@ -89,7 +89,10 @@ def load(
     logging.set_verbosity(verbosity)
   _check_macros()
   try:
-    return gin.get_configurable('coatnet.Experiment')()
+    experiment: experiment_lib.Experiment = gin.get_configurable(
+      'coatnet.Experiment'
+    )()
+    return experiment
   except (ValueError, TypeError) as e:
     # gin adds where a configurable was called; the first line is the reason.
     reason = str(e).split('\n  In call to configurable')[0]
@@ -159,7 +162,7 @@ def _joined(text: str) -> str:
   return re.sub(r'^#.*$', '', text, flags=re.MULTILINE)
 
 
-def _check_macros():
+def _check_macros() -> None:
   """Refuses macros that nothing reads: misspelt ones."""
   text = _joined(gin.config_str())
   defined, read = _MACRO.findall(text), set(_REFERENCE.findall(text))
@@ -173,11 +176,11 @@ def _check_macros():
     )
 
 
-def write_config(model_dir: str):
+def write_config(model_dir: str) -> None:
   """Writes config.gin: all that was set, readable by gin again."""
   model_dir_lib.write_config(model_dir, gin.config_str())
 
 
-def write_operative_config(model_dir: str):
+def write_operative_config(model_dir: str) -> None:
   """Writes operative_config.gin: what was used, Python's defaults included."""
   model_dir_lib.write_operative_config(model_dir, gin.operative_config_str())

@@ -8,6 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -64,7 +65,7 @@ class OptimizerConfig:
   ema_decay: float | None = None
   ema_dynamic_decay: bool = True
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.peak_learning_rate <= 0:
       raise ValueError(
         f'`peak_learning_rate` is {self.peak_learning_rate}; it must be '
@@ -140,7 +141,7 @@ class WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
     self.warmup_steps = warmup_steps
     self.decay = decay
 
-  def __call__(self, step):
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
     step = tf.cast(step, tf.float32)
     warmup = self.peak * (step + 1.0) / max(1, self.warmup_steps)
     decay_steps = max(1, self.total_steps - self.warmup_steps)
@@ -154,7 +155,7 @@ class WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
     decayed = self.floor + (self.peak - self.floor) * remaining
     return tf.where(step < self.warmup_steps, warmup, decayed)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {
       'peak': self.peak,
       'total_steps': self.total_steps,
@@ -168,15 +169,19 @@ class WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
 class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
   """Another schedule times a factor: the weight decay that follows the rate."""
 
-  def __init__(self, schedule, factor: float):
+  def __init__(
+    self,
+    schedule: tf.keras.optimizers.schedules.LearningRateSchedule,
+    factor: float,
+  ):
     super().__init__()
     self.schedule = schedule
     self.factor = factor
 
-  def __call__(self, step):
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
     return self.factor * self.schedule(step)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {'schedule': self.schedule, 'factor': self.factor}
 
 

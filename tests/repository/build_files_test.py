@@ -1,6 +1,7 @@
 """The BUILD files fit the imports, and the house stays in order."""
 
 import ast
+import configparser
 import contextlib
 import pathlib
 import re
@@ -188,6 +189,23 @@ class BuildFilesTest(absltest.TestCase):
       if path.stem.endswith('_test'):
         with self.subTest(str(path)):
           self.assertIn("if __name__ == '__main__':", (ROOT / path).read_text())
+
+
+class TypesTest(absltest.TestCase):
+  def test_settings_name_modules_that_exist(self):
+    # mypy passes over a section of a module that is not there.
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / 'mypy.ini')
+    ours = [
+      name
+      for section in settings.sections()
+      for name in section.removeprefix('mypy-').split(',')
+      if name.startswith((LIBRARY, 'tools'))
+    ]
+    self.assertNotEmpty(ours)
+    for name in ours:
+      path = ROOT.joinpath(*name.split('.')).with_suffix('.py')
+      self.assertTrue(path.is_file(), f'mypy.ini names {name}')
 
 
 class PackagingTest(absltest.TestCase):

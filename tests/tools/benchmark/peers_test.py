@@ -82,8 +82,8 @@ class PeersTest(tf.test.TestCase):
     fakes = {'ours': Fake([99.0, 2.0, 4.0]), 'theirs': Fake([99.0, 6.0, 8.0])}
     by_cpu, by_wall = peers.compare(fakes, 'training', rounds=2, steps=2)
     self.assertEqual(order, [('training', 2)] * 6)
-    self.assertEqual(by_cpu.seconds['ours'], [1.0, 2.0])
-    self.assertEqual(by_wall.seconds['theirs'], [9.0, 12.0])
+    self.assertEqual(by_cpu.seconds['ours'], (1.0, 2.0))
+    self.assertEqual(by_wall.seconds['theirs'], (9.0, 12.0))
     self.assertEqual(by_cpu.ratio('ours', to='theirs'), 2.5)
 
   def test_a_process_answers(self):

@@ -9,10 +9,10 @@ import tensorflow as tf
 from official_coatnet.data import schema, sources as sources_lib
 from official_coatnet.records import writing
 from official_coatnet.training import controller, inputs, model_dir
-from tests.fixtures import experiments as fixture, runs
+from tests.fixtures import experiments as fixture, image_files
 
 # By Pillow: while modules are imported TensorFlow's devices are yet to be made.
-_PNG = runs.encode(
+_PNG = image_files.encode_pixels(
   np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8), 'PNG'
 )
 _CUT = _PNG[: len(_PNG) // 2]

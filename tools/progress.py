@@ -15,7 +15,7 @@ class Progress:
     self._interval = 0.5 if sys.stderr.isatty() else 10.0
 
   def __call__(self, done: int, total: int | None) -> None:
-    """Reports `done` of `total` images; prints now and then."""
+    """Takes note of `done` of `total` images; prints now and then."""
     now = time.monotonic()
     if self._last is None or done < self._last:  # A new split.
       self._first, self._start = done, now

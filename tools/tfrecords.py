@@ -162,7 +162,7 @@ def validate(path: str) -> None:
   """Looks at records; ends with exit code 1 if something is wrong."""
   num_problems = 0
   for split, options in _splits_of(path):
-    problems, reports = validation.validate_split(
+    problems, contents = validation.validate_split(
       split,
       allow_duplicates=_ALLOW_DUPLICATES.value,
       **options,
@@ -170,9 +170,9 @@ def validate(path: str) -> None:
     num_problems += len(problems)
     for problem in problems:
       print(problem)
-    intact = sum(each.entry.records for each in reports)
+    intact = sum(each.entry.records for each in contents)
     print(
-      f'{split.split}: {intact:,} intact records in {len(reports)} files, '
+      f'{split.split}: {intact:,} intact records in {len(contents)} files, '
       f'{len(problems)} problems'
     )
   if num_problems:

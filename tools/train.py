@@ -97,24 +97,17 @@ def _message(error: Exception) -> str:
 
 def _run(experiment):
   """Runs on the chosen devices, or says all that stands in the way."""
-  expected, problems, strategy = {}, [], None
   if _TPU.value:
-    # To connect takes minutes: before, whatever can be known is looked at.
+    # To connect takes minutes: before, whatever can be known is looked at. The
+    # controller looks again, by when the number of hosts is certain and the
+    # data may be others.
     expected, problems = _look_at_tpu()
-  else:
-    strategy = _make_strategy()
-    expected = {
-      'num_replicas': strategy.num_replicas_in_sync,
-      'num_hosts': devices.num_hosts(strategy),
-    }
-  problems += preflight.find_problems(
-    experiment, mode=_MODE.value, model_dir=_MODEL_DIR.value, **expected
-  )
-  if problems:
-    raise ValueError(controller.join_problems(problems))
-  results = _train(
-    experiment, strategy or _make_strategy(), model_dir=_MODEL_DIR.value
-  )
+    problems += preflight.examine(
+      experiment, mode=_MODE.value, model_dir=_MODEL_DIR.value, **expected
+    )[0]
+    if problems:
+      raise ValueError(preflight.join_problems(problems))
+  results = _train(experiment, _make_strategy(), model_dir=_MODEL_DIR.value)
   logging.info('Done: %s. Files: %s', results, _MODEL_DIR.value)
 
 
@@ -169,7 +162,7 @@ def _dry_run(experiment):
         'such as --model_dir=gs://my-bucket/dry_run: its workers write there.'
       )
     if problems:
-      raise ValueError(controller.join_problems(problems))
+      raise ValueError(preflight.join_problems(problems))
   strategy = _make_strategy()
   experiment = experiment_lib.shrink(
     experiment, num_replicas=strategy.num_replicas_in_sync

@@ -16,7 +16,9 @@ _RECORDS_TO_SAMPLE = 8
 _MAX_LISTED = 5
 
 
-def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
+def examine(
+  config: DataConfig, *, num_hosts: int = 1
+) -> tuple[list[str], sources.Source | None]:
   """Looks for everything that would stop a run at its data.
 
   Args:
@@ -25,13 +27,14 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
 
   Returns:
     A sentence for each problem, each with its likely fix; empty if there is
-    none.
+    none. And the source, for the run to read, so that a manifest is read once;
+    None if it cannot be opened, or is synthetic: nothing is read for that.
   """
   if config.source == 'synthetic':
-    return []
+    return [], None
   problems, source, manifest = _open(config, num_hosts=num_hosts)
   if source is None:
-    return problems
+    return problems, None
   problems = _class_problems(config, source)
   if manifest is not None:
     problems += _manifest_problems(config, manifest, source)
@@ -51,7 +54,7 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
       f'DataConfig.num_examples is {config.num_examples}, but split '
       f'{config.split!r} has {known} examples; leave it None.'
     )
-  return problems
+  return problems, source
 
 
 def _open(
@@ -85,26 +88,8 @@ def _open(
   return [], source, records.manifest if records else None
 
 
-def count_examples(config: DataConfig) -> int | None:
-  """Returns the number of examples of the split, or None if nobody knows.
-
-  What the configuration says, or else what the manifest, TFDS or the synthetic
-  source says. Data that are not there, or cannot be read, count as unknown:
-  `find_problems` tells why.
-  """
-  if config.num_examples is not None:
-    return config.num_examples
-  source = _open_if_there(config)
-  return None if source is None else source.num_examples
-
-
-def class_names(config: DataConfig) -> tuple[str, ...] | None:
-  """Returns the names of the classes in order, or None if nobody knows."""
-  source = _open_if_there(config)
-  return None if source is None else source.class_names
-
-
-def _open_if_there(config: DataConfig) -> sources.Source | None:
+def open_if_there(config: DataConfig) -> sources.Source | None:
+  """Returns the source, or None if it cannot be opened: `examine` tells why."""
   try:
     return sources.open_source(config)
   except (ValueError, ImportError, tf.errors.OpError):

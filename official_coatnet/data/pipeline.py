@@ -124,6 +124,7 @@ def make_dataset(
   input_context: tf.distribute.InputContext | None = None,
   start_step: int = 0,
   careful: bool = False,
+  source: sources.Source | None = None,
 ) -> tf.data.Dataset:
   """Returns the batches of a run; the head of this module says what they hold.
 
@@ -133,21 +134,20 @@ def make_dataset(
     is_training: whether to shuffle, augment and repeat.
     input_context: position of this host among all, from the strategy.
     start_step: first step of training; what came before is left out.
-    careful: whether an image that does not decode is named whatever is wrong
-      with it, which takes longer. Otherwise a few kinds of damage, within an
-      image that ends as it should, give the decoder's own error.
+    careful: whether to name an image that does not decode whatever its damage,
+      which takes longer. Else a few kinds give the decoder's own error.
+    source: what `config` means, if it is open already.
 
   Returns:
     The dataset.
 
   Raises:
     ValueError: if there is nothing to read, or the batch cannot be shared out.
-    tf.errors.InvalidArgumentError: while it runs, naming file and record, if a
-      record cannot be read, an image does not decode or is too large, a label
-      is out of range or an example has too many.
+    tf.errors.InvalidArgumentError: while it runs, naming file and record, if
+      record, image or label cannot be read, is too large or out of range.
   """
   share = BatchShare.of(config.batch_size, input_context)
-  source = sources.open_source(config, num_hosts=share.num_hosts)
+  source = source or sources.open_source(config, num_hosts=share.num_hosts)
   source = source.shard(share.num_hosts, share.host)
   if is_training:
     examples = _training_examples(

@@ -2,11 +2,11 @@
 
 Two schemas are written and read, one further one is only read:
 
-*   `imagenet`: the layout of the TPU and Model Garden ImageNet builders. One
+*   `imagenet`: the form of the TPU and Model Garden ImageNet builders. One
     label an image, stored 1-based (0 was once kept for a background class that
     no image has), hence a `label_offset` of -1.
 *   `multilabel`: any number of 0-based labels an image, each with an optional
-    confidence: the layout for JFT-like, weakly labelled corpora.
+    confidence: the form for JFT-like, weakly labelled corpora.
 *   `automl`: the ImageNet-21K records of google/automl's EfficientNetV2 (keys
     `id`, `image`, `labels`).
 """
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-  """Names of the features of one record layout.
+  """Names of the features of one form of records.
 
   Attributes:
     name: the name by which configurations call the schema.

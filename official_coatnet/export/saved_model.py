@@ -189,7 +189,7 @@ def _exportable(implementation: str | None) -> str | None:
 
 
 def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
-  """Returns the names of the classes, from the best source there is."""
+  """Returns the names of the classes: those given, the run's, or numbers."""
   num_classes = experiment.model.num_classes
   if labels is None:
     labels = model_dir_lib.find_labels(model_dir)

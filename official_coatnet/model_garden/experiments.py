@@ -80,7 +80,7 @@ def _set_trainer(
   epochs: int,
   **adamw,
 ):
-  """Sets steps and optimizer; evaluates, saves and reports once an epoch."""
+  """Sets steps and optimizer; evaluates, saves and logs once an epoch."""
   batch_size = experiment.task.train_data.global_batch_size
   steps_per_epoch = num_examples // batch_size
   train_steps = epochs * num_examples // batch_size

@@ -59,14 +59,14 @@ class Size:
     blocks: Number of blocks L in each stage. S0 counts convolutions.
     widths: Number of channels D in each stage.
     head_size: Channels of one attention head.
-    source: Where the row comes from.
+    origin: Where the row comes from.
     layout: One of `LAYOUTS`, which says what the stages are.
   """
 
   blocks: tuple[int, ...]
   widths: tuple[int, ...]
   head_size: int
-  source: str
+  origin: str
   layout: str = 'C-C-T-T'
 
 

@@ -1,6 +1,6 @@
 """From a folder of class folders to records in the ImageNet schema.
 
-The layout that image collections usually come in: `<folder>/<class>/<image>`.
+The form that image collections usually come in: `<folder>/<class>/<image>`.
 Classes are the sorted folder names. Images that are not RGB or grey JPEGs are
 encoded as such once, here, so that training can decode all of them the fast
 way.

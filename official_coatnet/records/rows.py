@@ -72,13 +72,7 @@ def rows_splits(
   Raises:
     ValueError: if there is no list, no row in it, or an argument is off.
   """
-  corpus.check_fraction('validation_fraction', validation_fraction)
-  if validation_list and validation_fraction:
-    raise ValueError(
-      f'validation_list is {validation_list!r} and validation_fraction '
-      f'{validation_fraction}, but one of them says what is held out; unset '
-      'the other.'
-    )
+  _check_held_out(validation_list, validation_fraction)
   names = class_names or ()
   reader = row_reader.RowReader(
     columns=None,
@@ -103,6 +97,16 @@ def rows_splits(
     for name, each in parts.items()
     if len(each.offsets)
   ]
+
+
+def _check_held_out(validation_list: str | None, fraction: float) -> None:
+  corpus.check_fraction('validation_fraction', fraction)
+  if validation_list and fraction:
+    raise ValueError(
+      f'validation_list is {validation_list!r} and validation_fraction '
+      f'{fraction}, but one of them says what is held out; unset '
+      'the other.'
+    )
 
 
 def _scan_parts(

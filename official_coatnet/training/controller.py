@@ -1,13 +1,13 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import orbit
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.data import checks
+from official_coatnet.data import sources as sources_lib
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
@@ -63,7 +63,7 @@ def run(
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
-  problems = preflight.find_problems(
+  problems, sources = preflight.examine(
     experiment,
     mode=mode,
     model_dir=model_dir,
@@ -71,9 +71,10 @@ def run(
     num_hosts=devices.num_hosts(strategy),
   )
   if problems:
-    raise ValueError(join_problems(problems))
+    raise ValueError(preflight.join_problems(problems))
   this = _prepare(
     experiment,
+    sources,
     mode=mode,
     model_dir=model_dir,
     strategy=strategy,
@@ -85,18 +86,14 @@ def run(
     return _evaluate(this)
 
 
-def join_problems(problems: list[str]) -> str:
-  """Makes one message of all that stands in the way of a run."""
-  lines = '\n'.join(f'  - {problem}' for problem in problems)
-  return f'The run cannot start:\n{lines}'
-
-
 @dataclasses.dataclass(frozen=True)
 class _Run:
   """What all parts of a run share.
 
   Attributes:
     experiment: With the numbers of images filled in.
+    sources: Where the images of 'train_data' and 'eval_data' come from, if
+      they are not made up.
     plan: Its steps.
     mode: One of `MODES`.
     model_dir: Its folder.
@@ -105,6 +102,7 @@ class _Run:
   """
 
   experiment: experiment_lib.Experiment
+  sources: Mapping[str, sources_lib.Source]
   plan: plan_lib.Plan
   mode: str
   model_dir: str
@@ -133,22 +131,27 @@ class _Run:
     return model_dir_lib.events_folder(self.model_dir, kind)
 
 
-def _prepare(experiment, *, mode, model_dir, strategy, on_start) -> _Run:
+def _prepare(
+  experiment, sources, *, mode, model_dir, strategy, on_start
+) -> _Run:
   """Counts images and steps, writes what is set, builds the network."""
-  experiment = _with_counts(experiment, mode=mode, model_dir=model_dir)
+  evaluates_only = mode in ('eval', 'continuous_eval')
+  experiment = inputs.with_counts(
+    experiment, sources, model_dir=model_dir if evaluates_only else None
+  )
   plan = plan_lib.make_plan(
     experiment,
     num_replicas=strategy.num_replicas_in_sync,
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
-  this = _Run(experiment, plan, mode, model_dir, strategy)
+  this = _Run(experiment, sources, plan, mode, model_dir, strategy)
   tf.io.gfile.makedirs(model_dir)
   if this.is_chief and this.trains:
     model_dir_lib.write_experiment(model_dir, experiment)
-    names = checks.class_names(experiment.train_data)
-    if names:  # For the export.
-      model_dir_lib.write_labels(model_dir, names)
+    source = sources.get('train_data')
+    if source and source.class_names:  # For the export.
+      model_dir_lib.write_labels(model_dir, source.class_names)
   if this.is_chief:
     on_start()
   tf.keras.utils.set_random_seed(experiment.run.seed)
@@ -156,23 +159,6 @@ def _prepare(experiment, *, mode, model_dir, strategy, on_start) -> _Run:
     model = network.classifier(experiment.model, draw_keys=True)
   reporting.log_plan(experiment, plan, model=model, strategy=strategy)
   return dataclasses.replace(this, model=model)
-
-
-def _with_counts(experiment, *, mode, model_dir):
-  """Fills in the numbers of images that the manifests know.
-
-  A folder of evaluation data need not hold the training data. Then the number
-  is what the run left in its model_dir.
-  """
-  counts = {}
-  for split in ('train_data', 'eval_data'):
-    data = getattr(experiment, split)
-    count = checks.count_examples(data)
-    if count is None and mode in ('eval', 'continuous_eval'):
-      stored = model_dir_lib.read_experiment(model_dir)
-      count = getattr(stored, split).num_examples
-    counts[split] = dataclasses.replace(data, num_examples=count)
-  return dataclasses.replace(experiment, **counts)
 
 
 def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
@@ -202,7 +188,13 @@ def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
   if step < plan.total_steps:
     trainer.set_dataset(
-      inputs.distribute(experiment, strategy, is_training=True, start_step=step)
+      inputs.distribute(
+        experiment,
+        strategy,
+        is_training=True,
+        start_step=step,
+        source=this.sources.get('train_data'),
+      )
     )
   with inputs.readable_errors(
     experiment,
@@ -293,7 +285,10 @@ def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
     this.model,
     strategy=this.strategy,
     dataset=inputs.distribute(
-      this.experiment, this.strategy, is_training=False
+      this.experiment,
+      this.strategy,
+      is_training=False,
+      source=this.sources.get('eval_data'),
     ),
     expected_steps=this.plan.eval_steps,
     **weights,

@@ -3,15 +3,53 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 
-from official_coatnet.data import messages, pipeline
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.data import (
+  checks,
+  messages,
+  pipeline,
+  sources as sources_lib,
+)
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  model_dir as model_dir_lib,
+)
 
 # What TensorFlow's decoders say, or how they are called.
 _DECODER = re.compile('JPEG|PNG|GIF|BMP|Jpeg|DecodeImage|DecodeBmp')
+
+
+def with_counts(
+  experiment: experiment_lib.Experiment,
+  sources: Mapping[str, sources_lib.Source],
+  *,
+  model_dir: str | None,
+) -> experiment_lib.Experiment:
+  """Fills in the numbers of images that the manifests know.
+
+  A folder of evaluation data need not hold the training data. Then the number
+  is what the run left in its model_dir.
+
+  Args:
+    experiment: Of the run.
+    sources: What is open already, as of `preflight.examine`.
+    model_dir: Folder of a run that is evaluated; None for one that trains.
+  """
+  counted = {}
+  for split in ('train_data', 'eval_data'):
+    data = getattr(experiment, split)
+    count = data.num_examples
+    if count is None:
+      source = sources.get(split) or checks.open_if_there(data)
+      count = source and source.num_examples
+    if count is None and model_dir is not None:
+      stored = model_dir_lib.read_experiment(model_dir)
+      count = getattr(stored, split).num_examples
+    counted[split] = dataclasses.replace(data, num_examples=count)
+  return dataclasses.replace(experiment, **counted)
 
 
 def distribute(
@@ -21,6 +59,7 @@ def distribute(
   is_training: bool,
   start_step: int = 0,
   careful: bool = False,
+  source: sources_lib.Source | None = None,
 ) -> tf.distribute.DistributedDataset:
   """Returns the batches of each host, distributed to its cores.
 
@@ -30,6 +69,7 @@ def distribute(
     is_training: Whether for training or for evaluation.
     start_step: First step of training.
     careful: As of `pipeline.make_dataset`.
+    source: Likewise.
   """
   config = experiment.train_data if is_training else experiment.eval_data
 
@@ -41,6 +81,7 @@ def distribute(
       input_context=context,
       start_step=start_step,
       careful=careful,
+      source=source,
     )
 
   return strategy.distribute_datasets_from_function(make)

@@ -24,8 +24,8 @@ class Controller(orbit.Controller):
 def speaks_once() -> Iterator[None]:
   """Within this context orbit's messages go to the log alone.
 
-  orbit 2.15 logs each of its messages and prints it as well, and its reports of
-  loops and evaluations say what `reporting.Reporter` says shorter.
+  orbit 2.15 logs each of its messages and prints it as well; what it says of
+  loops and evaluations, `reporting.Reporter` says shorter.
   """
 
   def log(message: str):

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import checks
+from official_coatnet.data import checks, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
@@ -17,7 +17,7 @@ from official_coatnet.training import (
 _TRAINING_MODES = ('train', 'train_and_eval')
 
 
-def find_problems(
+def examine(
   experiment: experiment_lib.Experiment,
   *,
   mode: str,
@@ -25,7 +25,7 @@ def find_problems(
   num_replicas: int = 1,
   num_hosts: int = 1,
   remote_workers: bool = False,
-) -> list[str]:
+) -> tuple[list[str], dict[str, sources_lib.Source]]:
   """Looks for everything that would stop a run later.
 
   Args:
@@ -38,7 +38,8 @@ def find_problems(
       those of a TPU slice are.
 
   Returns:
-    One sentence or more a problem; empty if there is none.
+    One sentence or more a problem; empty if there is none. And what it has
+    opened to look at, 'train_data' or 'eval_data' or both, for the run to read.
   """
   problems = plan.batch_problems(experiment, num_replicas=num_replicas)
   problems += _model_dir_problems(experiment, model_dir, mode=mode)
@@ -50,15 +51,25 @@ def find_problems(
     del splits['eval_data']
   if remote_workers:
     problems += _storage_problems(splits, model_dir)
-  for data in splits.values():
-    for problem in checks.find_problems(data, num_hosts=num_hosts):
+  sources = {}
+  for split, data in splits.items():
+    found, source = checks.examine(data, num_hosts=num_hosts)
+    for problem in found:
       if problem not in problems:
         problems.append(problem)
+    if source is not None:
+      sources[split] = source
   if experiment.run.init_checkpoint:
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
     problems += _from_scratch_problems(model_dir)
-  return problems
+  return problems, sources
+
+
+def join_problems(problems: list[str]) -> str:
+  """Makes one message of all that stands in the way of a run."""
+  lines = '\n'.join(f'  - {problem}' for problem in problems)
+  return f'The run cannot start:\n{lines}'
 
 
 def _export_only_problems(experiment, mode: str) -> list[str]:

@@ -122,7 +122,7 @@ class Reporter:
     self._file = metrics_file
 
   def after_training_loop(self, output: dict[str, float]):
-    """Reports a training loop.
+    """Logs a training loop, and writes its metrics.
 
     Raises:
       FloatingPointError: If the loss is not finite. It comes before orbit saves
@@ -141,7 +141,7 @@ class Reporter:
       )
 
   def after_evaluation(self, output: dict[str, float]):
-    """Reports an evaluation."""
+    """Logs an evaluation, and writes its metrics."""
     step = int(self._global_step.numpy())
     values = {k: float(v) for k, v in output.items()}
     self._write(step, {f'eval/{k}': v for k, v in values.items()})

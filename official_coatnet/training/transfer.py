@@ -19,7 +19,7 @@ _HEAD = ('head_norm/', 'pre_logits/', 'logits/')
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Outcome:
   """What became of each weight.
 
   Attributes:
@@ -40,7 +40,7 @@ class Report:
   left_out: list[str]
 
   def table(self) -> str:
-    """Returns the report as a table for people."""
+    """Returns it as a table for people."""
     rows = [
       f'Weights from {self.prefix} ({self.group}):',
       f'  loaded    {len(self.loaded):5d}',
@@ -87,7 +87,7 @@ def initialize(
   *,
   weights: str | None = None,
   new_last_layer: bool = False,
-) -> Report:
+) -> Outcome:
   """Sets the weights of a network from a checkpoint of a kindred one.
 
   Relative-bias tables are resized; the last layer stays as it is where the
@@ -110,20 +110,20 @@ def initialize(
   """
   stored = checkpoints.StoredWeights(path, weights=weights)
   variables = checkpoints.named_weights(model)
-  report = _plan(variables, stored, new_last_layer=new_last_layer)
-  for name in report.loaded:
+  outcome = _match(variables, stored, new_last_layer=new_last_layer)
+  for name in outcome.loaded:
     variables[name].assign(stored.read(name))
-  for name, _, shape in report.resized:
+  for name, _, shape in outcome.resized:
     variables[name].assign(resize_table(stored.read(name), shape))
-  logging.info('%s', report.table())
-  return report
+  logging.info('%s', outcome.table())
+  return outcome
 
 
-def _plan(
+def _match(
   variables, stored: checkpoints.StoredWeights, *, new_last_layer: bool
-) -> Report:
+) -> Outcome:
   """Decides for each weight, or says all that does not fit."""
-  report = Report(stored.prefix, stored.group, [], [], [], [])
+  outcome = Outcome(stored.prefix, stored.group, [], [], [], [])
   problems = []
   head_differs = new_last_layer or any(
     name in stored.shapes
@@ -134,13 +134,13 @@ def _plan(
   for name, variable in variables.items():
     shape, old = tuple(variable.shape), stored.shapes.get(name)
     if name in _LAST_LAYER and (old is None or head_differs):
-      report.new.append(name)
+      outcome.new.append(name)
     elif old is None:
       problems.append(f'{name}: not in the checkpoint')
     elif old == shape:
-      report.loaded.append(name)
+      outcome.loaded.append(name)
     elif name.endswith(_TABLE) and old[0] == shape[0]:
-      report.resized.append((name, old, shape))
+      outcome.resized.append((name, old, shape))
     else:
       problems.append(
         f'{name}: {list(old)} in the checkpoint, {list(shape)} in the network'
@@ -150,7 +150,7 @@ def _plan(
     if name in variables:
       continue
     if name.startswith(_HEAD) and not has_head:
-      report.left_out.append(name)
+      outcome.left_out.append(name)
     else:
       problems.append(f'{name}: only in the checkpoint')
   if problems:
@@ -161,4 +161,4 @@ def _plan(
       '(config.gin beside the checkpoint): name, layout, blocks, widths, '
       'head_size, norm, relative_attention, representation_size.'
     )
-  return report
+  return outcome

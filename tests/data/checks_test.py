@@ -72,60 +72,72 @@ class Pets(tfds.core.GeneratorBasedBuilder):
       yield i, {'image': np.zeros([4, 4, 3], np.uint8), 'label': i}
 
 
+def find_problems(config, **options):
+  return checks.examine(config, **options)[0]
+
+
+def count_examples(config):
+  source = checks.open_if_there(config)
+  return source and source.num_examples
+
+
+def class_names(config):
+  source = checks.open_if_there(config)
+  return source and source.class_names
+
+
 class ChecksTest(parameterized.TestCase, tf.test.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
 
   def assert_problem(self, pattern, config, **options):
-    problems = checks.find_problems(config, **options)
+    problems = find_problems(config, **options)
     self.assertLen(problems, 1, problems)
     self.assertRegex(problems[0], pattern)
 
   def test_good_records(self):
     write(self.folder, [1, 10, 5])
     config = make_config(self.folder)
-    self.assertEmpty(checks.find_problems(config, num_hosts=2))
-    self.assertEqual(checks.count_examples(config), 3)
-    self.assertEqual(checks.class_names(config)[9], 'class 9')
+    self.assertEmpty(find_problems(config, num_hosts=2))
+    self.assertEqual(count_examples(config), 3)
+    self.assertEqual(class_names(config)[9], 'class 9')
 
   def test_the_manifest_is_read_once(self):
-    """Each time that something is asked of the files, and not more often."""
+    """By the checks, which hand on what they have read."""
     write(self.folder, [1, 10, 5])
     config = make_config(self.folder)
-    for ask in (
-      checks.find_problems,
-      checks.count_examples,
-      checks.class_names,
-      lambda config: pipeline.make_dataset(config, seed=0, is_training=True),
-      lambda config: pipeline.make_dataset(config, seed=0, is_training=False),
-    ):
-      with mock.patch.object(
-        split_files, 'read_manifest', wraps=split_files.read_manifest
-      ) as read:
-        ask(config)
-      read.assert_called_once_with(self.folder, 'train')
+    with mock.patch.object(
+      split_files, 'read_manifest', wraps=split_files.read_manifest
+    ) as read:
+      problems, source = checks.examine(config)
+      for is_training in (True, False):
+        pipeline.make_dataset(
+          config, seed=0, is_training=is_training, source=source
+        )
+    self.assertEmpty(problems)
+    read.assert_called_once_with(self.folder, 'train')
 
   def test_good_records_without_manifest(self):
     write(self.folder, [1, 10, 5], with_manifest=False)
     config = make_config(self.folder, num_examples=3)
-    self.assertEmpty(checks.find_problems(config))
-    self.assertEqual(checks.count_examples(config), 3)
-    self.assertIsNone(checks.class_names(config))
+    self.assertEmpty(find_problems(config))
+    self.assertIsNone(count_examples(config))
+    self.assertIsNone(class_names(config))
 
   def test_synthetic_has_no_problems(self):
     config = make_config(None, source='synthetic')
-    self.assertEmpty(checks.find_problems(config, num_hosts=9))
-    self.assertEqual(checks.count_examples(config), 64)
-    self.assertIsNone(checks.class_names(config))
+    self.assertEmpty(find_problems(config, num_hosts=9))
+    self.assertEqual(count_examples(config), 64)
+    self.assertIsNone(class_names(config))
 
   def test_no_folder(self):
     self.assert_problem('data_dir is None.*DATA_DIR', make_config(None))
     missing = os.path.join(self.folder, 'nowhere')
     self.assert_problem("nowhere'.*no such folder", make_config(missing))
     for config in (make_config(None), make_config(missing)):
-      self.assertIsNone(checks.count_examples(config))
-      self.assertIsNone(checks.class_names(config))
+      self.assertIsNone(count_examples(config))
+      self.assertIsNone(class_names(config))
 
   def test_no_files_says_what_is_there(self):
     self.assert_problem('in the folder: nothing', make_config(self.folder))
@@ -170,7 +182,7 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_sixteen_files_are_looked_into(self):
     write(self.folder, [11] * 64, num_shards=64, with_manifest=False)
-    problems = checks.find_problems(make_config(self.folder, num_examples=64))
+    problems = find_problems(make_config(self.folder, num_examples=64))
     self.assertLen(problems, 6)
     self.assertRegex(problems[-1], '^11 more files')
 
@@ -190,7 +202,7 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_missing_features(self):
     write(self.folder, [1, 2], with_manifest=False)
-    problems = checks.find_problems(
+    problems = find_problems(
       make_config(self.folder, schema='automl', num_examples=2)
     )
     self.assertLen(problems, 2)
@@ -219,7 +231,7 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
       'num_examples is None and .* has no manifest-train.json.*1281167',
       make_config(self.folder),
     )
-    self.assertIsNone(checks.count_examples(make_config(self.folder)))
+    self.assertIsNone(count_examples(make_config(self.folder)))
     write(self.folder, [1, 2])
     self.assert_problem(
       "num_examples is 3, but split 'train' has 2",
@@ -233,7 +245,7 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
       'train-00000-of-00002 has 30 bytes, but', make_config(self.folder)
     )
     os.remove(os.path.join(self.folder, 'train-00001-of-00002'))
-    self.assertLen(checks.find_problems(make_config(self.folder)), 2)
+    self.assertLen(find_problems(make_config(self.folder)), 2)
 
   def test_empty_file(self):
     write(self.folder, [1, 2, 3])
@@ -273,7 +285,7 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     with socket.create_server(('localhost', 0)) as server:
       address = f'grpc://localhost:{server.getsockname()[1]}'
       config = make_config(self.folder, data_service=address)
-      self.assertEmpty(checks.find_problems(config))
+      self.assertEmpty(find_problems(config))
     self.assert_problem(
       f"data_service is '{address}', but nothing answers there", config
     )
@@ -288,8 +300,8 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
       file.write('{')
     config = make_config(self.folder)
     self.assert_problem('is not a manifest of this package', config)
-    self.assertIsNone(checks.count_examples(config))
-    self.assertIsNone(checks.class_names(config))
+    self.assertIsNone(count_examples(config))
+    self.assertIsNone(class_names(config))
 
   def test_no_examples(self):
     write(self.folder, [])
@@ -301,9 +313,9 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
       Pets(data_dir=data_dir).download_and_prepare()
       fields = {'source': 'tfds', 'tfds_name': 'pets'}
       good = make_config(data_dir, num_classes=2, **fields)
-      self.assertEmpty(checks.find_problems(good))
-      self.assertEqual(checks.count_examples(good), 2)
-      self.assertEqual(checks.class_names(good), ('cat', 'dog'))
+      self.assertEmpty(find_problems(good))
+      self.assertEqual(count_examples(good), 2)
+      self.assertEqual(class_names(good), ('cat', 'dog'))
       self.assert_problem(
         'num_classes is 10, but pets has 2 classes',
         make_config(data_dir, **fields),

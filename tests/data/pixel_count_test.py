@@ -10,7 +10,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from official_coatnet.data import pixel_count
-from tests.fixtures import runs
+from tests.fixtures import image_files
 
 
 def make_gif(sides, **kwargs):
@@ -37,7 +37,7 @@ class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
     )
 
   def test_every_format(self):
-    for name, encoded in runs.encoded_images().items():
+    for name, encoded in image_files.encoded_images().items():
       with Image.open(io.BytesIO(encoded)) as image:
         width, height = image.size
         frames = getattr(image, 'n_frames', 1)

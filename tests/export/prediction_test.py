@@ -7,7 +7,7 @@ from absl.testing import absltest
 
 from official_coatnet.export import prediction, saved_model
 from official_coatnet.export.options import ExportOptions
-from tests.fixtures import experiments, runs
+from tests.fixtures import experiments, image_files, runs
 
 LABELS = ['kettle', 'Bär', 'crane', 'crane', 'hen, biddy', 'x', 'y']
 
@@ -28,7 +28,7 @@ class PredictionTest(absltest.TestCase):
     cls.exports = os.path.join(folder, 'exports')
     cls.path = saved_model.export(cls.run_dir, cls.exports)
     signature = tf.saved_model.load(cls.path).signatures['serving_default']
-    cls.encoded = runs.encoded_images()
+    cls.encoded = image_files.encoded_images()
     cls.probabilities = {
       name: signature(image_bytes=tf.constant([image]))['probabilities'][0]
       for name, image in cls.encoded.items()

@@ -8,7 +8,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import pipeline, pixel_count, schema
 from official_coatnet.export import preprocessing
-from tests.fixtures import experiments, runs
+from tests.fixtures import experiments, image_files
 
 
 class DecodeTest(tf.test.TestCase, parameterized.TestCase):
@@ -19,7 +19,7 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
   )
   def test_pixels_are_those_of_the_evaluation(self, data):
     """Writes records, and reads them as an evaluation does."""
-    encoded = list(runs.encoded_images().values())
+    encoded = list(image_files.encoded_images().values())
     folder = self.create_tempdir().full_path
     path = os.path.join(folder, 'validation-00000-of-00001')
     with tf.io.TFRecordWriter(path) as writer:
@@ -50,7 +50,7 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllEqual(actual, expected)
 
   def test_an_image_does_not_depend_on_its_neighbours(self):
-    encoded = list(runs.encoded_images().values())
+    encoded = list(image_files.encoded_images().values())
     experiment = experiments.make_experiment()
     decode = tf.function(lambda x: preprocessing.decode_batch(x, experiment)[0])
     together = decode(tf.constant(encoded))
@@ -60,9 +60,9 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
   def test_the_first_frame_of_a_gif_is_taken(self):
     """The fixture's second frame is black."""
     experiment = experiments.make_experiment(eval_data={'center_crop': False})
-    gif = runs.encoded_images()['two.gif']
+    gif = image_files.encoded_images()['two.gif']
     decoded = preprocessing.decode_batch(tf.constant([gif]), experiment)[0][0]
-    frame = tf.image.resize(runs.pixels(30, 40, seed=9), [32, 32])
+    frame = tf.image.resize(image_files.pixels(30, 40, seed=9), [32, 32])
     # A palette of 256 colours is not exact.
     difference = np.abs(decoded.numpy().astype(float) - frame.numpy())
     self.assertLess(difference.mean(), 8)
@@ -71,7 +71,7 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
 class BadImageTest(tf.test.TestCase, parameterized.TestCase):
   def setUp(self):
     super().setUp()
-    self.images = runs.encoded_images()
+    self.images = image_files.encoded_images()
     self.experiment = experiments.make_experiment()
 
   def _decode(self, encoded, **kwargs):

@@ -19,7 +19,7 @@ from official_coatnet.export import (
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import network
 from official_coatnet.training import checkpoints, model_dir as model_dir_lib
-from tests.fixtures import experiments, runs
+from tests.fixtures import experiments, image_files, runs
 
 
 def _named(spec, name):
@@ -58,7 +58,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
 
   def test_numbers_are_those_of_the_network(self):
     model_dir = self._run(optimizer={'ema_decay': 0.9})
-    encoded = list(runs.encoded_images().values())
+    encoded = list(image_files.encoded_images().values())
     logits = {}
     for weights in ('ema', 'raw'):
       path = saved_model.export(model_dir, self.exports, weights=weights)
@@ -157,7 +157,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     self.assertEmpty({op for op in operations if 'PyFunc' in op})
 
   def _check_sigmoid(self, signature):
-    encoded = list(runs.encoded_images().values())
+    encoded = list(image_files.encoded_images().values())
     outputs = signature(image_bytes=tf.constant(encoded))
     logits = outputs['logits'].numpy().astype(np.float64)
     probabilities = 1 / (1 + np.exp(-logits))
@@ -170,7 +170,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
   def test_class_names(self):
     labels = ['zero', 'one', 'two', 'three', 'four']
     model_dir = self._run(labels=labels)
-    encoded = list(runs.encoded_images().values())
+    encoded = list(image_files.encoded_images().values())
 
     def check(path, expected):
       outputs = self._serve(path, encoded)
@@ -331,7 +331,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
 
   def _check_features(self, path, model_dir):
     """Against the backbone, which is built on its own."""
-    encoded = list(runs.encoded_images().values())
+    encoded = list(image_files.encoded_images().values())
     loaded = tf.saved_model.load(path)
     outputs = loaded.signatures['features'](image_bytes=tf.constant(encoded))
     backbone = network.backbone(self.experiment.model)

@@ -53,7 +53,7 @@ class SizesTest(parameterized.TestCase):
     size, printed = sizes.get_size(name), PAPER[name]
     for field in ('blocks', 'widths', 'head_size'):
       self.assertEqual(getattr(size, field), getattr(printed, field))
-    self.assertEqual(size.source, f'Table {printed.table}')
+    self.assertEqual(size.origin, f'Table {printed.table}')
     self.assertEqual(size.layout, 'C-C-T-T')
 
   def test_only_our_own_sizes_are_not_of_the_paper(self):
@@ -67,9 +67,9 @@ class SizesTest(parameterized.TestCase):
     size = sizes.get_size(name)
     self.assertEqual(
       size,
-      dataclasses.replace(sizes.get_size(base), source=size.source, **changes),
+      dataclasses.replace(sizes.get_size(base), origin=size.origin, **changes),
     )
-    self.assertIn(size.source, ('Table 7', 'Table 8'))
+    self.assertIn(size.origin, ('Table 7', 'Table 8'))
 
   @parameterized.parameters(*sizes.SIZES)
   def test_heads_fit_the_transformer_stages(self, name):

@@ -13,7 +13,7 @@ from absl.testing import absltest
 from PIL import Image
 
 from official_coatnet.export import saved_model
-from tests.fixtures import experiments, runs
+from tests.fixtures import experiments, image_files, runs
 from tools import predict
 
 LABELS = ['kettle', 'Bär', 'crane', 'crane', 'hen, biddy', 'x', 'y']
@@ -35,7 +35,7 @@ class PredictTest(absltest.TestCase):
     cls.exports = os.path.join(folder, 'exports')
     path = saved_model.export(run_dir, cls.exports)
     signature = tf.saved_model.load(path).signatures['serving_default']
-    cls.encoded = runs.encoded_images()
+    cls.encoded = image_files.encoded_images()
     cls.probabilities = {
       name: signature(image_bytes=tf.constant([image]))['probabilities'][0]
       for name, image in cls.encoded.items()

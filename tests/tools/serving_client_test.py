@@ -10,7 +10,7 @@ from absl.testing import absltest
 
 from official_coatnet.export import saved_model, serving
 from official_coatnet.export.options import ExportOptions
-from tests.fixtures import experiments, runs, serving_stub
+from tests.fixtures import experiments, image_files, runs, serving_stub
 from tools import serving_client
 
 LABELS = ['kettle', 'Bär', 'crane', 'hen, biddy', 'x']
@@ -45,7 +45,7 @@ class ServingClientTest(absltest.TestCase):
 
   def test_answers_are_those_of_the_signatures(self):
     """Of images of all formats and sizes in one request, and a bad one."""
-    encoded = [*runs.encoded_images().values(), b'no image']
+    encoded = [*image_files.encoded_images().values(), b'no image']
     pixels = np.random.default_rng(0).integers(
       0,
       256,

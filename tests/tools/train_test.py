@@ -120,7 +120,7 @@ class TrainTest(absltest.TestCase):
     code, words = _run(*settings, f'--model_dir={whole}')
     self.assertEqual(code, 0, words)
 
-    # No step is reported twice, and none is missing.
+    # No step is logged twice, and none is missing.
     lines = {}
     for folder in (killed, whole):
       with open(os.path.join(folder, 'metrics.jsonl')) as f:

@@ -1,17 +1,18 @@
 """Tests of training.inputs: what a run says of damaged data."""
 
 import os
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.data import schema
+from official_coatnet.data import schema, sources as sources_lib
 from official_coatnet.records import writing
-from official_coatnet.training import controller, inputs
-from tests.fixtures import experiments as fixture, runs
+from official_coatnet.training import controller, inputs, model_dir
+from tests.fixtures import experiments as fixture, image_files
 
 # By Pillow: while modules are imported TensorFlow's devices are yet to be made.
-_PNG = runs.encode(
+_PNG = image_files.encode_pixels(
   np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8), 'PNG'
 )
 _CUT = _PNG[: len(_PNG) // 2]
@@ -100,6 +101,42 @@ class InputsTest(tf.test.TestCase):
     # The first batch has no image at all, which does not end the evaluation.
     self.assertEqual(results['skipped_images'], 5)
     self.assertTrue(np.isfinite(results['loss']))
+
+  def counts(self, experiment, sources=(), **kwargs):
+    kwargs = {'model_dir': None, **kwargs}
+    counted = inputs.with_counts(experiment, dict(sources), **kwargs)
+    return counted.train_data.num_examples, counted.eval_data.num_examples
+
+  def test_numbers_of_images(self):
+    """Given, or known by the manifest, or left by the run that trained."""
+    write(self.folder, split='train')
+    self.assertEqual(self.counts(self.experiment()), (24, None))
+    self.assertEqual(self.counts(self.experiment(num_examples=3)), (3, 3))
+    source = sources_lib.open_source(self.experiment().train_data)
+    self.assertEqual(
+      self.counts(self.experiment(), {'eval_data': source}), (24, 24)
+    )
+    folder = self.create_tempdir().full_path
+    model_dir.write_experiment(folder, self.experiment(num_examples=5))
+    self.assertEqual(self.counts(self.experiment(), model_dir=folder), (24, 5))
+
+  def test_the_manifest_of_a_split_is_read_once(self):
+    """In a whole run, from its first look at the data to its last batch."""
+    for split in ('train', 'validation'):
+      write(self.folder, split=split)
+    real, opened = tf.io.gfile.GFile, []
+
+    def open_file(name, *args, **kwargs):
+      opened.append(os.path.basename(name))
+      return real(name, *args, **kwargs)
+
+    with mock.patch.object(tf.io.gfile, 'GFile', open_file):
+      results = self.run_it(self.experiment(), mode='train_and_eval')
+    self.assertEqual(results['examples'], 24)
+    self.assertCountEqual(
+      [name for name in opened if name.startswith('manifest-')],
+      ['manifest-train.json', 'manifest-validation.json'],
+    )
 
   def test_damaged_record(self):
     write(self.folder, split='validation')

@@ -11,7 +11,7 @@ from tests.fixtures import experiments as fixture
 
 def _find(experiment, **kwargs):
   settings = dict(mode='train_and_eval', num_replicas=1, num_hosts=1)
-  return preflight.find_problems(experiment, **{**settings, **kwargs})
+  return preflight.examine(experiment, **{**settings, **kwargs})[0]
 
 
 class PreflightTest(absltest.TestCase):

@@ -37,9 +37,9 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     model = _model()
     folder = self._save(model)
     other = _model()
-    report = transfer.initialize(other, folder)
-    self.assertLen(report.loaded, len(model.weights))
-    self.assertEqual((report.resized, report.new), ([], []))
+    outcome = transfer.initialize(other, folder)
+    self.assertLen(outcome.loaded, len(model.weights))
+    self.assertEqual((outcome.resized, outcome.new), ([], []))
     for a, b in zip(model.get_weights(), other.get_weights()):
       self.assertAllEqual(a, b)
 
@@ -50,9 +50,9 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     folder = self._save(model)
     other = _model()
     head = [v.numpy() for v in other.get_layer('logits').weights]
-    report = transfer.initialize(other, folder, new_last_layer=True)
-    self.assertEqual(report.new, ['logits/kernel', 'logits/bias'])
-    self.assertLen(report.loaded, len(model.weights) - 2)
+    outcome = transfer.initialize(other, folder, new_last_layer=True)
+    self.assertEqual(outcome.new, ['logits/kernel', 'logits/bias'])
+    self.assertLen(outcome.loaded, len(model.weights) - 2)
     for v, value in zip(other.get_layer('logits').weights, head):
       self.assertAllEqual(v, value)
     self.assertAllEqual(other.weights[0], model.weights[0])
@@ -65,12 +65,12 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     folder = self._save(model)
     other = _model(image_size=image_size, num_classes=3)
     head = [v.numpy() for v in other.get_layer('logits').weights]
-    report = transfer.initialize(other, folder)
-    self.assertEqual(report.new, ['logits/kernel', 'logits/bias'])
-    self.assertLen(report.resized, 2)
+    outcome = transfer.initialize(other, folder)
+    self.assertEqual(outcome.new, ['logits/kernel', 'logits/bias'])
+    self.assertLen(outcome.resized, 2)
     old = checkpoints.named_weights(model)
     for name, v in checkpoints.named_weights(other).items():
-      if name in report.loaded:
+      if name in outcome.loaded:
         self.assertAllEqual(v, old[name], name)
       elif name.endswith('/relative_bias'):
         self.assertAllClose(
@@ -78,7 +78,7 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
         )
     for v, value in zip(other.get_layer('logits').weights, head):
       self.assertAllEqual(v, value)
-    table = report.table()
+    table = outcome.table()
     self.assertIn('new           2  logits/kernel, logits/bias', table)
     self.assertIn('relative-bias tables [7, 7] to', table)
 
@@ -88,11 +88,11 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     backbone = network.backbone(
       config.ModelConfig('coatnet_test', image_size=96)
     )
-    report = transfer.initialize(backbone, folder)
-    self.assertLen(report.loaded, len(backbone.weights) - 2)
-    self.assertLen(report.resized, 2)
+    outcome = transfer.initialize(backbone, folder)
+    self.assertLen(outcome.loaded, len(backbone.weights) - 2)
+    self.assertLen(outcome.resized, 2)
     self.assertCountEqual(
-      report.left_out,
+      outcome.left_out,
       [
         f'{layer}/{name}'
         for layer in ('pre_logits', 'logits')
@@ -125,8 +125,8 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
     folder = self._save(model, averages=averages)
     for weights, group in ((None, 'ema'), ('ema', 'ema'), ('raw', 'raw')):
       other = _model()
-      report = transfer.initialize(other, folder, weights=weights)
-      self.assertEqual(report.group, group)
+      outcome = transfer.initialize(other, folder, weights=weights)
+      self.assertEqual(outcome.group, group)
       kernel = other.get_layer('logits').kernel
       expected = 2.0 if group == 'ema' else model.get_layer('logits').kernel
       self.assertAllEqual(kernel, tf.broadcast_to(expected, kernel.shape))

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet import files
+
 # Two colours that people with any colour vision tell apart (Okabe and Ito).
 _COLOURS = {'train': '#0072B2', 'eval': '#D55E00'}
 _GREY = '#666666'
@@ -55,14 +57,11 @@ def _figure(**kwargs):
 
 
 def _write(figure, path: str):
-  """Writes a figure, in the format of its file's ending, anywhere gfile can."""
+  """Writes a figure, in the format of its file's ending."""
   buffer = io.BytesIO()
   ending = os.path.splitext(path)[1].removeprefix('.') or 'png'
   figure.savefig(buffer, format=ending, dpi=120)
-  if folder := os.path.dirname(path):
-    tf.io.gfile.makedirs(folder)
-  with tf.io.gfile.GFile(path, 'wb') as f:
-    f.write(buffer.getvalue())
+  files.write_bytes(path, buffer.getvalue())
 
 
 def training_curves(
@@ -71,7 +70,7 @@ def training_curves(
   """Draws how a run went: loss, accuracies and learning rate over time.
 
   Args:
-    metrics: Lines of `reporting.read_metrics`.
+    metrics: Lines of `model_dir.read_metrics`.
     path: Picture to write, such as run.png (or .pdf, .svg).
     title: Above the picture.
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from official_coatnet.export import preprocessing, warmup
 from official_coatnet.export.verify import samples
-from tests.fixtures import experiments, runs
+from tests.fixtures import experiments, image_files
 
 
 class SamplesTest(tf.test.TestCase):
@@ -50,7 +50,7 @@ class DamagedTest(tf.test.TestCase):
     # With what Pillow alone can make: CMYK, frames, 8-bit BMP.
     self.originals = [
       *samples.make_images(8, side=24),
-      *runs.encoded_images().values(),
+      *image_files.encoded_images().values(),
     ]
 
   def test_images_are_functions_of_their_number(self):

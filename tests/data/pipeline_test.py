@@ -1,6 +1,7 @@
 """Tests of official_coatnet.data.pipeline."""
 
 import tempfile
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +9,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import augment, pipeline, schema
 from official_coatnet.records import writing
-from tests.fixtures import devices
+from tests.fixtures import devices, graphs
 
 NUM_TRAIN = 61
 NUM_VALIDATION = 29
@@ -16,6 +17,7 @@ NUM_VALIDATION = 29
 
 def setUpModule():
   devices.use_two_cpus()
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def encode(level):

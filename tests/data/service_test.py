@@ -4,11 +4,13 @@ import collections
 import os
 import subprocess
 import sys
+import unittest
 
 import tensorflow as tf
 
 from official_coatnet.data import pipeline, schema, service, sources
 from official_coatnet.records import writing
+from tests.fixtures import graphs
 
 NUM_EXAMPLES = 60
 NUM_SHARDS = 6
@@ -35,6 +37,10 @@ print('ready', flush=True)
 sys.stdin.read()
 os._exit(0)
 """
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def write(folder):

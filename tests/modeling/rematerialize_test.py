@@ -1,6 +1,7 @@
 """Tests of modeling.rematerialize: nothing differs but where memory goes."""
 
 import re
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -13,16 +14,14 @@ from official_coatnet.modeling import (
   rematerialize,
 )
 from official_coatnet.training import distribution
-from tests.fixtures import devices, weights
+from tests.fixtures import devices, graphs, weights
 
 _BATCH = 4
 
 
 def setUpModule():
   devices.use_two_cpus()
-  # Graphs that run once are not worth optimizing.
-  options = {'disable_meta_optimizer': True}
-  tf.config.optimizer.set_experimental_options(options)
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def _config(**kwargs):

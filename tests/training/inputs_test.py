@@ -1,6 +1,7 @@
 """Tests of training.inputs: what a run says of damaged data."""
 
 import os
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -8,12 +9,16 @@ import tensorflow as tf
 from official_coatnet.data import schema
 from official_coatnet.records import writing
 from official_coatnet.training import controller, inputs
-from tests.fixtures import experiments as fixture, image_files
+from tests.fixtures import experiments as fixture, graphs, image_files
 
 _PNG = image_files.encode(0, 'PNG', size=(40, 40))
 _CUT = _PNG[: len(_PNG) // 2]
 # Its beginning and its end are as they should be.
 _BROKEN = _PNG[:500] + bytes(40) + _PNG[540:]
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def write(folder, *, split, bad=(), image=_CUT):

@@ -201,8 +201,7 @@ class TrainingTest(PipelineTestCase):
     self.assert_batches_equal(joined, whole)
 
   def test_distributed_by_a_strategy(self):
-    cpus = tf.config.list_logical_devices('CPU')
-    strategy = tf.distribute.MirroredStrategy([cpu.name for cpu in cpus])
+    strategy = devices.two_replicas()
     self.assertEqual(strategy.num_replicas_in_sync, 2)
     config = self.config()
     dataset = strategy.distribute_datasets_from_function(

@@ -150,7 +150,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
 
   def _first_moment(self, **adamw):
     """Gradients 10 and -9.5 of two replicas; returns Adam's first moment."""
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    strategy = devices.two_replicas()
     with strategy.scope():
       variable = tf.Variable(1.0)
       optimizer = self._optimizer(**adamw)

@@ -13,7 +13,6 @@ from official_coatnet.modeling import (
   network,
   rematerialize,
 )
-from official_coatnet.training import distribution
 from tests.fixtures import devices, graphs, weights
 
 _BATCH = 4
@@ -121,7 +120,7 @@ class RematerializeTest(tf.test.TestCase, parameterized.TestCase):
     self.assertLen(moved, 2 * 7)
 
   def test_two_replicas_with_synchronized_statistics(self):
-    strategy = distribution.mirrored_cpu_strategy(2)
+    strategy = devices.two_replicas()
     config = _config(sync_batch_norm=True, stochastic_depth=0.9)
     self._compare(config, strategy=strategy)
 

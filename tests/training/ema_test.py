@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.training import distribution, ema
+from official_coatnet.training import ema
 from tests.fixtures import devices
 
 
@@ -27,7 +27,7 @@ def _variables():
 class EmaTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
-    self.strategy = distribution.mirrored_cpu_strategy(2)
+    self.strategy = devices.two_replicas()
 
   def _make(self, **kwargs):
     with self.strategy.scope():

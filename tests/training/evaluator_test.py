@@ -9,7 +9,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import device, pipeline
 from official_coatnet.modeling import network
-from official_coatnet.training import distribution, evaluator
+from official_coatnet.training import evaluator
 from tests.fixtures import devices, experiments as fixture, graphs
 
 _NUM_EXAMPLES = 11  # Neither a multiple of the batch nor of the replicas.
@@ -73,7 +73,7 @@ class EvaluatorTest(tf.test.TestCase, parameterized.TestCase):
   def test_equals_an_average_by_hand(self, replicas, expected_steps):
     strategy = tf.distribute.OneDeviceStrategy('CPU:0')
     if replicas == 2:
-      strategy = distribution.mirrored_cpu_strategy(2)
+      strategy = devices.two_replicas()
     experiment = _experiment()
     made, model = _make(experiment, strategy, expected_steps=expected_steps)
     loss, top1 = _by_hand(experiment, model)

@@ -1,10 +1,17 @@
 """Packaging of official_coatnet; requirements.lock has the tested versions."""
 
+import pathlib
+import re
+
 from setuptools import find_packages, setup
+
+# Read and not imported: the package wants TensorFlow.
+_INIT = pathlib.Path(__file__).with_name('official_coatnet') / '__init__.py'
+_VERSION = re.search(r"^__version__ = '(.+)'$", _INIT.read_text(), re.MULTILINE)
 
 setup(
   name='official_coatnet',
-  version='0.1.0',
+  version=_VERSION.group(1),
   description='CoAtNet (arXiv:2106.04803) for TensorFlow 2',
   license='Apache-2.0',
   # By name: gin/ holds data only, and as a package it would hide gin-config.
@@ -27,6 +34,6 @@ setup(
     'demo': ['scikit-learn', 'matplotlib'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
-    'dev': ['coverage>=7.10', 'ruff'],
+    'dev': ['coverage>=7.10', 'mypy', 'ruff'],
   },
 )

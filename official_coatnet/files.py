@@ -26,6 +26,11 @@ def open_binary(path: str) -> BinaryIO:
   return open(path, 'rb')
 
 
+def open_with_size(path: str) -> tuple[BinaryIO, int]:
+  """Opens a file for reading bytes, and returns its length as well."""
+  return open_binary(path), tf.io.gfile.stat(path).length
+
+
 def rename(temporary: str, path: str) -> None:
   """Puts a finished file in its place, for good."""
   if '://' not in path:
@@ -40,11 +45,25 @@ def rename(temporary: str, path: str) -> None:
 
 
 def write_text(path: str, text: str) -> None:
-  """Writes a text file, beside its place until it is whole."""
+  """Writes a text file in UTF-8; as `write_bytes`."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: str, contents: bytes) -> None:
+  """Writes a file, beside its place until it is whole.
+
+  Args:
+    path: where it ends up; its folder is made if need be, and a file that is
+      there is replaced.
+    contents: all of it.
+  """
   folder, name = os.path.split(path)
+  if folder:
+    tf.io.gfile.makedirs(folder)
+  # The dot keeps it out of patterns such as `train*`.
   temporary = os.path.join(folder, f'.{name}.tmp')
-  with tf.io.gfile.GFile(temporary, 'w') as file:
-    file.write(text)
+  with tf.io.gfile.GFile(temporary, 'wb') as file:
+    file.write(contents)
   rename(temporary, path)
 
 

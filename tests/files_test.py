@@ -1,5 +1,6 @@
 """Tests of official_coatnet.files."""
 
+import contextlib
 import hashlib
 import os
 from unittest import mock
@@ -25,6 +26,22 @@ class StorageTest(tf.test.TestCase):
     with open(self.path) as file:
       self.assertEqual(file.read(), 'new')
     self.assertEqual(os.listdir(os.path.dirname(self.path)), ['file'])
+
+  def test_bytes_in_a_new_folder(self):
+    path = os.path.join(os.path.dirname(self.path), 'new', 'folder', 'file')
+    files.write_bytes(path, b'\xff\r\n\0')
+    with open(path, 'rb') as file:
+      self.assertEqual(file.read(), b'\xff\r\n\0')
+    self.assertEqual(os.listdir(os.path.dirname(path)), ['file'])
+    files.write_text(path, 'é\r\n')
+    with open(path, 'rb') as file:
+      self.assertEqual(file.read(), b'\xc3\xa9\r\n')
+
+  def test_file_without_a_folder(self):
+    self.enter_context(contextlib.chdir(os.path.dirname(self.path)))
+    files.write_text('file', 'here')
+    with open(self.path) as file:
+      self.assertEqual(file.read(), 'here')
 
   def test_json(self):
     self.assertIsNone(files.read_json(self.path))

@@ -131,7 +131,7 @@ def totals(config) -> dict[str, int]:
 
 
 def closed_form(c: config.ModelConfig) -> complexity.Count:
-  """Returns what `complexity.count_stages` should end with, without building.
+  """Returns what `complexity.count` should end with, without building.
 
   For networks of 1000 classes.
   """

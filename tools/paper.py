@@ -40,7 +40,8 @@ from official_coatnet.analysis.paper import (  # noqa: E402
   listing,
   runs,
 )
-from official_coatnet.training import clock, gin_config  # noqa: E402
+from official_coatnet.modeling import complexity  # noqa: E402
+from official_coatnet.training import gin_config, reporting  # noqa: E402
 
 _COUNTS = flags.DEFINE_bool(
   'counts', False, 'Compare parameters and multiply-adds.'
@@ -67,13 +68,13 @@ def _count_networks() -> dict:
     if i:
       seconds = time.monotonic() - start
       seconds *= sum(work[i:]) / sum(work[:i])
-      left = f', {clock.format_duration(seconds)} left'
+      left = f', {reporting.format_duration(seconds)} left'
     print(
       f'Counting {config.name} at {config.image_size}: network {i + 1} of '
       f'{len(networks)}{left}',
       file=sys.stderr,
     )
-    counts[config] = counts_lib.count(config)
+    counts[config] = complexity.count(config)[-1]
   return counts
 
 

@@ -31,9 +31,8 @@ import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from official_coatnet.analysis.runs import drawings  # noqa: E402
-from official_coatnet.data import images  # noqa: E402
+from official_coatnet.data import images, pixel_count  # noqa: E402
 from official_coatnet.export import (  # noqa: E402
-  pixel_limit,
   provenance,
   versions,
 )
@@ -130,7 +129,7 @@ class Predictor:
     for image in encoded:
       image = tf.constant(image)
       limit = provenance.read(self.path).options.max_pixels
-      pixels = int(pixel_limit.count_pixels(image))
+      pixels = int(pixel_count.count_pixels(image, all_frames=True))
       if pixels > limit:
         message = f'The image has {pixels} pixels, more than {limit}.'
         raise tf.errors.InvalidArgumentError(None, None, message)

@@ -100,9 +100,9 @@ def from_list() -> list[corpus.Split]:
 def from_tfds() -> list[corpus.Split]:
   """A data set of TFDS."""
   # TFDS takes seconds to import, in every worker process as well.
-  from official_coatnet.records import prepared
+  from official_coatnet.records import tfds_corpus
 
-  return prepared.tfds_splits(
+  return tfds_corpus.tfds_splits(
     require(_TFDS_NAME, 'give the name of the data set'),
     data_dir=_INPUT_DIR.value,
     splits=_SPLITS.value,

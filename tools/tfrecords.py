@@ -63,17 +63,14 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tensorflow as tf  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from official_coatnet.data import manifest  # noqa: E402
-from official_coatnet.records import (  # noqa: E402  # noqa: E402  # noqa: E402
+from official_coatnet.data import manifest, split_files  # noqa: E402
+from official_coatnet.records import (  # noqa: E402
   beam,
   corpus,
-  demo_digits,
-  demo_scenes,
+  demo,
   processes,
   repair,
-  split_files,
   validation,
-  writing,
 )
 from tools import record_sources  # noqa: E402
 from tools.progress import Progress  # noqa: E402
@@ -129,23 +126,21 @@ _MAX_FAILURES_SHOWN = 20
 _BYTES_AN_IMAGE = 100_000
 
 
-def demo() -> dict[str, manifest.Manifest]:
+def write_demo() -> dict[str, manifest.Manifest]:
   """Writes the digits of the demo."""
   shards = {}
   if _NUM_SHARDS.value is not None:
     shards['num_train_shards'] = _NUM_SHARDS.value
-  return demo_digits.write_digits(
-    _OUTPUT_DIR.value, progress=Progress(), **shards
-  )
+  return demo.write_digits(_OUTPUT_DIR.value, progress=Progress(), **shards)
 
 
-def demo_transfer() -> dict[str, manifest.Manifest]:
+def write_demo_transfer() -> dict[str, manifest.Manifest]:
   """Writes scenes and digits of the demo of transfer."""
-  return demo_scenes.write_transfer(_OUTPUT_DIR.value, progress=Progress())
+  return demo.write_transfer(_OUTPUT_DIR.value, progress=Progress())
 
 
 # Sub-commands that bring their images along.
-DEMOS = {'demo': demo, 'demo_transfer': demo_transfer}
+DEMOS = {'demo': write_demo, 'demo_transfer': write_demo_transfer}
 
 
 def build(command: str) -> None:
@@ -258,13 +253,13 @@ def _splits_of(path: str):
           num_classes=record_sources.NUM_CLASSES.value,
           decode=_DECODE.value,
         ),
-        'report': count,
+        'progress': count,
         'map_tasks': _workers(size // _BYTES_AN_IMAGE),
       },
     )
 
 
-def _workers(num_images: int) -> writing.MapTasks:
+def _workers(num_images: int) -> processes.MapTasks:
   """Returns who carries out the tasks."""
   if _RUNNER.value:
     return functools.partial(
@@ -274,7 +269,7 @@ def _workers(num_images: int) -> writing.MapTasks:
     )
   number = _NUM_PROCESSES.value or processes.choose_number(num_images)
   if number == 1:
-    return writing.map_here
+    return processes.map_here
   return functools.partial(processes.map_tasks, num_processes=number)
 
 
@@ -311,7 +306,7 @@ def _print_failures(
   for failure in failures[:_MAX_FAILURES_SHOWN]:
     print(f'  {failure.name}: {failure.reason}')
   if len(failures) > _MAX_FAILURES_SHOWN:
-    print(f'  ... all in {manifest.manifest_path(output_dir, split)}')
+    print(f'  ... all in {split_files.manifest_path(output_dir, split)}')
 
 
 if __name__ == '__main__':

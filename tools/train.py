@@ -27,13 +27,13 @@ from absl import app, flags, logging  # noqa: E402
 
 from official_coatnet.export import saved_model  # noqa: E402
 from official_coatnet.training import (  # noqa: E402
-  cluster,
   controller,
-  distribution,
-  dry_run,
+  devices,
+  experiment as experiment_lib,
   gin_config,
+  model_dir as model_dir_lib,
   preflight,
-  tpu as tpu_lib,  # noqa: E402
+  tpu as tpu_lib,
 )
 
 # What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
@@ -87,7 +87,7 @@ def main(argv):
       _dry_run(experiment)
     else:
       _run(experiment)
-  except cluster.WorkerLostError as e:
+  except devices.WorkerLostError as e:
     print(_message(e), file=sys.stderr, flush=True)
     # Not sys.exit: its clean-up would wait for the worker that has gone.
     os._exit(_TRY_AGAIN)
@@ -110,7 +110,7 @@ def _run(experiment):
     strategy = _make_strategy()
     expected = {
       'num_replicas': strategy.num_replicas_in_sync,
-      'num_hosts': distribution.num_hosts(strategy),
+      'num_hosts': devices.num_hosts(strategy),
     }
   problems += preflight.find_problems(
     experiment, mode=_MODE.value, model_dir=_MODEL_DIR.value, **expected
@@ -139,13 +139,13 @@ def _look_at_tpu() -> tuple[dict, list[str]]:
 
 
 def _make_strategy():
-  machines = cluster.read_cluster()
+  machines = devices.read_cluster()
   if machines is not None and _MODE.value == 'continuous_eval':
     raise ValueError(
       '--mode is continuous_eval and TF_CONFIG is set: the workers might see '
       'different checkpoints. Unset TF_CONFIG, and evaluate on one machine.'
     )
-  return distribution.make_strategy(
+  return devices.make_strategy(
     _TPU.value,
     zone=_TPU_ZONE.value,
     project=_GCP_PROJECT.value,
@@ -176,13 +176,13 @@ def _dry_run(experiment):
     if problems:
       raise ValueError(controller.join_problems(problems))
   strategy = _make_strategy()
-  experiment = dry_run.shrink(
+  experiment = experiment_lib.shrink(
     experiment, num_replicas=strategy.num_replicas_in_sync
   )
   with tempfile.TemporaryDirectory() as temporary:
     model_dir = _MODEL_DIR.value or temporary
     _train(experiment, strategy, model_dir=model_dir)
-    export_dir = os.path.join(model_dir, 'export')
+    export_dir = model_dir_lib.export_folder(model_dir)
     path = saved_model.export(model_dir, export_dir)
     logging.info('Dry run passed: trained, evaluated and exported to %s.', path)
 

@@ -1,4 +1,8 @@
-"""RandAugment (Cubuk et al. 2020) on uint8 images, on the host."""
+"""What the host draws for an image: RandAugment, and its share in mixup.
+
+RandAugment (Cubuk et al. 2020) is applied here, to uint8 images; mixup (Zhang
+et al. 2018) by the device, see `device.mixup`.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -237,3 +241,26 @@ class RandAugment:
     # Out of any graph that is being built, and off accelerators.
     with tf.init_scope(), tf.device('CPU:0'):
       return np.stack([make_map(amount), make_map(-amount)])
+
+
+def sample_beta(alpha: float, *, seed: tf.Tensor) -> tf.Tensor:
+  """Draws from Beta(alpha, alpha), for any alpha > 0.
+
+  The share of one of two Gamma(alpha) draws in their sum. A Gamma(alpha) draw
+  is a Gamma(alpha + 1) draw times u ** (1 / alpha) with u uniform; taking
+  logarithms, small alphas do not underflow to 0 / 0. On the host, since
+  gamma has no TPU kernel.
+
+  Args:
+    alpha: parameter of the distribution.
+    seed: integer [2] tensor.
+
+  Returns:
+    A scalar float32 tensor in [0, 1].
+  """
+  gamma_seed, uniform_seed = tf.unstack(tf.random.split(seed, 2))
+  gammas = tf.random.stateless_gamma([2], gamma_seed, alpha=alpha + 1.0)
+  # In (0, 1], for the logarithm.
+  uniforms = 1.0 - tf.random.stateless_uniform([2], uniform_seed)
+  logs = tf.math.log(gammas) + tf.math.log(uniforms) / alpha
+  return tf.sigmoid(logs[0] - logs[1])

@@ -5,13 +5,9 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from official_coatnet.data import (
-  files,
-  manifest as manifest_lib,
-  schema as schema_lib,
-  sources,
-)
+from official_coatnet.data import schema as schema_lib, sources, split_files
 from official_coatnet.data.config import DataConfig
+from official_coatnet.data.manifest import Manifest
 
 # Where no manifest counts the labels, so many files are looked into, so deep.
 _FILES_TO_SAMPLE = 16
@@ -33,26 +29,18 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
   """
   if config.source == 'synthetic':
     return []
-  if config.source == 'tfrecord':
-    problems = _file_problems(config)
-    if problems:
-      return problems
-  try:
-    source = files.open_source(config, num_hosts=num_hosts)
-    if config.source == 'tfds':
-      problems = _tfds_problems(source)
-      if problems:
-        return problems
-    problems = _class_problems(config, source)
-  except (ValueError, ImportError, tf.errors.OpError) as error:
-    return [str(error)]
-  manifest = files.read_manifest(config)
-  if manifest is None:
+  problems, source, manifest = _open(config, num_hosts=num_hosts)
+  if problems:
+    return problems
+  problems = _class_problems(config, source)
+  if manifest is not None:
+    problems += _manifest_problems(config, manifest, source)
+  else:
     problems += _sample_problems(config, source)
   if config.num_examples is None and source.num_examples is None:
     problems.append(
       f'DataConfig.num_examples is None and {config.data_dir} has no '
-      f'{manifest_lib.manifest_path("", config.split)}, so that the '
+      f'{split_files.manifest_path("", config.split)}, so that the '
       'length of an epoch is not known; set num_examples (ImageNet-1K: '
       '1281167 for training, 50000 for validation).'
     )
@@ -66,6 +54,35 @@ def find_problems(config: DataConfig, *, num_hosts: int = 1) -> list[str]:
   return problems
 
 
+def _open(
+  config: DataConfig, *, num_hosts: int
+) -> tuple[list[str], sources.Source | None, Manifest | None]:
+  """Opens the files of a split, or says why that cannot be.
+
+  Returns:
+    Problems; and where there are none, the source, and the manifest if there is
+    one. It is read here and nowhere else.
+  """
+  records = None
+  if config.source == 'tfrecord':
+    problems = _folder_problems(config)
+    if problems:
+      return problems, None, None
+    try:
+      records = sources.find_records(config)
+    except ValueError as error:
+      return [str(error)], None, None
+    problems = _file_problems(config, records)
+    if problems:
+      return problems, None, None
+  try:
+    source = sources.open_source(config, num_hosts=num_hosts, records=records)
+    problems = _tfds_problems(source) if config.source == 'tfds' else []
+  except (ValueError, ImportError, tf.errors.OpError) as error:
+    return [str(error)], None, None
+  return problems, source, records and records.manifest
+
+
 def count_examples(config: DataConfig) -> int | None:
   """Returns the number of examples of the split, or None if nobody knows.
 
@@ -75,26 +92,25 @@ def count_examples(config: DataConfig) -> int | None:
   """
   if config.num_examples is not None:
     return config.num_examples
-  try:
-    return files.open_source(config).num_examples
-  except (ValueError, ImportError, tf.errors.OpError):
-    return None
+  source = _open_if_there(config)
+  return None if source is None else source.num_examples
 
 
 def class_names(config: DataConfig) -> tuple[str, ...] | None:
   """Returns the names of the classes in order, or None if nobody knows."""
+  source = _open_if_there(config)
+  return None if source is None else source.class_names
+
+
+def _open_if_there(config: DataConfig) -> sources.Source | None:
   try:
-    if config.source == 'tfds':
-      builder = sources.tfds_builder(config.tfds_name, data_dir=config.data_dir)
-      return sources.tfds_class_names(builder)[1]
-    manifest = files.read_manifest(config)
+    return sources.open_source(config)
   except (ValueError, ImportError, tf.errors.OpError):
     return None
-  return None if manifest is None else manifest.class_names
 
 
-def _file_problems(config: DataConfig) -> list[str]:
-  """Looks whether the files are there, and whole as far as is known."""
+def _folder_problems(config: DataConfig) -> list[str]:
+  """Looks whether a folder of records is named, and there."""
   if config.data_dir is None and config.file_pattern is None:
     return [
       'DataConfig.data_dir is None, but must be the folder of the TFRecord '
@@ -105,24 +121,26 @@ def _file_problems(config: DataConfig) -> list[str]:
       f'DataConfig.data_dir is {config.data_dir!r}, but there is no such '
       'folder; check DATA_DIR.'
     ]
-  try:
-    manifest = files.read_manifest(config)
-  except ValueError as error:
-    return [str(error)]
-  if manifest is not None:
-    damage = manifest_lib.find_damage(manifest, config.data_dir)
+  return []
+
+
+def _file_problems(
+  config: DataConfig, records: sources.RecordFiles
+) -> list[str]:
+  """Looks whether the files are there, and whole as far as is known."""
+  if records.manifest is not None:
+    damage = split_files.find_damage(records.manifest, config.data_dir)
     return _shorten(damage, 'more files are missing or damaged.')
-  found = files.find_files(config)
-  if not found:
+  if not records.paths:
     there = sorted(tf.io.gfile.listdir(config.data_dir or '.'))
     listing = ', '.join(there[:8]) + (', ...' if len(there) > 8 else '')
-    tried = ' nor '.join(files.patterns(config))
+    tried = ' nor '.join(sources.patterns(config))
     return [
       f'DataConfig.data_dir is {config.data_dir!r}, but no file matches '
       f'{tried}; in the folder: {listing or "nothing"}. Check DATA_DIR, split '
       'and file_pattern.'
     ]
-  return _empty_files(found)
+  return _empty_files(records.paths)
 
 
 def _tfds_problems(source: sources.Source) -> list[str]:
@@ -170,33 +188,23 @@ def _service_problems(config: DataConfig, source: sources.Source) -> list[str]:
 
 
 def _class_problems(config: DataConfig, source: sources.Source) -> list[str]:
-  """Compares the classes with what the manifest or TFDS says of them."""
-  manifest = files.read_manifest(config)
-  if manifest is None:
-    if config.source != 'tfds':
-      return []
-    builder = sources.tfds_builder(config.tfds_name, data_dir=config.data_dir)
-    num_classes = sources.tfds_class_names(builder)[0]
-    origin = config.tfds_name
-    problems = []
-  else:
-    num_classes = manifest.num_classes
-    origin = manifest_lib.manifest_path(config.data_dir, config.split)
-    problems = _manifest_problems(config, manifest, source)
-  if num_classes is not None and num_classes != config.num_classes:
-    problems.insert(
-      0,
-      f'DataConfig.num_classes is {config.num_classes}, but {origin} has '
-      f'{num_classes} classes; set NUM_CLASSES to {num_classes}.',
-    )
-  return problems
+  """Compares the number of classes with what the manifest or TFDS says."""
+  if source.num_classes in (None, config.num_classes):
+    return []
+  origin = config.tfds_name
+  if config.source == 'tfrecord':
+    origin = split_files.manifest_path(config.data_dir, config.split)
+  return [
+    f'DataConfig.num_classes is {config.num_classes}, but {origin} has '
+    f'{source.num_classes} classes; set NUM_CLASSES to {source.num_classes}.'
+  ]
 
 
 def _manifest_problems(
-  config: DataConfig, manifest: manifest_lib.Manifest, source: sources.Source
+  config: DataConfig, manifest: Manifest, source: sources.Source
 ) -> list[str]:
   """Compares schema and labels with what the manifest says of them."""
-  origin = manifest_lib.manifest_path(config.data_dir, config.split)
+  origin = split_files.manifest_path(config.data_dir, config.split)
   problems = []
   if manifest.schema != config.schema:
     problems.append(

@@ -9,11 +9,13 @@ is tried beforehand. All are tried where images are to be left out, or where
 a plain run has failed and the question is which image it was.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.data import images, labels, reports
+from official_coatnet.data import images, messages, pixel_count
 
 _SKIP = "or set DataConfig.on_error to 'skip' to leave such images out."
 
@@ -64,20 +66,14 @@ def decode(
     images.looks_whole(encoded), lambda: tf.constant(0, tf.int64), look_closer
   )
   if skip or careful:
-    tried, image = _try(
-      encoded,
-      lambda each: decoder(each, None),
-      max_pixels=max_pixels,
-      shape=shape,
-    )
+    plain = functools.partial(decoder, limit=None)
+    tried, image = _try(encoded, plain, max_pixels=max_pixels, shape=shape)
     pixels = tf.where(pixels < 0, pixels, tried)
   if skip:
     is_good = tf.logical_and(pixels >= 0, pixels <= max_pixels)
     return image, tf.logical_not(is_good)
 
-  def limit(pixels: tf.Tensor) -> tf.Operation:
-    return _expect_size(pixels, max_pixels=max_pixels, where=where)
-
+  limit = functools.partial(_expect_size, max_pixels=max_pixels, where=where)
   with tf.control_dependencies([_expect_image(pixels, encoded, where=where)]):
     encoded = tf.identity(encoded)
     if not careful:
@@ -90,7 +86,7 @@ def _expect_image(
   pixels: tf.Tensor, encoded: tf.Tensor, *, where: list[tf.Tensor | str]
 ) -> tf.Operation:
   """Stops the run where `_try` could not decode the image: -1 pixels."""
-  return labels.expect(
+  return messages.expect(
     pixels >= 0,
     [
       *where,
@@ -107,7 +103,7 @@ def _expect_size(
   pixels: tf.Tensor, *, max_pixels: int, where: list[tf.Tensor | str]
 ) -> tf.Operation:
   """Stops the run at an image that is too large."""
-  return labels.expect(
+  return messages.expect(
     pixels <= max_pixels,
     [
       *where,
@@ -127,18 +123,18 @@ def _check_record(
   schema: str,
 ) -> None:
   """Stops the run at a record that cannot be read, or has no image."""
-  labels.require(
-    tf.logical_not(reports.is_report(record)),
+  messages.require(
+    tf.logical_not(messages.is_message(record)),
     lambda: [
       *where,
       ' ',
-      reports.text(record),
+      messages.text(record),
       ': it was damaged or cut off. `tools/tfrecords.py validate` lists what '
       'is wrong with the files, `tools/tfrecords.py repair` saves the intact '
       'records; or copy or build the file again.',
     ],
   )
-  labels.require(
+  messages.require(
     tf.strings.length(encoded) > 0,
     lambda: [
       *where,
@@ -163,18 +159,38 @@ def _try(
   black = tf.zeros([side or 1 for side in shape], tf.uint8)
 
   def attempt(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    pixels = images.count_pixels(encoded)
+    pixels = pixel_count.count_pixels(encoded)
     image = tf.cond(
       pixels <= max_pixels, lambda: decoder(encoded), lambda: black
     )
     return pixels, tf.ensure_shape(image, shape)
 
-  # Nothing but the decoder is within reach of `ignore_errors`.
+  failed = (tf.constant(-1, tf.int64), black)
+  return survive(encoded, attempt, failed=failed, log_warning=True)
+
+
+def survive(
+  encoded: tf.Tensor,
+  attempt: Callable[[tf.Tensor], Any],
+  *,
+  failed: Any,
+  log_warning: bool = False,
+) -> Any:
+  """Returns what `attempt` makes of an image, or `failed` if it fails.
+
+  Nothing in a graph catches an error but a data set. One of one element costs
+  some tens of microseconds.
+
+  Args:
+    encoded: scalar string tensor, the image file.
+    attempt: maps it to tensors; nothing else is within reach of the catch.
+    failed: tensors of the same types and number.
+    log_warning: whether TensorFlow logs the error.
+  """
   attempts = tf.data.Dataset.from_tensors(encoded).map(attempt)
-  failed = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), black))
   return (
-    attempts.ignore_errors(log_warning=True)
-    .concatenate(failed)
+    attempts.ignore_errors(log_warning=log_warning)
+    .concatenate(tf.data.Dataset.from_tensors(failed))
     .take(1)
     .get_single_element()
   )

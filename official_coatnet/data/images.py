@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import tensorflow as tf
 
+from official_coatnet.data import pixel_count
+
 # The last two bytes of a JPEG, a PNG and a GIF.
 _ENDS = (b'\xff\xd9', b'\x60\x82', b'\x00;')
 
@@ -27,63 +29,6 @@ def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
     return image_size, image_size
   height, width = image_size
   return int(height), int(width)
-
-
-def count_pixels(encoded: tf.Tensor) -> tf.Tensor:
-  """Reads from its header how many pixels an image has, without decoding it.
-
-  Args:
-    encoded: scalar string tensor, the image file.
-
-  Returns:
-    Height x width, a scalar int64 tensor; 0 for an unknown format.
-
-  Raises:
-    tf.errors.InvalidArgumentError: when the graph runs, if it is a JPEG whose
-      header cannot be read.
-  """
-  return tf.cond(
-    tf.io.is_jpeg(encoded),
-    lambda: _pixels_of(tf.io.extract_jpeg_shape(encoded)),
-    lambda: _count_other_pixels(encoded),
-  )
-
-
-def _pixels_of(shape: tf.Tensor) -> tf.Tensor:
-  # An int32 would overflow.
-  return tf.reduce_prod(tf.cast(shape[:2], tf.int64))
-
-
-def _count_other_pixels(encoded: tf.Tensor) -> tf.Tensor:
-  """Returns the number of pixels of a PNG, GIF or BMP; 0 for what is none."""
-  # Zeros behind it, for what is shorter than a header.
-  header = tf.strings.substr(
-    tf.strings.join([tf.strings.substr(encoded, 0, 32), b'\0' * 32]), 0, 32
-  )
-  is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
-  is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
-  is_bmp = tf.equal(tf.strings.substr(header, 0, 2), b'BM')
-  sides = tf.where(
-    is_png,
-    _integers(header, at=16, dtype=tf.int32, little_endian=False),
-    tf.where(
-      is_gif,
-      _integers(header, at=6, dtype=tf.uint16),
-      tf.where(is_bmp, _integers(header, at=18, dtype=tf.int32), [0, 0]),
-    ),
-  )
-  # The height of a BMP is negative where its top row comes first.
-  return tf.reduce_prod(tf.abs(sides))
-
-
-def _integers(
-  header: tf.Tensor, *, at: int, dtype: tf.DType, little_endian: bool = True
-) -> tf.Tensor:
-  """Reads two integers in a row from bytes; returns int64 [2]."""
-  pair = tf.strings.substr(header, at, 2 * dtype.size)
-  return tf.cast(
-    tf.io.decode_raw(pair, dtype, little_endian=little_endian), tf.int64
-  )
 
 
 def looks_whole(encoded: tf.Tensor) -> tf.Tensor:
@@ -218,14 +163,14 @@ def _decode(
     if choose_window is None and limit is None:
       return tf.io.decode_jpeg(encoded, channels=3)
     shape = tf.io.extract_jpeg_shape(encoded)
-    with _limited(limit, lambda: _pixels_of(shape)):
+    with _limited(limit, lambda: pixel_count.of_shape(shape)):
       if choose_window is None:
         return tf.io.decode_jpeg(encoded, channels=3)
       window = choose_window(shape)
       return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
 
   def decode_other() -> tf.Tensor:
-    with _limited(limit, lambda: _count_other_pixels(encoded)):
+    with _limited(limit, lambda: pixel_count.of_header(encoded)):
       image = _decode_other(encoded)
     if choose_window is None:
       return image

@@ -7,11 +7,8 @@ and labels out of range, without reading a record.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
-
-import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,63 +122,3 @@ class Manifest:
         'without it.'
       ) from error
     return manifest
-
-
-def manifest_path(data_dir: str, split: str) -> str:
-  """Returns where the manifest of a split lies."""
-  return os.path.join(data_dir, f'manifest-{split}.json')
-
-
-def read_manifest(data_dir: str, split: str) -> Manifest | None:
-  """Returns the manifest of a split, or None where there is none."""
-  path = manifest_path(data_dir, split)
-  if not tf.io.gfile.exists(path):
-    return None
-  with tf.io.gfile.GFile(path) as file:
-    return Manifest.from_json(file.read(), origin=path)
-
-
-def find_damage(manifest: Manifest, data_dir: str) -> list[str]:
-  """Compares the files of a split with what its manifest says.
-
-  Sizes only, one look-up a file: checksums would read the whole corpus.
-
-  Args:
-    manifest: the manifest.
-    data_dir: folder of the files.
-
-  Returns:
-    One sentence for each file that is missing or has another size.
-  """
-  problems = []
-  for entry in manifest.files:
-    path = os.path.join(data_dir, entry.name)
-    if not tf.io.gfile.exists(path):
-      problems.append(f'{path} is missing, but its manifest lists it.')
-      continue
-    size = tf.io.gfile.stat(path).length
-    if size != entry.bytes:
-      problems.append(
-        f'{path} has {size} bytes, but its manifest says {entry.bytes}: it was '
-        'cut off or replaced; copy it again or rebuild the records.'
-      )
-  return problems
-
-
-def is_complete(
-  data_dir: str, split: str, *, fingerprint: str | None = None
-) -> bool:
-  """Whether a split has a manifest and all files that it lists.
-
-  Args:
-    data_dir: folder of the files.
-    split: name of the split.
-    fingerprint: if given, the one that the manifest must have.
-  """
-  try:
-    manifest = read_manifest(data_dir, split)
-  except ValueError:
-    return False
-  if manifest is None or find_damage(manifest, data_dir):
-    return False
-  return fingerprint is None or manifest.fingerprint == fingerprint

@@ -6,8 +6,34 @@ RandAugment (uint8) -> batch. The rest happens on the device, see `device`.
 Random draws are stateless: functions of the run's seed and of the example's
 global index, so that they do not depend on the number of hosts, replicas or
 parallel calls, nor on where a run was stopped.
+
+An element is the batch of ONE REPLICA: what
+`strategy.distribute_datasets_from_function` expects, which hands one element
+to each replica of the host in turn. Without `input_context` there is one
+replica, and an element is the global batch.
+
+Training, endless:
+
+*   'image': uint8 [batch, height, width, 3].
+*   'label': int32 [batch, max_labels], padded with -1.
+*   'index': int64 [batch], step x batch_size + position in the global batch.
+*   'mixup_ratio': float32 [batch], only with `mixup_alpha`.
+
+Evaluation: 'image' and 'label' likewise, and 'weight', float32 [batch], 1 for
+an example. Each example comes once; after the last one, endless examples of
+weight 0, so that hosts with unequal shares can run the same number of steps:
+stop at a step whose weights sum to 0 over all replicas.
+
+With `on_error` 'skip' both have 'skipped', float32 [batch], 1 for an image
+that does not decode. It keeps its place in the order. In training another one
+of the batch stands there, which is to count nothing; in evaluation its weight
+is 0.
+
+With `data_service` the order of the training examples is not promised, see
+`service`; evaluation does not go through it.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -15,19 +41,79 @@ import tensorflow as tf
 
 from official_coatnet.data import (
   augment,
-  beta,
   decoding,
-  files,
   images,
-  labels as labels_lib,
+  labels,
   service,
   sources,
   streams,
 )
-from official_coatnet.data.batch_layout import Layout, get_layout
 from official_coatnet.data.config import DataConfig
 
-__all__ = ['DataConfig', 'Layout', 'get_layout', 'make_dataset']
+
+@dataclasses.dataclass(frozen=True)
+class BatchShare:
+  """Which examples of the global batch this host makes.
+
+  The global batch is cut into runs, one a host in the order of their ids, and
+  each of these into one a replica.
+
+  Attributes:
+    batch_size: examples a step, over all hosts.
+    num_hosts: number of hosts, each of which runs an input pipeline.
+    host: number of this host.
+    num_replicas: number of replicas over all hosts.
+  """
+
+  batch_size: int
+  num_hosts: int = 1
+  host: int = 0
+  num_replicas: int = 1
+
+  def __post_init__(self):
+    # A run hears of it beforehand, from training.plan. Whoever makes a dataset
+    # without a run would get batches of another size, and no word of it.
+    if self.num_replicas % self.num_hosts:
+      raise ValueError(
+        f'{self.num_replicas} replicas on {self.num_hosts} hosts: each host '
+        'must have as many; check the distribution strategy.'
+      )
+    if self.batch_size % self.num_replicas:
+      raise ValueError(
+        f'DataConfig.batch_size is {self.batch_size}, but must be a multiple '
+        f'of the number of replicas, {self.num_replicas}; the next one is '
+        f'{-(-self.batch_size // self.num_replicas) * self.num_replicas}.'
+      )
+
+  @classmethod
+  def of(
+    cls, batch_size: int, context: tf.distribute.InputContext | None
+  ) -> 'BatchShare':
+    """Returns the share of the host that a strategy describes; None for all."""
+    if context is None:
+      return cls(batch_size)
+    return cls(
+      batch_size,
+      num_hosts=context.num_input_pipelines,
+      host=context.input_pipeline_id,
+      num_replicas=context.num_replicas_in_sync,
+    )
+
+  @property
+  def replica_batch_size(self) -> int:
+    """Examples a step, on one replica."""
+    return self.batch_size // self.num_replicas
+
+  @property
+  def host_batch_size(self) -> int:
+    """Examples a step, on all replicas of one host."""
+    return self.batch_size // self.num_hosts
+
+  def global_index(self, local_index: tf.Tensor) -> tf.Tensor:
+    """Maps the n-th example of this host to its index in the run, int64."""
+    step = local_index // self.host_batch_size
+    position = local_index % self.host_batch_size
+    return step * self.batch_size + self.host * self.host_batch_size + position
 
 
 def make_dataset(
@@ -39,37 +125,11 @@ def make_dataset(
   start_step: int = 0,
   careful: bool = False,
 ) -> tf.data.Dataset:
-  """Returns the batches of a run.
-
-  An element is the batch of ONE REPLICA: what
-  `strategy.distribute_datasets_from_function` expects, which hands one element
-  to each replica of the host in turn. Without `input_context` there is one
-  replica, and an element is the global batch.
-
-  Training, endless:
-
-  *   'image': uint8 [batch, height, width, 3].
-  *   'label': int32 [batch, max_labels], padded with -1.
-  *   'index': int64 [batch], step x batch_size + position in the global batch.
-  *   'mixup_ratio': float32 [batch], only with `mixup_alpha`.
-
-  Evaluation: 'image' and 'label' likewise, and 'weight', float32 [batch], 1 for
-  an example. Each example comes once; after the last one, endless examples of
-  weight 0, so that hosts with unequal shares can run the same number of steps:
-  stop at a step whose weights sum to 0 over all replicas.
-
-  With `on_error` 'skip' both have 'skipped', float32 [batch], 1 for an image
-  that does not decode. It keeps its place in the order. In training another one
-  of the batch stands there, which is to count nothing; in evaluation its weight
-  is 0.
-
-  With `data_service` the order of the training examples is not promised, see
-  `service`; evaluation does not go through it.
+  """Returns the batches of a run; the head of this module says what they hold.
 
   Args:
     config: what to read.
-    seed: seed of the run: decides order, crops, flips, RandAugment and
-      mixup.
+    seed: seed of the run: decides order, crops, flips, RandAugment, mixup.
     is_training: whether to shuffle, augment and repeat.
     input_context: position of this host among all, from the strategy.
     start_step: first step of training; what came before is left out.
@@ -86,14 +146,14 @@ def make_dataset(
       record cannot be read, an image does not decode or is too large, a label
       is out of range or an example has too many.
   """
-  layout = get_layout(config.batch_size, input_context)
-  source = files.open_source(config, num_hosts=layout.num_hosts)
-  source = source.shard(layout.num_hosts, layout.host)
+  share = BatchShare.of(config.batch_size, input_context)
+  source = sources.open_source(config, num_hosts=share.num_hosts)
+  source = source.shard(share.num_hosts, share.host)
   if is_training:
     examples = _training_examples(
       config,
       source,
-      layout=layout,
+      share=share,
       seed=seed,
       start_step=start_step,
       careful=careful,
@@ -101,9 +161,7 @@ def make_dataset(
   else:
     examples = _evaluation_examples(config, source, careful=careful)
   dataset = examples.batch(
-    layout.replica_batch_size,
-    drop_remainder=True,
-    num_parallel_calls=None,
+    share.replica_batch_size, drop_remainder=True, num_parallel_calls=None
   )
   if is_training and config.on_error == 'skip':
     dataset = dataset.map(decoding.fill)
@@ -116,24 +174,23 @@ def _training_examples(
   config: DataConfig,
   source: sources.Source,
   *,
-  layout: Layout,
+  share: BatchShare,
   seed: int,
   start_step: int,
   careful: bool,
 ) -> tf.data.Dataset:
   """Returns an endless stream of augmented examples."""
-  _check_mixup(config, layout)
-  randaugment = config.make_randaugment()
+  _check_mixup(config, share)
   make_example = functools.partial(
     _training_example,
     config=config,
     source=source,
-    layout=layout,
+    share=share,
     seed=seed,
-    randaugment=randaugment,
+    randaugment=config.make_randaugment(),
     careful=careful,
   )
-  start = start_step * layout.host_batch_size
+  start = start_step * share.host_batch_size
   order = {'seed': seed, 'shuffle_buffer': config.shuffle_buffer}
   if config.data_service is not None:
     records = service.training_records(source, start=start, **order)
@@ -154,13 +211,16 @@ def _training_example(
   *,
   config: DataConfig,
   source: sources.Source,
-  layout: Layout,
+  share: BatchShare,
   seed: int,
   randaugment: augment.RandAugment | None,
   careful: bool,
 ) -> dict[str, tf.Tensor]:
   """Makes an augmented example of a record, the `number`-th of this host."""
-  index = _global_index(number, config=config, layout=layout)
+  index = share.global_index(number)
+  if config.data_service is not None:
+    # No place in a batch belongs to it: any number of its own will do.
+    index = number * share.num_hosts + share.host
   key = tf.stack([tf.constant(seed, tf.int64), index])
   crop_seed, augment_seed, mixup_seed = tf.unstack(tf.random.split(key, 3))
 
@@ -183,30 +243,20 @@ def _training_example(
   if randaugment is not None:
     example['image'] = randaugment(example['image'], seed=augment_seed)
   if config.mixup_alpha is not None:
-    example['mixup_ratio'] = beta.sample_beta(
+    example['mixup_ratio'] = augment.sample_beta(
       config.mixup_alpha, seed=mixup_seed
     )
   return example
 
 
-def _check_mixup(config: DataConfig, layout: Layout) -> None:
-  if config.mixup_alpha is not None and layout.replica_batch_size % 2:
+def _check_mixup(config: DataConfig, share: BatchShare) -> None:
+  if config.mixup_alpha is not None and share.replica_batch_size % 2:
     raise ValueError(
       f'DataConfig.batch_size is {config.batch_size}, which gives each of '
-      f'{layout.num_replicas} replicas {layout.replica_batch_size} examples, '
+      f'{share.num_replicas} replicas {share.replica_batch_size} examples, '
       'but mixup pairs them and needs an even number; use a multiple of '
-      f'{2 * layout.num_replicas}, or set mixup_alpha to None.'
+      f'{2 * share.num_replicas}, or set mixup_alpha to None.'
     )
-
-
-def _global_index(
-  number: tf.Tensor, *, config: DataConfig, layout: Layout
-) -> tf.Tensor:
-  """Maps the number of an example on this host to one over all hosts."""
-  if config.data_service is None:
-    return layout.global_index(number)
-  # No place in a batch belongs to it: any number of its own will do.
-  return number * layout.num_hosts + layout.host
 
 
 def _evaluation_examples(
@@ -269,22 +319,7 @@ def _decode(
   # A record without an image may have no labels either: first things first.
   with tf.control_dependencies([image]):
     example['labels'] = tf.identity(example['labels'])
-  labels = _labels(example, record, config=config, source=source)
-  example = {'image': image, 'label': labels}
-  if config.on_error == 'skip':
-    example['skipped'] = tf.cast(skipped, tf.float32)
-  return example
-
-
-def _labels(
-  example: dict[str, tf.Tensor],
-  record: dict[str, tf.Tensor],
-  *,
-  config: DataConfig,
-  source: sources.Source,
-) -> tf.Tensor:
-  """Returns the padded labels of an example."""
-  return labels_lib.clean_labels(
+  label = labels.clean_labels(
     example,
     file=record['file'],
     record=record['position'],
@@ -294,6 +329,10 @@ def _labels(
     single_label=source.single_label,
     confidence_threshold=config.confidence_threshold,
   )
+  example = {'image': image, 'label': label}
+  if config.on_error == 'skip':
+    example['skipped'] = tf.cast(skipped, tf.float32)
+  return example
 
 
 def _options(config: DataConfig) -> tf.data.Options:

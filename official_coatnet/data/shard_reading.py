@@ -3,7 +3,7 @@
 TensorFlow's reader says of a damaged record neither which file it lies in nor
 how many records are lost behind it, and of a file that was cut off within the
 twelve bytes before a record, or between two of them, it says nothing. Here a
-report takes the place of the first record that cannot be read. The run stops
+message takes the place of the first record that cannot be read. The run stops
 when it comes to it, see `decoding`.
 
 All of it is graph operations, and none of them runs once a record where the
@@ -12,7 +12,7 @@ number of records is known.
 
 import tensorflow as tf
 
-from official_coatnet.data import reports
+from official_coatnet.data import messages
 from official_coatnet.data.sources import Source
 
 # Of a record: eight bytes of length, and two checksums of four.
@@ -32,7 +32,7 @@ def read(
       know its counts, and then the file is read to its end.
 
   Returns:
-    A dataset of scalar strings, each a record or, as the last one, a report.
+    A dataset of scalar strings, each a record or, as the last one, a message.
 
   Raises:
     tf.errors.NotFoundError: when the graph runs, naming the file, if it is not
@@ -49,20 +49,20 @@ def read(
     lambda _: source.open_file(path).skip(first).ignore_errors(log_warning=True)
   )
   if source.counts is None:
-    return _report_rest(records, path)
+    return _mark_rest(records, path)
   promised = tf.strings.as_string(first + count)
-  report = reports.make(
+  message = messages.make(
     ['cannot be read, but the file should have ', promised, ' records or more']
   )
-  return records.concatenate(tf.data.Dataset.from_tensors(report)).take(count)
+  return records.concatenate(tf.data.Dataset.from_tensors(message)).take(count)
 
 
-def _report_rest(records: tf.data.Dataset, path: tf.Tensor) -> tf.data.Dataset:
-  """Adds a report where a file has more bytes than its records take.
+def _mark_rest(records: tf.data.Dataset, path: tf.Tensor) -> tf.data.Dataset:
+  """Adds a message where a file has more bytes than its records take.
 
   Nobody knows how many records there should be, so their bytes are counted.
   """
-  end = reports.make([''])
+  end = messages.make([''])
 
   def count_bytes(
     total: tf.Tensor, record: tf.Tensor
@@ -70,7 +70,7 @@ def _report_rest(records: tf.data.Dataset, path: tf.Tensor) -> tf.data.Dataset:
     length = tf.strings.length(record, unit='BYTE')
     record = tf.cond(
       tf.equal(length, tf.strings.length(end, unit='BYTE')),
-      lambda: _report_at_end(record, path=path, total=total),
+      lambda: _message_at_end(record, path=path, total=total),
       lambda: record,
     )
     return total + tf.cast(length, tf.int64) + _FRAME_BYTES, record
@@ -78,20 +78,20 @@ def _report_rest(records: tf.data.Dataset, path: tf.Tensor) -> tf.data.Dataset:
   counted = records.concatenate(tf.data.Dataset.from_tensors(end)).scan(
     tf.constant(0, tf.int64), count_bytes
   )
-  # A report without words: all is well.
+  # A message without words: all is well.
   return counted.take_while(lambda record: tf.not_equal(record, end))
 
 
-def _report_at_end(
+def _message_at_end(
   record: tf.Tensor, *, path: tf.Tensor, total: tf.Tensor
 ) -> tf.Tensor:
-  """Replaces the report without words where there is something to say."""
+  """Replaces the message without words where there is something to say."""
   is_damaged = tf.logical_and(
-    reports.is_report(record), _has_byte_at(path, total)
+    messages.is_message(record), _has_byte_at(path, total)
   )
   return tf.cond(
     is_damaged,
-    lambda: reports.make(
+    lambda: messages.make(
       ['at byte ', tf.strings.as_string(total), ' cannot be read']
     ),
     lambda: record,

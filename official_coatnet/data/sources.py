@@ -7,20 +7,24 @@ are the same for all of them.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from official_coatnet.data import images, reports, schema as schema_lib
+from official_coatnet.data import images, schema as schema_lib, split_files
+from official_coatnet.data.config import DataConfig
+from official_coatnet.data.manifest import Manifest
 
 # An object store answers one request a buffer; local files need no more than
 # TensorFlow's own default.
 _REMOTE_BUFFER_BYTES = 8 << 20
 _LOCAL_BUFFER_BYTES = 256 << 10
-# Different images of the synthetic source.
+# Different images of the synthetic source, and images of a split where the
+# configuration does not say.
 _NUM_SYNTHETIC = 16
+_NUM_SYNTHETIC_EXAMPLES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,9 @@ class Source:
     label_offset: what to add to a stored label to get a class.
     single_label: whether each record has exactly one label.
     on_disk: whether the files are TFRecords that may be damaged or cut off, and
-      not made up: see `shards`.
+      not made up: see `shard_reading`.
+    num_classes: number of classes, if known.
+    class_names: names of the classes in order, if known.
   """
 
   files: tuple[str, ...]
@@ -51,6 +57,8 @@ class Source:
   label_offset: int
   single_label: bool
   on_disk: bool = False
+  num_classes: int | None = None
+  class_names: tuple[str, ...] | None = None
 
   @property
   def num_examples(self) -> int | None:
@@ -66,6 +74,130 @@ class Source:
       counts=None if self.counts is None else self.counts[part],
       first=self.first[part],
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFiles:
+  """The TFRecord files that a configuration means.
+
+  Attributes:
+    paths: the files of the manifest, whether they are there or not; without
+      one, the files that are found. Sorted.
+    manifest: what is known of them, or None. It describes all files of a split;
+      with a `file_pattern` of the user's own, which may mean other ones, it is
+      left aside.
+  """
+
+  paths: tuple[str, ...]
+  manifest: Manifest | None
+
+
+def find_records(config: DataConfig) -> RecordFiles:
+  """Reads the manifest of a split, or looks for its files where there is none.
+
+  Args:
+    config: a configuration with source 'tfrecord'.
+
+  Raises:
+    ValueError: if the manifest is not one.
+  """
+  manifest = None
+  if config.data_dir is not None and config.file_pattern is None:
+    manifest = split_files.read_manifest(config.data_dir, config.split)
+  if manifest is None:
+    return RecordFiles(tuple(split_files.find_files(patterns(config))), None)
+  paths = (os.path.join(config.data_dir, file.name) for file in manifest.files)
+  return RecordFiles(tuple(sorted(paths)), manifest)
+
+
+def patterns(config: DataConfig) -> list[str]:
+  """Returns the patterns by which files are looked for, the likeliest first."""
+  folder = config.data_dir or ''
+  if config.file_pattern is not None:
+    return [os.path.join(folder, config.file_pattern)]
+  return split_files.patterns(folder, config.split)
+
+
+def open_source(
+  config: DataConfig,
+  *,
+  num_hosts: int = 1,
+  records: RecordFiles | None = None,
+) -> Source:
+  """Returns the source that a configuration means.
+
+  Args:
+    config: the configuration.
+    num_hosts: number of hosts that will share it.
+    records: what `find_records` has found already, if it has been asked.
+
+  Raises:
+    ValueError: if there is nothing to read, or less than a file a host.
+  """
+  if config.source == 'synthetic':
+    # Its labels are made to fit the schema, whatever label_offset real data
+    # may need: a dry run leaves that key as it is.
+    return synthetic_source(
+      schema=config.schema,
+      num_classes=config.num_classes,
+      image_size=config.image_size,
+      num_examples=config.num_examples or _NUM_SYNTHETIC_EXAMPLES,
+      num_files=num_hosts,
+    )
+  if config.source == 'tfds':
+    # A library of its own, which few runs need.
+    from official_coatnet.data import tfds_source
+
+    source = tfds_source.open_tfds(
+      config.tfds_name, split=config.split, data_dir=config.data_dir
+    )
+  else:
+    source = _open_records(config, records)
+  if len(source.files) < num_hosts:
+    raise ValueError(
+      f'DataConfig.split is {config.split!r}, which has {len(source.files)} '
+      f'files in {os.path.dirname(source.files[0])}, but each of {num_hosts} '
+      'hosts reads files of its own; write the records in more shards.'
+    )
+  if config.label_offset is not None:
+    source = dataclasses.replace(source, label_offset=config.label_offset)
+  return source
+
+
+def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
+  """Returns the source of a configuration with source 'tfrecord'."""
+  if config.data_dir is None and config.file_pattern is None:
+    raise ValueError(
+      'DataConfig.data_dir is None, but must be the folder of the TFRecord '
+      'files; set DATA_DIR.'
+    )
+  records = records or find_records(config)
+  paths, manifest = records.paths, records.manifest
+  if not paths:
+    raise ValueError(
+      f'DataConfig.data_dir is {config.data_dir!r}, but no file matches '
+      f'{patterns(config)[0]}; check DATA_DIR, split and file_pattern.'
+    )
+  if manifest is not None:
+    by_name = {file.name: file.records for file in manifest.files}
+    source = tfrecord_source(
+      paths,
+      schema=config.schema,
+      counts=[by_name[os.path.basename(path)] for path in paths],
+      label_offset=manifest.label_offset,
+    )
+    return dataclasses.replace(
+      source,
+      num_classes=manifest.num_classes,
+      class_names=manifest.class_names,
+    )
+  if not any(tf.io.gfile.stat(path).length for path in paths):
+    # An endless stream of nothing would hang.
+    raise ValueError(
+      f'DataConfig.data_dir is {config.data_dir!r}, but all {len(paths)} files '
+      'in it are empty; write the records again.'
+    )
+  return tfrecord_source(paths, schema=config.schema)
 
 
 def tfrecord_source(
@@ -88,141 +220,10 @@ def tfrecord_source(
     files=tuple(paths),
     counts=None if counts is None else tuple(counts),
     first=(0,) * len(paths),
-    open_file=_open_tfrecord,
+    open_file=open_tfrecord,
     parse=lambda record: schema_lib.parse(record, schema=schema),
     label_offset=keys.label_offset if label_offset is None else label_offset,
     single_label=keys.single_label,
-    on_disk=True,
-  )
-
-
-def tfds_builder(
-  name: str, *, data_dir: str | None = None
-) -> tfds.core.DatasetBuilder:
-  """Returns a TFDS data set that is there, ready to read.
-
-  Args:
-    name: name, perhaps with configuration and version: 'imagenet2012:5.1.0'.
-    data_dir: folder of TFDS; None for its default.
-
-  Raises:
-    ValueError: if there is no such data set, or it has not been prepared.
-  """
-  try:
-    builder = tfds.builder(name, data_dir=data_dir)
-  except tfds.core.DatasetNotFoundError as error:
-    # The error lists the hundreds of data sets there are.
-    raise ValueError(
-      f'tfds_name is {name!r}, but TFDS knows no such data set and data_dir = '
-      f'{data_dir!r} holds none; check the spelling, and that data_dir is the '
-      'folder given to TFDS when it was prepared.'
-    ) from error
-  if not builder.info.splits:
-    raise ValueError(
-      f'tfds_name is {name!r}, but it is not prepared in '
-      f'{builder.data_dir}; run tfds build {name} first, or set data_dir to '
-      'the folder where it lies.'
-    )
-  if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
-    raise ValueError(
-      f'tfds_name is {name!r}, whose files are of format '
-      f'{builder.info.file_format.value}, but only tfrecord can be read; '
-      'prepare it with --file_format=tfrecord.'
-    )
-  return builder
-
-
-def tfds_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
-  """Returns the keys of the image and of the label or labels of a data set."""
-  features = builder.info.features
-  keys = builder.info.supervised_keys
-  if not (keys and all(isinstance(key, str) for key in keys[:2])):
-    keys = [
-      next((key for key, value in features.items() if is_wanted(value)), None)
-      for is_wanted in (
-        lambda value: isinstance(value, tfds.features.Image),
-        lambda value: _class_label(value) is not None,
-      )
-    ]
-  image, label = keys[:2]
-  if (
-    image is None
-    or label is None
-    or not isinstance(features[image], tfds.features.Image)
-    or _class_label(features[label]) is None
-  ):
-    raise ValueError(
-      f'tfds_name is {builder.name!r}, whose features are {list(features)}: '
-      'none is an image with a class label, or a list of class labels; this '
-      'package trains on labelled images only.'
-    )
-  return image, label
-
-
-def tfds_class_names(
-  builder: tfds.core.DatasetBuilder,
-) -> tuple[int, tuple[str, ...] | None]:
-  """Returns number and names (None if it has none) of the classes."""
-  label = _class_label(builder.info.features[tfds_keys(builder)[1]])
-  return label.num_classes, tuple(label.names) if label.names else None
-
-
-def tfds_source(
-  name: str, *, split: str, data_dir: str | None = None
-) -> Source:
-  """Returns the source of a TFDS data set.
-
-  Its files are TFRecords, read like any others; images come as they are
-  stored, to be decoded once and never encoded anew.
-
-  Args:
-    name: name, perhaps with configuration and version.
-    split: split, or part of one such as 'train[:90%]'.
-    data_dir: folder of TFDS; None for its default.
-
-  Raises:
-    ValueError: if the data set or the split is not there, or of another kind.
-  """
-  builder = tfds_builder(name, data_dir=data_dir)
-  image_key, label_key = tfds_keys(builder)
-  whole = split.split('[')[0]
-  if whole not in builder.info.splits:
-    raise ValueError(
-      f'split is {split!r}, but {name} has {sorted(builder.info.splits)}.'
-    )
-  features = tfds.features.FeaturesDict(
-    {key: builder.info.features[key] for key in (image_key, label_key)}
-  )
-
-  # TFDS insists on its features, which a report of damage has not.
-  blank = tf.train.Example()
-  blank.features.feature[image_key].bytes_list.value.append(b'')
-  blank.features.feature[label_key].int64_list.value.append(0)
-  no_image = blank.SerializeToString()
-
-  def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
-    record = tf.where(reports.is_report(record), no_image, record)
-    example = features.deserialize_example(
-      record, decoders={image_key: tfds.decode.SkipDecoding()}
-    )
-    # A scalar label -> [1]; a list of n labels stays [n].
-    labels = tf.reshape(tf.cast(example[label_key], tf.int64), [-1])
-    return {'encoded': example[image_key], 'labels': labels}
-
-  pieces = builder.info.splits[split].file_instructions
-  return Source(
-    files=tuple(piece.filename for piece in pieces),
-    counts=tuple(
-      piece.examples_in_shard - piece.skip if piece.take < 0 else piece.take
-      for piece in pieces
-    ),
-    first=tuple(piece.skip for piece in pieces),
-    open_file=_open_tfrecord,
-    parse=parse,
-    label_offset=0,
-    single_label=isinstance(
-      builder.info.features[label_key], tfds.features.ClassLabel
-    ),
     on_disk=True,
   )
 
@@ -296,16 +297,7 @@ def _synthetic_record(
   )
 
 
-def _class_label(
-  feature: tfds.features.FeatureConnector,
-) -> tfds.features.ClassLabel | None:
-  """Returns the class label in a feature: itself, or what it is a list of."""
-  if isinstance(feature, tfds.features.Sequence):
-    feature = feature.feature
-  return feature if isinstance(feature, tfds.features.ClassLabel) else None
-
-
-def _open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:
+def open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:
   """Opens one TFRecord file."""
   remote = tf.strings.regex_full_match(path, '.*://.*')
   return tf.data.TFRecordDataset(

@@ -29,9 +29,9 @@ def evaluation_records(source: Source) -> tf.data.Dataset:
     source: where to read from.
 
   Returns:
-    A dataset of dicts: 'record', scalar string, which may be a report of damage
-    that `decoding` stops at; 'file', scalar string; and 'position', scalar
-    int64, the record's number in its file.
+    A dataset of dicts: 'record', scalar string, which may be a message that
+    `decoding` stops at; 'file', scalar string; and 'position', scalar int64,
+    the record's number in its file.
   """
   order = np.arange(len(source.files))
   return _read(columns(source, order), source=source, deterministic=True)
@@ -83,13 +83,10 @@ def training_records(
   if shuffle_buffer == 1:
     records = first_records.concatenate(later.flat_map(epoch_records))
     return records.skip(to_skip)
+  first_epoch = tf.constant(epoch, tf.int64)
   windows = _windows(
-    first_records,
-    shuffle_buffer,
-    epoch=tf.constant(epoch, tf.int64),
-    first_window=first_window,
-  )
-  windows = windows.concatenate(
+    first_records, shuffle_buffer, epoch=first_epoch, first_window=first_window
+  ).concatenate(
     later.flat_map(
       lambda epoch: _windows(epoch_records(epoch), shuffle_buffer, epoch=epoch)
     )

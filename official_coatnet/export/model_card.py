@@ -1,10 +1,7 @@
 """The README.md of an export: what the model is, and how to call it."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
-
-import tensorflow as tf
 
 from official_coatnet.export import serving
 from official_coatnet.export.options import ExportOptions
@@ -12,7 +9,7 @@ from official_coatnet.modeling import complexity
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
-  reporting,
+  model_dir as model_dir_lib,
 )
 
 FILE = 'README.md'
@@ -34,10 +31,8 @@ def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
   Returns:
     A line of metrics.jsonl, or None if the run has evaluated nothing.
   """
-  path = os.path.join(model_dir, reporting.METRICS_FILE)
-  if not tf.io.gfile.exists(path):
-    return None
-  lines = [m for m in reporting.read_metrics(path) if 'eval/loss' in m]
+  metrics = model_dir_lib.read_metrics(model_dir)
+  lines = [m for m in metrics if 'eval/loss' in m]
   same = [m for m in lines if m['step'] == step]
   return (same or lines or [None])[-1]
 
@@ -66,7 +61,7 @@ def make_card(
   Returns:
     Markdown.
   """
-  step = checkpoints.checkpoint_step(stored.prefix)
+  step = model_dir_lib.checkpoint_step(stored.prefix)
   parts = [
     _what(experiment, count, stored=stored, folded=folded),
     _data(experiment),
@@ -166,7 +161,7 @@ def _metrics(experiment, line, *, stored) -> str:
     for key, value in line.items()
     if key.startswith('eval/') and value is not None
   }
-  step = checkpoints.checkpoint_step(stored.prefix)
+  step = model_dir_lib.checkpoint_step(stored.prefix)
   text = f"From the run's own evaluation, at step {line['step']:,}."
   if line['step'] != step:
     text += f' The exported weights are of step {step:,}.'

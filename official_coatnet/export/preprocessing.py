@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from official_coatnet.data import images, labels
-from official_coatnet.export import pixel_limit
+from official_coatnet.data import decoding, images, messages, pixel_count
 from official_coatnet.training import experiment as experiment_lib
 
 # Feature of a tf.train.Example that holds the encoded image, as in the records.
@@ -41,7 +40,11 @@ def decode_batch(
   def decode_row(row: tuple[tf.Tensor, tf.Tensor]):
     index, encoded = row
     if answer_bad_images:
-      return _survive(encoded, decode, index=index, shape=shape)
+      return decoding.survive(
+        encoded,
+        lambda each: (tf.ensure_shape(decode(each, index), shape), True),
+        failed=(tf.zeros(shape, tf.uint8), False),
+      )
     return decode(encoded, index), tf.constant(True)
 
   count = tf.size(image_bytes)
@@ -66,8 +69,8 @@ def _make_decoder(
 
   def decode(encoded: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     if max_pixels is not None:
-      pixels = pixel_limit.count_pixels(encoded)
-      accepted = labels.require(
+      pixels = pixel_count.count_pixels(encoded, all_frames=True)
+      accepted = messages.require(
         pixels <= max_pixels,
         lambda: [
           'Image ',
@@ -88,27 +91,6 @@ def _make_decoder(
     )
 
   return decode
-
-
-def _survive(
-  encoded: tf.Tensor,
-  decode: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-  *,
-  index: tf.Tensor,
-  shape: tuple[int, int, int],
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Decodes an image, or returns a black one and False.
-
-  Nothing in a graph catches an error but a data set. One of one element costs
-  some tens of microseconds.
-  """
-  attempt = tf.data.Dataset.from_tensors(encoded).map(
-    lambda each: (tf.ensure_shape(decode(each, index), shape), True)
-  )
-  failed = tf.data.Dataset.from_tensors((tf.zeros(shape, tf.uint8), False))
-  return (
-    attempt.ignore_errors().concatenate(failed).take(1).get_single_element()
-  )
 
 
 def parse_examples(serialized: tf.Tensor) -> tf.Tensor:

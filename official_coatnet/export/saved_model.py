@@ -26,15 +26,12 @@ from official_coatnet.export import (
   warmup,
 )
 from official_coatnet.export.options import ExportOptions
-from official_coatnet.modeling import complexity, network
+from official_coatnet.modeling import complexity, implementations, network
 from official_coatnet.training import (
   checkpoints,
-  controller,
   experiment as experiment_lib,
-  preflight,
+  model_dir as model_dir_lib,
 )
-
-CONFIG_FILE = 'config.gin'
 
 find_latest = versions.find_latest
 
@@ -77,7 +74,7 @@ def export(
   """
   options = options or ExportOptions()
   version = versions.choose_version(export_dir, version=version)
-  experiment = preflight.read_experiment(model_dir)
+  experiment = model_dir_lib.read_experiment(model_dir)
   names = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
@@ -121,8 +118,8 @@ def write_saved_model(
     options: How it answers.
   """
   with tempfile.TemporaryDirectory() as scratch:
-    labels_file = os.path.join(scratch, os.path.basename(versions.LABELS_ASSET))
-    versions.write_labels(names, labels_file)
+    # It becomes `versions.LABELS_ASSET`, an asset of the same name.
+    labels_file = model_dir_lib.write_labels(scratch, names)
     module = serving.make_module(
       model, experiment, labels_file=labels_file, options=options
     )
@@ -155,7 +152,7 @@ def load_model(
     dtype='float32',
     # There are no replicas here to take statistics over.
     sync_batch_norm=False,
-    implementation=_without_xla(experiment.model.implementation),
+    implementation=_exportable(experiment.model.implementation),
   )
   with tf.device('CPU:0'):
     model = network.classifier(config)
@@ -168,17 +165,19 @@ def load_model(
   return model
 
 
-def _without_xla(implementation: str | None) -> str | None:
-  """A server may lack XLA's compiler for CPUs, which 'cpu' asks for."""
-  return 'reference' if implementation == 'cpu' else implementation
+def _exportable(implementation: str | None) -> str | None:
+  """Returns `implementation`, or the reference where it is not for exports."""
+  if implementation is None or implementations.get(implementation).for_export:
+    return implementation
+  return 'reference'
 
 
 def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
   """Returns the names of the classes, from the best source there is."""
   num_classes = experiment.model.num_classes
   if labels is None:
-    labels = os.path.join(model_dir, controller.LABELS_FILE)
-    if not tf.io.gfile.exists(labels):
+    labels = model_dir_lib.find_labels(model_dir)
+    if labels is None:
       return [str(i) for i in range(num_classes)]
   return versions.read_labels(labels, num_classes=num_classes)
 
@@ -196,7 +195,8 @@ def _write_papers(
     experiment,
     model_dir=source.model_dir,
     stored=stored,
-    count=_count(experiment),
+    # Of the network as it is trained.
+    count=complexity.count(experiment.model)[-1],
     options=source.options,
     folded=source.folded,
     licence=licence,
@@ -204,17 +204,8 @@ def _write_papers(
   with tf.io.gfile.GFile(os.path.join(path, model_card.FILE), 'w') as f:
     f.write(card)
   provenance.write(source, path)
-  preflight.write_experiment(experiment, path)
-  config = os.path.join(source.model_dir, CONFIG_FILE)
-  # A run without gin files has none.
-  if tf.io.gfile.exists(config):
-    tf.io.gfile.copy(config, os.path.join(path, CONFIG_FILE))
-
-
-def _count(experiment: experiment_lib.Experiment) -> complexity.Count:
-  """Counts the network as it is trained, without values for its weights."""
-  with tf.Graph().as_default():
-    return complexity.count_stages(network.classifier(experiment.model))[-1]
+  model_dir_lib.write_experiment(path, experiment)
+  model_dir_lib.copy_config(source.model_dir, path)
 
 
 def _absolute(path: str) -> str:

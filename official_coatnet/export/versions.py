@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -155,9 +155,3 @@ def read_labels(path: str, *, num_classes: int) -> list[str]:
       'one.'
     )
   return labels
-
-
-def write_labels(labels: Sequence[str], path: str):
-  """Writes names of classes, one a line."""
-  with tf.io.gfile.GFile(path, 'w') as f:
-    f.write(''.join(f'{label}\n' for label in labels))

@@ -27,16 +27,26 @@ from official_coatnet.training import optimizer as optimizer_lib, transfer
 PRE_LOGITS = 'pre_logits'
 _POLICIES = ('float32', 'mixed_bfloat16')
 
+# What of `ModelConfig` is for a backbone to say.
+_ModelFields = dataclasses.make_dataclass(
+  '_ModelFields',
+  [
+    (f.name, f.type, 'coatnet_0' if f.name == 'name' else f.default)
+    for f in dataclasses.fields(config_lib.ModelConfig)
+    if f.metadata.get('backbone', True)
+  ],
+  bases=(hyperparams.Config,),
+)
+
 
 @dataclasses.dataclass
-class CoAtNet(hyperparams.Config):
+class CoAtNet(_ModelFields):
   """Configuration of the backbone.
 
-  The fields down to `kernel_stddev` are those of `ModelConfig`, with its
-  meanings and defaults. Model Garden says the rest: the image size
-  (`task.model.input_size`), the classes, the BatchNorm settings
-  (`task.model.norm_activation`) and the precision
-  (`runtime.mixed_precision_dtype`).
+  All other fields are those of `ModelConfig`, with its meanings and defaults.
+  Model Garden says the rest: the image size (`task.model.input_size`), the
+  classes, the BatchNorm settings (`task.model.norm_activation`) and the
+  precision (`runtime.mixed_precision_dtype`).
 
   Attributes:
     pre_logits: Whether there is an endpoint 'pre_logits', [batch, width]: S4
@@ -49,23 +59,6 @@ class CoAtNet(hyperparams.Config):
     init_weights: 'ema', 'raw', or None for EMA where there is one.
   """
 
-  name: str = 'coatnet_0'
-  layout: str | None = None
-  blocks: tuple[int, ...] | None = None
-  widths: tuple[int, ...] | None = None
-  head_size: int | None = None
-  downsample: str = 'expand_conv'
-  expansion: int = 4
-  se_ratio: float = 0.25
-  shortcut_pool: str = 'max'
-  relative_attention: str = 'pre_softmax'
-  lookup: str = 'einsum'
-  implementation: str | None = None
-  rematerialize: str | tuple[str, ...] = ()
-  norm: str = 'batch_norm'
-  stochastic_depth: float = 0.0
-  representation_size: int | str | None = 'width'
-  kernel_stddev: float = 0.02
   pre_logits: bool = False
   init_checkpoint: str | None = None
   init_weights: str | None = None
@@ -149,8 +142,7 @@ def _model_config(
   norms: common.NormActivation,
 ) -> config_lib.ModelConfig:
   """Puts together what the backbone's configuration and Model Garden say."""
-  ours = {field.name for field in dataclasses.fields(config_lib.ModelConfig)}
-  shared = [f.name for f in dataclasses.fields(CoAtNet) if f.name in ours]
+  shared = [field.name for field in dataclasses.fields(_ModelFields)]
   return config_lib.ModelConfig(
     image_size=_image_size(input_specs),
     num_classes=1,  # The last layer is Model Garden's.

@@ -4,8 +4,7 @@ import math
 
 import tensorflow as tf
 
-from official_coatnet.modeling import layers, relative_bias
-from official_coatnet.modeling.implementations import tpu_attention, tpu_ops
+from official_coatnet.modeling import implementations, layers, relative_bias
 
 RELATIVE_ATTENTION = ('pre_softmax', 'post_softmax', 'none')
 # Ends the names of the variables of `cache_bias`.
@@ -33,7 +32,7 @@ class RelativeAttention(tf.keras.layers.Layer):
     relative_attention: str = 'pre_softmax',
     lookup: str = 'einsum',
     kernel_stddev: float = 0.02,
-    implementation: str = 'reference',
+    implementation: implementations.Implementation = 'reference',
     **kwargs,
   ):
     """Creates the layer.
@@ -46,8 +45,8 @@ class RelativeAttention(tf.keras.layers.Layer):
         weights (y^post), 'none' leaves it out (Table 6).
       lookup: How the table is read, one of `relative_bias.LOOKUPS`.
       kernel_stddev: Standard deviation of kernels and table at the start.
-      implementation: One of `layers.IMPLEMENTATIONS`. 'tpu' computes the same
-        by `fused_attention`, and looks the table up in its own way; with
+      implementation: Of `implementations.get`. 'tpu' computes the same in
+        fewer passes, and looks the table up in its own way; with
         'post_softmax', and with a cached bias, it is the reference.
       **kwargs: Of `tf.keras.layers.Layer`.
 
@@ -76,12 +75,12 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.relative_attention = relative_attention
     self.lookup = lookup
     self.kernel_stddev = kernel_stddev
-    self.implementation = layers.check_implementation(implementation)
+    self.implementation = implementations.get(implementation)
     self.relative_bias_cache = None
 
   def build(self, input_shape):
-    self._grid = tuple(input_shape[1:3])
-    if None in self._grid:
+    self.grid = tuple(input_shape[1:3])
+    if None in self.grid:
       raise ValueError(
         f'Layer {self.name!r} got an input of shape {tuple(input_shape)}; '
         'height and width must be static, since the relative-bias table '
@@ -105,15 +104,15 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.output_projection = project(
       'blnd,ndc->blc', (None, self.width), 'c', 'output'
     )
-    # Built here, since the fused form uses their variables and not them.
-    flat = tf.TensorShape([None, math.prod(self._grid), input_shape[-1]])
+    # Built here, since an implementation may use their variables alone.
+    flat = tf.TensorShape([None, math.prod(self.grid), input_shape[-1]])
     for layer in (self.query, self.key, self.value):
       self._build_inner(layer, flat)
     self._build_inner(
       self.output_projection, flat[:2] + [self.num_heads, self.head_size]
     )
     if self.relative_attention != 'none':
-      height, width = self._grid
+      height, width = self.grid
       self.relative_bias = self.add_weight(
         'relative_bias',
         shape=relative_bias.table_shape(
@@ -137,15 +136,16 @@ class RelativeAttention(tf.keras.layers.Layer):
     Args:
       training: While training, the table is looked up even if there is a cache.
     """
-    if self.relative_bias_cache is not None and not training:
+    if self.reads_cache(training):
       return self.relative_bias_cache
-    height, width = self._grid
-    # The scope lets the counter of multiply-adds tell the look-up, which the
-    # paper caches at inference, from the attention proper.
-    with tf.name_scope('relative_bias_lookup'):
-      return relative_bias.lookup(
-        self.relative_bias, height=height, width=width, method=self.lookup
-      )
+    height, width = self.grid
+    return relative_bias.lookup(
+      self.relative_bias, height=height, width=width, method=self.lookup
+    )
+
+  def reads_cache(self, training: bool | None) -> bool:
+    """Whether the bias is the one that `cache_bias` has left."""
+    return self.relative_bias_cache is not None and not training
 
   def cache_bias(self):
     """Looks the bias up once, for all inference that follows (appendix A.1).
@@ -185,54 +185,27 @@ class RelativeAttention(tf.keras.layers.Layer):
       return tf.nn.softmax(logits) + self.bias(training)
     return tf.nn.softmax(logits)
 
-  def call(self, x, training=None):
-    height, width = self._grid
-    # [batch, H, W, channels] -> [batch, H*W, channels]
-    x = tf.reshape(x, [-1, height * width, x.shape[-1]])
-    if self._is_fused(training):
-      return self._fused_call(x)
+  def attend(self, x: tf.Tensor, *, training: bool | None = None) -> tf.Tensor:
+    """Returns [batch, H*W, width]: mixed values, projected.
+
+    Args:
+      x: [batch, H*W, channels].
+      training: As in `bias`.
+    """
     weights = self.attention_weights(x, training=training)
     weights = tf.cast(weights, x.dtype)
     # [batch, heads, query, key], [batch, key, heads, head_size]
     #   -> [batch, query, heads, head_size]
     mixed = tf.einsum('bnqk,bknd->bqnd', weights, self.value(x))
-    # [batch, H*W, width] -> [batch, H, W, width]
-    return tf.reshape(
-      self.output_projection(mixed), [-1, height, width, self.width]
-    )
+    return self.output_projection(mixed)
 
-  def _is_fused(self, training) -> bool:
-    cached = self.relative_bias_cache is not None and not training
-    return (
-      self.implementation == 'tpu'
-      and self.relative_attention != 'post_softmax'
-      and not cached
-    )
-
-  def _fused_call(self, x):
-    """`call` by `fused_attention`, from x of [batch, H*W, channels]."""
-    height, width = self._grid
-    query = self._project(x, self.query) * self.head_size**-0.5
-    key, value = self._project(x, self.key), self._project(x, self.value)
-    bias = None
-    if self.relative_attention != 'none':
-      with tf.name_scope('relative_bias_lookup'):
-        bias = relative_bias.lookup_by_key(
-          # A TPU looks up in bfloat16 in any case.
-          tf.cast(self.relative_bias, x.dtype),
-          height=height,
-          width=width,
-        )
-    mixed = tpu_attention.attend(query, key, value, bias=bias)
-    # -> [batch, H*W, width]
-    x = tf.einsum('bndl,ndc->blc', mixed, self.output_projection.kernel)
-    x += self.output_projection.bias
+  def call(self, x, training=None):
+    height, width = self.grid
+    # [batch, H, W, channels] -> [batch, H*W, channels]
+    x = tf.reshape(x, [-1, height * width, x.shape[-1]])
+    x = self.implementation.attend(self, x, training=training)
     # [batch, H*W, width] -> [batch, H, W, width]
     return tf.reshape(x, [-1, height, width, self.width])
-
-  def _project(self, x, layer):
-    """[batch, H*W, channels] to [batch, heads, head_size, H*W]."""
-    return tpu_ops.project_to_heads(x, layer.kernel) + layer.bias[..., None]
 
   def get_config(self):
     return {
@@ -242,5 +215,5 @@ class RelativeAttention(tf.keras.layers.Layer):
       'relative_attention': self.relative_attention,
       'lookup': self.lookup,
       'kernel_stddev': self.kernel_stddev,
-      'implementation': self.implementation,
+      'implementation': self.implementation.name,
     }

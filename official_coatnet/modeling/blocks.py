@@ -16,7 +16,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import attention, layers, squeeze_excitation
+from official_coatnet.modeling import (
+  attention,
+  implementations,
+  layers,
+  squeeze_excitation,
+)
 
 DOWNSAMPLES = ('expand_conv', 'depthwise')
 _PACKAGE = 'official_coatnet'
@@ -35,7 +40,7 @@ class _Block(tf.keras.layers.Layer):
     drop_rate: float = 0.0,
     salt: int = 0,
     kernel_stddev: float = 0.02,
-    implementation: str = 'reference',
+    implementation: implementations.Implementation = 'reference',
     **kwargs,
   ):
     """Creates the block.
@@ -49,7 +54,7 @@ class _Block(tf.keras.layers.Layer):
       drop_rate: Stochastic depth rate of this block.
       salt: Tells the random draws of this block from those of the others.
       kernel_stddev: Standard deviation of the kernels at the start.
-      implementation: One of `layers.IMPLEMENTATIONS`.
+      implementation: Of `implementations.get`.
       **kwargs: Of `tf.keras.layers.Layer`.
 
     Raises:
@@ -65,27 +70,14 @@ class _Block(tf.keras.layers.Layer):
     self.drop_rate = drop_rate
     self.salt = salt
     self.kernel_stddev = kernel_stddev
-    self.implementation = layers.check_implementation(implementation)
+    self.implementation = implementations.get(implementation)
 
-  def _layer_norm(self, name):
-    return layers.layer_norm(
-      name=name, dtype=self.dtype_policy, implementation=self.implementation
-    )
-
-  def _conv(
-    self, filters, kernel_size, *, name, use_bias, strides=1, activate=False
-  ):
-    return layers.conv(
-      filters,
-      kernel_size,
-      implementation=self.implementation,
-      strides=strides,
-      use_bias=use_bias,
-      activate=activate,
-      kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
-      name=name,
-      dtype=self.dtype_policy,
-    )
+  def _product_options(self):
+    """What all layers that have a kernel are made with."""
+    return {
+      'kernel_initializer': layers.kernel_initializer(self.kernel_stddev),
+      'dtype': self.dtype_policy,
+    }
 
   def _build_shortcut(self, input_width: int):
     self._pool = self._projection = None
@@ -94,8 +86,8 @@ class _Block(tf.keras.layers.Layer):
         self.shortcut_pool, name='shortcut_pool', dtype=self.dtype_policy
       )
     if input_width != self.width:
-      self._projection = self._conv(
-        self.width, 1, name='shortcut_projection', use_bias=True
+      self._projection = self.implementation.conv(
+        self.width, 1, name='shortcut_projection', **self._product_options()
       )
 
   def _shortcut(self, x):
@@ -121,7 +113,7 @@ class _Block(tf.keras.layers.Layer):
       'drop_rate': self.drop_rate,
       'salt': self.salt,
       'kernel_stddev': self.kernel_stddev,
-      'implementation': self.implementation,
+      'implementation': self.implementation.name,
     }
 
 
@@ -152,7 +144,7 @@ class MBConvBlock(_Block):
       downsample: Which convolution has the stride: 'expand_conv', the first
         1x1 (Eq. 5), or 'depthwise' (Table 9 and the dagger rows of Table 5).
       se_ratio: Hidden channels of the squeeze-and-excitation over `width`.
-      norm: Settings of `layers.make_norm`.
+      norm: Settings such as `layers.DEFAULT_NORM`.
       **kwargs: Of `_Block`.
 
     Raises:
@@ -168,16 +160,8 @@ class MBConvBlock(_Block):
     self.norm = dict(norm or layers.DEFAULT_NORM)
 
   def _norm(self, name):
-    return layers.make_norm(
-      self.norm,
-      name=name,
-      dtype=self.dtype_policy,
-      implementation=self.implementation,
-    )
-
-  def _norm_gelu(self, norm, x, training):
-    return layers.normalize_and_gelu(
-      norm, x, training=training, implementation=self.implementation
+    return self.implementation.norm(
+      self.norm, name=name, dtype=self.dtype_policy
     )
 
   def build(self, input_shape):
@@ -190,7 +174,7 @@ class MBConvBlock(_Block):
 
     self._build_shortcut(input_shape[-1])
     self.pre_norm = self._norm('pre_norm')
-    self.expand_conv = self._conv(
+    self.expand_conv = self.implementation.conv(
       self.expansion * self.width,
       1,
       strides=expand_stride,
@@ -198,6 +182,7 @@ class MBConvBlock(_Block):
       # Without a norm in between, the product itself applies the GELU.
       activate=self.norm['kind'] == 'none',
       name='expand_conv',
+      **self._product_options(),
     )
     self.expand_norm = self._norm('expand_norm')
     self.depthwise_conv = tf.keras.layers.DepthwiseConv2D(
@@ -217,23 +202,23 @@ class MBConvBlock(_Block):
       name='squeeze_excitation',
       dtype=self.dtype_policy,
     )
-    self.project_conv = self._conv(
-      self.width, 1, use_bias=True, name='project_conv'
+    self.project_conv = self.implementation.conv(
+      self.width, 1, name='project_conv', **self._product_options()
     )
     self.drop = self._drop('drop', branch=0)
     super().build(input_shape)
 
   def call(self, x, draw_keys=None, training=None):
     shortcut = self._shortcut(x)
-    x = layers.normalize_and_convolve(
+    form = self.implementation
+    x = form.norm_and_conv(
       self.pre_norm, self.expand_conv, x, training=training
     )
     if self.norm['kind'] != 'none':
-      x = self._norm_gelu(self.expand_norm, x, training)
-    x = self._norm_gelu(self.depthwise_norm, self.depthwise_conv(x), training)
-    x = squeeze_excitation.gate_and_project(
-      self.squeeze_excitation, self.project_conv, x
-    )
+      x = form.norm_and_gelu(self.expand_norm, x, training=training)
+    x = self.depthwise_conv(x)
+    x = form.norm_and_gelu(self.depthwise_norm, x, training=training)
+    x = form.gate_and_conv(self.squeeze_excitation, self.project_conv, x)
     return shortcut + self.drop(x, draw_keys=draw_keys, training=training)
 
   def get_config(self):
@@ -279,18 +264,10 @@ class TransformerBlock(_Block):
     self.lookup = lookup
 
   def build(self, input_shape):
-    def dense(units, name, activate=False):
-      return layers.dense(
-        units,
-        implementation=self.implementation,
-        activate=activate,
-        kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
-        name=name,
-        dtype=self.dtype_policy,
-      )
-
     self._build_shortcut(input_shape[-1])
-    self.attention_norm = self._layer_norm('attention_norm')
+    self.attention_norm = self.implementation.layer_norm(
+      name='attention_norm', dtype=self.dtype_policy
+    )
     self.attention = attention.RelativeAttention(
       self.width,
       head_size=self.head_size,
@@ -302,11 +279,18 @@ class TransformerBlock(_Block):
       dtype=self.dtype_policy,
     )
     self.attention_drop = self._drop('attention_drop', branch=0)
-    self.ffn_norm = self._layer_norm('ffn_norm')
-    self.ffn_expand = dense(
-      self.expansion * self.width, 'ffn_expand', activate=True
+    self.ffn_norm = self.implementation.layer_norm(
+      name='ffn_norm', dtype=self.dtype_policy
     )
-    self.ffn_project = dense(self.width, 'ffn_project')
+    self.ffn_expand = self.implementation.dense(
+      self.expansion * self.width,
+      activate=True,
+      name='ffn_expand',
+      **self._product_options(),
+    )
+    self.ffn_project = self.implementation.dense(
+      self.width, name='ffn_project', **self._product_options()
+    )
     self.ffn_drop = self._drop('ffn_drop', branch=1)
     super().build(input_shape)
 

@@ -13,7 +13,11 @@ import re
 
 import tensorflow as tf
 
-_LOOKUP_SCOPE = 'relative_bias_lookup'
+from official_coatnet.modeling import (
+  config as config_lib,
+  network,
+  relative_bias,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,7 @@ def count_params(model: tf.keras.Model) -> int:
 def _einsum_multiply_adds(op: tf.Operation) -> int:
   """Multiply-adds of an einsum: the product of all distinct dimensions."""
   terms = op.get_attr('equation').decode().split('->')[0].split(',')
-  sizes = {}
+  sizes: dict[str, int] = {}
   for term, tensor in zip(terms, op.inputs):
     sizes.update(zip(term, tensor.shape))
   # One operand (a transpose or a sum) multiplies nothing.
@@ -90,16 +94,26 @@ def _multiply_adds_by_stage(
 
   graph = tf.function(forward).get_concrete_function(*specs).graph
   stages = {layer.name: stage_of(layer.name) for layer in model.layers}
-  counts = {}
+  counts: dict[tuple[str, bool], int] = {}
   for op in graph.get_operations():
     multiply_adds = _op_multiply_adds(op)
     if not multiply_adds:
       continue
     scopes = op.name.split('/')
     layer = next(s for s in scopes if s in stages)
-    key = (stages[layer], _LOOKUP_SCOPE in scopes)
+    key = (stages[layer], relative_bias.SCOPE in scopes)
     counts[key] = counts.get(key, 0) + multiply_adds
   return counts
+
+
+def count(config: config_lib.ModelConfig) -> list[Count]:
+  """Counts a classifier by its configuration; the last is the whole of it.
+
+  It is built without values for its weights, so that the largest takes seconds
+  and no memory to speak of. Otherwise as `count_stages`.
+  """
+  with tf.Graph().as_default():
+    return count_stages(network.classifier(config))
 
 
 def count_stages(model: tf.keras.Model) -> list[Count]:
@@ -113,7 +127,8 @@ def count_stages(model: tf.keras.Model) -> list[Count]:
     whole network under the model's name.
   """
   multiply_adds = _multiply_adds_by_stage(model)
-  params, shapes = {}, {}
+  params: dict[str, int] = {}
+  shapes: dict[str, tuple[int, ...]] = {}
   for layer in model.layers:
     if isinstance(layer, tf.keras.layers.InputLayer):
       continue

@@ -7,13 +7,25 @@ from typing import Any
 from official_coatnet.modeling import (
   attention,
   blocks,
+  implementations,
   layers,
-  layouts,
   relative_bias,
   sizes,
 )
 
 DTYPES = ('float32', 'mixed_bfloat16', 'float64')
+
+
+def _field(default: Any, *, weights: bool = True, backbone: bool = True) -> Any:
+  """A field of `ModelConfig` that others treat apart.
+
+  Args:
+    default: Its default.
+    weights: Whether weights of one value are of no use with another.
+    backbone: Whether a backbone has it, and not what it is a part of.
+  """
+  metadata = {'weights': weights, 'backbone': backbone}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +58,7 @@ class ModelConfig:
     implementation: How the blocks are written: 'reference'; 'tpu', the same
       mathematics in fewer passes over a TPU's memory (docs/tpu_speed.md);
       'cpu', which trains faster on a CPU; or 'onednn', which answers faster on
-      one, and is what an export serves (docs/performance.md). None is 'tpu' for
+      one, and is for exports alone (docs/performance.md). None is 'tpu' for
       a network that is built in the scope of a `tf.distribute.TPUStrategy`, and
       'reference' elsewhere. Weights and checkpoints are the same for all;
       results differ by rounding. 'tpu' reads the bias in its own way and not by
@@ -56,7 +68,7 @@ class ModelConfig:
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
       statistics stay the same.
     norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
-      'none', which is what an export serves: its convolutions have absorbed the
+      'none', which is for exports alone: their convolutions have absorbed the
       BatchNorms (`export.folding`).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.
@@ -74,31 +86,32 @@ class ModelConfig:
   """
 
   name: str
-  image_size: int | tuple[int, int] = 224
-  num_classes: int = 1000
-  layout: str | None = None
-  blocks: tuple[int, ...] | None = None
-  widths: tuple[int, ...] | None = None
-  head_size: int | None = None
+  image_size: int | tuple[int, int] = _field(224, backbone=False)
+  num_classes: int = _field(1000, backbone=False)
+  # Their types are those of a made configuration; None becomes the table's.
+  layout: str = _field(None)
+  blocks: tuple[int, ...] = _field(None)
+  widths: tuple[int, ...] = _field(None)
+  head_size: int = _field(None)
   downsample: str = 'expand_conv'
   expansion: int = 4
   se_ratio: float = 0.25
   shortcut_pool: str = 'max'
   relative_attention: str = 'pre_softmax'
-  lookup: str = 'einsum'
-  implementation: str | None = None
-  rematerialize: str | tuple[str, ...] = ()
+  lookup: str = _field('einsum', weights=False)
+  implementation: str | None = _field(None, weights=False)
+  rematerialize: tuple[str, ...] = _field((), weights=False)
   norm: str = 'batch_norm'
-  batch_norm_momentum: float = 0.99
-  batch_norm_epsilon: float = 1e-3
-  sync_batch_norm: bool = False
-  stochastic_depth: float = 0.0
+  batch_norm_momentum: float = _field(0.99, backbone=False)
+  batch_norm_epsilon: float = _field(1e-3, backbone=False)
+  sync_batch_norm: bool = _field(False, weights=False, backbone=False)
+  stochastic_depth: float = _field(0.0, weights=False)
   representation_size: int | str | None = 'width'
   kernel_stddev: float = 0.02
-  head_bias: float = 0.0
-  dtype: str = 'float32'
+  head_bias: float = _field(0.0, backbone=False)
+  dtype: str = _field('float32', weights=False, backbone=False)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     size = sizes.get_size(self.name)
     for field in ('layout', 'blocks', 'widths', 'head_size'):
       if getattr(self, field) is None:
@@ -116,7 +129,7 @@ class ModelConfig:
           f'{width} of a transformer stage.'
         )
 
-  def _check_stages(self, field: str, *, of_row: tuple[int, ...]):
+  def _check_stages(self, field: str, *, of_row: tuple[int, ...]) -> None:
     value = _as_tuple(getattr(self, field))
     object.__setattr__(self, field, value)
     count = len(self.stages)
@@ -140,7 +153,7 @@ class ModelConfig:
         'so that the first number must be 1.'
       )
 
-  def _check_image_size(self):
+  def _check_image_size(self) -> None:
     size = self.image_size
     pair = (size, size) if isinstance(size, int) else _as_tuple(size)
     whole = all(_is_count(v) for v in pair)
@@ -155,14 +168,14 @@ class ModelConfig:
     if not isinstance(size, int):
       object.__setattr__(self, 'image_size', pair)
 
-  def _check_choices(self):
+  def _check_choices(self) -> None:
     for field, choices in (
-      ('layout', layouts.LAYOUTS),
+      ('layout', sizes.LAYOUTS),
       ('downsample', blocks.DOWNSAMPLES),
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),
-      ('implementation', (*layers.IMPLEMENTATIONS, None)),
+      ('implementation', (*implementations.IMPLEMENTATIONS, None)),
       ('norm', layers.NORMS),
       ('dtype', DTYPES),
     ):
@@ -173,7 +186,7 @@ class ModelConfig:
           f'{", ".join(map(str, choices))}.'
         )
 
-  def _check_numbers(self):
+  def _check_numbers(self) -> None:
     for field in ('num_classes', 'head_size', 'expansion'):
       value = getattr(self, field)
       if not _is_count(value):
@@ -191,7 +204,7 @@ class ModelConfig:
       if not 0.0 <= value < 1.0:
         raise ValueError(f'`{field}` is {value}; it must be in [0, 1).')
 
-  def _check_rematerialize(self):
+  def _check_rematerialize(self) -> None:
     # Of ViT's stem, one convolution, there is nothing but the input to keep.
     names = tuple(
       f's{i}'
@@ -217,9 +230,9 @@ class ModelConfig:
     return self.image_size
 
   @property
-  def stages(self) -> tuple[layouts.Stage, ...]:
+  def stages(self) -> tuple[sizes.Stage, ...]:
     """What the layout says of each stage, S0 and on."""
-    return layouts.LAYOUTS[self.layout]
+    return sizes.LAYOUTS[self.layout]
 
   @property
   def stage_kinds(self) -> tuple[str, ...]:
@@ -227,8 +240,8 @@ class ModelConfig:
     return tuple(stage.kind for stage in self.stages[1:])
 
   @property
-  def norm_settings(self) -> dict:
-    """Settings for `layers.make_norm`."""
+  def norm_settings(self) -> dict[str, Any]:
+    """Settings for `implementations.reference.Reference.norm`."""
     if self.norm != 'batch_norm':
       return {'kind': self.norm}
     return {
@@ -240,8 +253,9 @@ class ModelConfig:
 
 
 def _is_count(value: Any) -> bool:
-  return isinstance(value, int) and value >= 1
+  # Not by isinstance: True is an int, and no count.
+  return type(value) is int and value >= 1
 
 
-def _as_tuple(value: Any) -> tuple:
+def _as_tuple(value: Any) -> tuple[Any, ...]:
   return tuple(value) if isinstance(value, (tuple, list)) else (value,)

@@ -1,25 +1,15 @@
 """The small layers that both block types are made of."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling.implementations import (
-  cpu_ops,
-  onednn_layers,
-  tpu_layers,
-  tpu_ops,
-)
-
 _PACKAGE = 'official_coatnet'
 
-# How the layers are written; see `check_implementation`.
-IMPLEMENTATIONS = ('reference', 'cpu', 'onednn', 'tpu')
-# 'none' is for inference, where convolutions have absorbed the BatchNorms.
+# Kinds of normalization. 'none' is for inference, where convolutions have
+# absorbed the BatchNorms.
 NORMS = ('batch_norm', 'layer_norm', 'none')
-POOLS = ('max', 'avg')
-# Settings of `make_norm`: DESIGN's BatchNorm, local to each replica.
+# Settings of one: BatchNorm, local to each replica.
 DEFAULT_NORM = {
   'kind': 'batch_norm',
   'momentum': 0.99,
@@ -27,27 +17,7 @@ DEFAULT_NORM = {
   'synchronized': False,
 }
 LAYER_NORM_EPSILON = 1e-5
-
-
-def check_implementation(implementation: str) -> str:
-  """Returns `implementation`, one of `IMPLEMENTATIONS`.
-
-  'reference' is written to be read, in Keras layers. The others compute the
-  same from the same variables, in fewer and cheaper passes over memory: 'tpu'
-  with gradients of its own (`fused_layers`); 'cpu', for training on a CPU, with
-  a GELU that XLA compiles (`compiled_ops`); 'onednn', for inference there, by
-  operations that TensorFlow's library for CPUs fuses (`onednn_layers`). Results
-  differ by rounding.
-
-  Raises:
-    ValueError: If there is no such implementation.
-  """
-  if implementation not in IMPLEMENTATIONS:
-    raise ValueError(
-      f'`implementation` is {implementation!r}; it must be one of '
-      f'{IMPLEMENTATIONS}.'
-    )
-  return implementation
+POOLS = ('max', 'avg')
 
 
 def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
@@ -59,165 +29,9 @@ def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
   return tf.keras.initializers.RandomNormal(stddev=stddev)
 
 
-wide_dtype = tpu_ops.wide_dtype
-
-
-def gelu(x: tf.Tensor, *, implementation: str = 'reference') -> tf.Tensor:
-  """The tanh approximation of GELU, as in Google's own CoAtNet blocks."""
-  if implementation == 'tpu':
-    return tpu_ops.gelu(x)
-  if implementation == 'cpu':
-    return cpu_ops.gelu(x)
-  if implementation == 'onednn':
-    return onednn_layers.gelu(x)
-  return tf.nn.gelu(x, approximate=True)
-
-
-def _activation(implementation: str, activate: bool):
-  """Returns the GELU of a layer that computes products, or None.
-
-  With 'onednn' it is the plain one, which is fused with the product.
-  """
-  if not activate:
-    return None
-  own = {'tpu': tpu_ops.gelu, 'cpu': cpu_ops.gelu}
-  return own.get(implementation, gelu)
-
-
-def make_norm(
-  norm: Mapping[str, Any],
-  *,
-  name: str,
-  dtype: Any,
-  implementation: str = 'reference',
-) -> tf.keras.layers.Layer:
-  """Builds the normalization of a MBConv block or of the stem.
-
-  Args:
-    norm: `kind`, one of `NORMS`; for BatchNorm also `momentum`, `epsilon` and
-      `synchronized` (statistics over all replicas instead of one).
-    name: Name of the layer.
-    dtype: Dtype or policy of the layer; statistics stay in float32.
-    implementation: One of `IMPLEMENTATIONS`.
-
-  Returns:
-    A Keras layer over the last axis.
-
-  Raises:
-    ValueError: If the kind is unknown.
-  """
-  if norm['kind'] == 'batch_norm':
-    make = tf.keras.layers.BatchNormalization
-    if implementation == 'tpu':
-      make = tpu_layers.FusedBatchNorm
-    return make(
-      momentum=norm['momentum'],
-      epsilon=norm['epsilon'],
-      synchronized=norm['synchronized'],
-      name=name,
-      dtype=dtype,
-    )
-  if norm['kind'] == 'layer_norm':
-    return layer_norm(name=name, dtype=dtype, implementation=implementation)
-  if norm['kind'] == 'none':
-    # Keras's base class hands its input on, and adds nothing to the graph.
-    return tf.keras.layers.Layer(name=name, dtype=dtype)
-  raise ValueError(f'`norm` is {norm["kind"]!r}; it must be one of {NORMS}.')
-
-
-def normalize_and_gelu(
-  norm: tf.keras.layers.Layer,
-  x: tf.Tensor,
-  *,
-  training: bool | None,
-  implementation: str,
-) -> tf.Tensor:
-  """Applies a layer of `make_norm`, then GELU; in one where it can."""
-  if isinstance(norm, tpu_layers.FusedBatchNorm):
-    return norm(x, training=training, activate=True)
-  return gelu(norm(x, training=training), implementation=implementation)
-
-
-def normalize_and_convolve(
-  norm: tf.keras.layers.Layer,
-  conv: tf.keras.layers.Conv2D,
-  x: tf.Tensor,
-  *,
-  training: bool | None,
-) -> tf.Tensor:
-  """Applies a layer of `make_norm`, then a 1x1 convolution.
-
-  Where the convolution has a stride, only what it looks at is normalized, if
-  the norm can.
-  """
-  stride = conv.strides[0]
-  if stride == 1 or not isinstance(norm, tpu_layers.FusedBatchNorm):
-    return conv(norm(x, training=training))
-  return conv(norm(x, training=training, stride=stride), strided=True)
-
-
-def conv(
-  filters: int,
-  kernel_size: int,
-  *,
-  implementation: str,
-  activate: bool = False,
-  **kwargs,
-) -> tf.keras.layers.Conv2D:
-  """Builds a SAME convolution.
-
-  Args:
-    filters: Channels of the output.
-    kernel_size: Side of the kernel; 1 if `activate`.
-    implementation: One of `IMPLEMENTATIONS`.
-    activate: Whether GELU follows.
-    **kwargs: Of Conv2D.
-  """
-  make = tf.keras.layers.Conv2D
-  if implementation == 'tpu':
-    make = tpu_layers.FusedConv2D
-  elif implementation == 'onednn' and activate:
-    # oneDNN computes a GELU in the pass of a product, not of a convolution.
-    make = onednn_layers.PointwiseConv2D
-  return make(
-    filters,
-    kernel_size,
-    padding='same',
-    activation=_activation(implementation, activate),
-    **kwargs,
-  )
-
-
-def dense(
-  units: int, *, implementation: str, activate: bool = False, **kwargs
-) -> tf.keras.layers.Dense:
-  """Builds a Dense layer over [batch, height, width, channels].
-
-  Args:
-    units: Channels of the output.
-    implementation: One of `IMPLEMENTATIONS`.
-    activate: Whether GELU follows.
-    **kwargs: Of Dense.
-  """
-  kinds = {
-    'reference': tf.keras.layers.Dense,
-    'cpu': tf.keras.layers.Dense,
-    'onednn': onednn_layers.PointwiseDense,
-    'tpu': tpu_layers.FusedDense,
-  }
-  return kinds[implementation](
-    units, activation=_activation(implementation, activate), **kwargs
-  )
-
-
-def layer_norm(
-  *, name: str, dtype: Any, implementation: str = 'reference'
-) -> tf.keras.layers.Layer:
-  """LayerNorm over the channels, epsilon 1e-5."""
-  make = tf.keras.layers.LayerNormalization
-  if implementation == 'tpu':
-    make = tpu_layers.FusedLayerNorm
-  return make(epsilon=LAYER_NORM_EPSILON, name=name, dtype=dtype)
+def wide_dtype(dtype: Any) -> str:
+  """Returns the dtype to accumulate `dtype` in: 'float32' at least."""
+  return 'float64' if dtype == 'float64' else 'float32'
 
 
 def make_pool(kind: str, *, name: str, dtype: Any) -> tf.keras.layers.Layer:

@@ -9,15 +9,19 @@
 Images are normalised float tensors (`official_coatnet.data.device.normalize`).
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from official_coatnet.modeling import (
   blocks,
   config as config_lib,
+  implementations,
   layers,
   rematerialize,
   stems,
 )
+from official_coatnet.modeling.implementations import reference
 
 
 def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:
@@ -37,26 +41,26 @@ def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:
   return rates
 
 
-def implementation(config: config_lib.ModelConfig) -> str:
+def choose_implementation(
+  config: config_lib.ModelConfig,
+) -> reference.Reference:
   """Returns how blocks are written: as configured, or as suits the strategy."""
-  if config.implementation is not None:
-    return config.implementation
-  strategy = tf.distribute.get_strategy()
-  return (
-    'tpu' if isinstance(strategy, tf.distribute.TPUStrategy) else 'reference'
-  )
+  name = config.implementation
+  if name is None:
+    strategy = tf.distribute.get_strategy()
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    name = 'tpu' if on_tpu else 'reference'
+  return implementations.get(name)
 
 
 def _make_block(
-  config: config_lib.ModelConfig, *, kind: str, name: str, **kwargs
+  config: config_lib.ModelConfig, *, kind: str, **kwargs
 ) -> tf.keras.layers.Layer:
   common = dict(
     expansion=config.expansion,
     shortcut_pool=config.shortcut_pool,
     kernel_stddev=config.kernel_stddev,
-    implementation=implementation(config),
     dtype=config.dtype,
-    name=name,
     **kwargs,
   )
   if kind == 'C':
@@ -74,8 +78,10 @@ def _make_block(
   )
 
 
-def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
-  common = dict(
+def _make_stem(
+  config: config_lib.ModelConfig, *, implementation: reference.Reference
+) -> tf.keras.layers.Layer:
+  common: dict[str, Any] = dict(
     kernel_stddev=config.kernel_stddev, dtype=config.dtype, name='s0'
   )
   stem = config.stages[0]
@@ -87,7 +93,7 @@ def _make_stem(config: config_lib.ModelConfig) -> tf.keras.layers.Layer:
     config.widths[0],
     blocks=config.blocks[0],
     norm=config.norm_settings,
-    implementation=implementation(config),
+    implementation=implementation,
     **common,
   )
 
@@ -107,7 +113,9 @@ def _stages(
 
   The last is the last stage's. Of stages at one level, the last counts.
   """
-  x = _rematerialized(config, 's0', _make_stem(config))(images)
+  implementation = choose_implementation(config)
+  stem = _make_stem(config, implementation=implementation)
+  x = _rematerialized(config, 's0', stem)(images)
   endpoints = {str(config.stages[0].level): x}
   keys = {} if draw_keys is None else {'draw_keys': draw_keys}
   salt = 0
@@ -123,6 +131,7 @@ def _stages(
         stride=1 if j else stage.reduction,
         drop_rate=rate,
         salt=salt,
+        implementation=implementation,
       )
       x = _rematerialized(config, f's{i}', block)(x, **keys)
       salt += 1
@@ -138,7 +147,9 @@ def _head(config: config_lib.ModelConfig, x: tf.Tensor) -> tf.Tensor:
   """
   dtype = layers.wide_dtype(config.dtype)
   x = tf.keras.layers.GlobalAveragePooling2D(dtype=dtype, name='head_pool')(x)
-  x = layers.layer_norm(name='head_norm', dtype=dtype)(x)
+  x = tf.keras.layers.LayerNormalization(
+    epsilon=layers.LAYER_NORM_EPSILON, name='head_norm', dtype=dtype
+  )(x)
   size = config.representation_size
   if size is not None:
     x = tf.keras.layers.Dense(

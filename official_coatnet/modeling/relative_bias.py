@@ -18,6 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 LOOKUPS = ('einsum', 'gather')
+# The name scope that lets the counter of multiply-adds tell the look-up, which
+# the paper caches at inference, from the attention proper.
+SCOPE = 'relative_bias_lookup'
 # The largest grid, 24 x 24, that `lookup_by_key` has its constant for: 64 MB.
 _MAX_POSITIONS = 576
 
@@ -112,9 +115,14 @@ def lookup_by_key(table: tf.Tensor, *, height: int, width: int) -> tf.Tensor:
   Returns:
     [heads, H*W, H*W], key by query, dtype of `table`.
   """
-  if height * width > _MAX_POSITIONS:
-    bias = lookup_einsum(table, height=height, width=width)
-    return tf.transpose(bias, [0, 2, 1])
+  with tf.name_scope(SCOPE):
+    if height * width > _MAX_POSITIONS:
+      bias = lookup_einsum(table, height=height, width=width)
+      return tf.transpose(bias, [0, 2, 1])
+    return _lookup_by_product(table, height=height, width=width)
+
+
+def _lookup_by_product(table, *, height, width):
   columns = 2 * width - 1
   # [heads, 2H-1, 2W-1] -> [heads, (2H-1) * (2W-1)]
   flat = tf.reshape(table, [-1, (2 * height - 1) * columns])
@@ -140,8 +148,9 @@ def lookup(
   table: tf.Tensor, *, height: int, width: int, method: str = 'einsum'
 ) -> tf.Tensor:
   """Looks the bias up by the named method, one of `LOOKUPS`."""
-  if method == 'einsum':
-    return lookup_einsum(table, height=height, width=width)
-  if method == 'gather':
-    return lookup_gather(table, height=height, width=width)
+  with tf.name_scope(SCOPE):
+    if method == 'einsum':
+      return lookup_einsum(table, height=height, width=width)
+    if method == 'gather':
+      return lookup_gather(table, height=height, width=width)
   raise ValueError(f'`lookup` is {method!r}; it must be one of {LOOKUPS}.')

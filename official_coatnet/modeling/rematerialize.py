@@ -153,7 +153,7 @@ class _Replacements:
 
   def __init__(self, *pairs: Any):
     self._by_id = {id(old): new for part in pairs for old, new in part}
-    self._copies = {}
+    self._copies: dict[int, tf.keras.layers.Layer] = {}
 
   def copy_of(self, layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     """Returns a shallow copy of a layer and of all layers that it calls."""

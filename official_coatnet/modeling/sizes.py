@@ -1,14 +1,54 @@
-"""The size table: networks of Tables 3, 7, 8 and 11 and Figure 1, and others.
+"""What a network is made of: the layouts, and the table of named sizes.
 
-This is the one place where the layout, the number of blocks, the widths and the
-head size of a named network are written. Everything else refers to a row by its
-name.
+Layouts are those that the paper compares (Sec. 2.2, Figure 1). This is the one
+place that knows what a layout is made of: the configuration checks its numbers
+against it, the network is built from it, and summaries take the names of the
+stages from it.
+
+The size table has the networks of Tables 3, 7, 8 and 11 and Figure 1, and
+others. It is the one place where the layout, the number of blocks, the widths
+and the head size of a named network are written. Everything else refers to a
+row by its name.
 """
 
 import dataclasses
 import difflib
 import types
 from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """One stage of a layout.
+
+  Attributes:
+    kind: What its blocks are: 'C' (MBConv), 'T' (transformer), or, in S0,
+      'conv_stem' or 'patch_stem'.
+    reduction: By how much it reduces height and width, in its first block.
+    level: Its output is at 1/2**level of the image.
+  """
+
+  kind: str
+  reduction: int
+  level: int
+
+
+def _multi_stage(layout: str) -> tuple[Stage, ...]:
+  """S0 to S4, each of which halves height and width."""
+  kinds = ('conv_stem', *layout.split('-'))
+  return tuple(Stage(kind, 2, level) for level, kind in enumerate(kinds, 1))
+
+
+LAYOUTS: Mapping[str, tuple[Stage, ...]] = types.MappingProxyType(
+  {
+    **{
+      layout: _multi_stage(layout)
+      for layout in ('C-C-C-C', 'C-C-C-T', 'C-C-T-T', 'C-T-T-T')
+    },
+    # ViT's stem, and then L transformer blocks at 1/16.
+    'ViT_REL': (Stage('patch_stem', 16, 4), Stage('T', 1, 4)),
+  }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +60,7 @@ class Size:
     widths: Number of channels D in each stage.
     head_size: Channels of one attention head.
     source: Where the row comes from.
-    layout: One of `layouts.LAYOUTS`, which says what the stages are.
+    layout: One of `LAYOUTS`, which says what the stages are.
   """
 
   blocks: tuple[int, ...]

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import layers
+from official_coatnet.modeling import implementations, layers
 
 _PACKAGE = 'official_coatnet'
 
@@ -25,7 +25,7 @@ class Stem(tf.keras.layers.Layer):
     blocks: int = 2,
     norm: Mapping[str, Any] | None = None,
     kernel_stddev: float = 0.02,
-    implementation: str = 'reference',
+    implementation: implementations.Implementation = 'reference',
     **kwargs,
   ):
     super().__init__(**kwargs)
@@ -35,7 +35,7 @@ class Stem(tf.keras.layers.Layer):
     self.blocks = blocks
     self.norm = dict(norm or layers.DEFAULT_NORM)
     self.kernel_stddev = kernel_stddev
-    self.implementation = layers.check_implementation(implementation)
+    self.implementation = implementations.get(implementation)
 
   def build(self, input_shape):
     # Flat lists: Keras's own file format does not look into a list of tuples.
@@ -43,10 +43,9 @@ class Stem(tf.keras.layers.Layer):
     for i in range(self.blocks):
       last = i == self.blocks - 1
       self._convs.append(
-        layers.conv(
+        self.implementation.conv(
           self.width,
           3,
-          implementation=self.implementation,
           strides=1 if i else 2,
           use_bias=last or self.norm['kind'] != 'batch_norm',
           kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
@@ -56,20 +55,15 @@ class Stem(tf.keras.layers.Layer):
       )
       if not last:
         self._norms.append(
-          layers.make_norm(
-            self.norm,
-            name=f'norm{i}',
-            dtype=self.dtype_policy,
-            implementation=self.implementation,
+          self.implementation.norm(
+            self.norm, name=f'norm{i}', dtype=self.dtype_policy
           )
         )
     super().build(input_shape)
 
   def call(self, x, training=None):
     for conv, norm in zip(self._convs, self._norms):
-      x = layers.normalize_and_gelu(
-        norm, conv(x), training=training, implementation=self.implementation
-      )
+      x = self.implementation.norm_and_gelu(norm, conv(x), training=training)
     return self._convs[-1](x)
 
   def get_config(self):
@@ -79,7 +73,7 @@ class Stem(tf.keras.layers.Layer):
       'blocks': self.blocks,
       'norm': self.norm,
       'kernel_stddev': self.kernel_stddev,
-      'implementation': self.implementation,
+      'implementation': self.implementation.name,
     }
 
 

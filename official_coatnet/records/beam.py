@@ -9,14 +9,14 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from official_coatnet.records import receipts, writing
+from official_coatnet.records import processes, receipts, writing
 
 
 def map_tasks(
-  function: Callable[[writing.Task, writing.Report], writing.Shard],
+  function: Callable[[writing.Task, processes.TaskProgress], writing.Shard],
   tasks: Iterable[writing.Task],
   *,
-  report: writing.Report,
+  progress: processes.TaskProgress,
   runner: str,
   options: Sequence[str] = (),
 ) -> Iterator[writing.Shard]:
@@ -25,7 +25,7 @@ def map_tasks(
   Args:
     function: writes a shard and its receipt.
     tasks: the shards to write.
-    report: called once, at the end, with the number of examples.
+    progress: called once, at the end, with the number of examples.
     runner: name of the Beam runner: 'DirectRunner', 'DataflowRunner', ...
     options: further options of the pipeline, as on a command line.
 
@@ -69,7 +69,7 @@ def map_tasks(
         'output_dir is a file system that workers and this machine share.'
       )
     (shard,) = found.values()
-    report(shard.num_items)
+    progress(shard.num_items)
     yield shard
 
 

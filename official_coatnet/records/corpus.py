@@ -3,20 +3,28 @@
 A source (a folder, an archive, a list, a TFDS data set) says what its splits
 are made of: how many examples, and for any of them, by number, an object that
 makes their records when it is iterated. Everything else is the same for all:
-shards, processes, failures, receipts, manifests.
+shards, processes, failures, receipts, manifests; and images, which are RGB or
+grey JPEGs, encoded anew at most once, so that training decodes all of them the
+fast way.
 """
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-from official_coatnet.data import manifest as manifest_lib
-from official_coatnet.records import encoding, writing
+from official_coatnet.data import manifest as manifest_lib, split_files
+from official_coatnet.records import processes, writing
 
+# Of an image that had to be encoded anew. Fingerprints of builds hold it.
+JPEG_QUALITY = 95
+# Pillow calls a JPEG that carries further pictures, as cameras write them, MPO.
+_JPEG_FORMATS = ('JPEG', 'MPO')
 # Where nothing is said, so many images may be left out: a share, or a few of
 # a small corpus.
 _DEFAULT_FRACTION = 0.001
@@ -58,7 +66,7 @@ def write_corpus(
   num_shards: int | None = None,
   max_failures: int | float | None = None,
   progress: writing.Progress | None = None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> dict[str, manifest_lib.Manifest]:
   """Writes a corpus as records.
 
@@ -108,13 +116,13 @@ def _write_split(
   num_shards: int,
   failure_limit: int,
   progress: writing.Progress | None,
-  map_tasks: writing.MapTasks,
+  map_tasks: processes.MapTasks,
 ) -> manifest_lib.Manifest:
   mark = fingerprint(split.fingerprint, num_shards)
-  if manifest_lib.is_complete(output_dir, split.name, fingerprint=mark):
+  if split_files.is_complete(output_dir, split.name, fingerprint=mark):
     # Perhaps it was killed between the manifest and this.
     writing.discard_unfinished(output_dir, split.name)
-    return manifest_lib.read_manifest(output_dir, split.name)
+    return split_files.read_manifest(output_dir, split.name)
   return writing.write_split(
     lambda shard: split.select(
       writing.shard_range(shard, num_shards, num_examples=split.num_examples)
@@ -163,13 +171,50 @@ def fingerprint(*parts: Any) -> str:
 
   It holds how images are encoded, too: other settings, other records.
   """
-  digest = hashlib.sha256(json.dumps(encoding.JPEG_QUALITY).encode())
+  digest = hashlib.sha256(json.dumps(JPEG_QUALITY).encode())
   for part in parts:
     if isinstance(part, np.ndarray):
       digest.update(str((part.dtype, part.shape)).encode() + part.tobytes())
     else:
       digest.update(json.dumps(part).encode() + b'\n')
   return digest.hexdigest()
+
+
+def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
+  """Returns an image as an RGB or grey JPEG, with its width and height.
+
+  A JPEG that is one already keeps its bytes. Anything else is converted to RGB
+  and encoded at quality 95: of an animation the first frame, of transparent
+  pixels their colour.
+
+  Args:
+    contents: an image file.
+
+  Raises:
+    ValueError: if it cannot be decoded to its end, with the reason.
+  """
+  try:
+    with Image.open(io.BytesIO(contents)) as image:
+      image.load()  # Decodes: a header alone says nothing.
+      width, height = image.size
+      if image.format in _JPEG_FORMATS and image.mode in ('RGB', 'L'):
+        return contents, width, height
+      buffer = io.BytesIO()
+      _to_rgb(image).save(buffer, 'JPEG', quality=JPEG_QUALITY)
+  except UnidentifiedImageError as error:
+    raise ValueError('no image of a known format') from error
+  except Exception as error:
+    # Decoders raise anything, struct.error and IndexError included, and one
+    # odd file must not end the work of days.
+    raise ValueError(f'{type(error).__name__}: {error}') from error
+  return buffer.getvalue(), width, height
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+  if image.mode.startswith('I'):
+    # 16-bit grey: PIL's own conversion would cut off everything above 255.
+    image = image.point(lambda value: value / 256).convert('L')
+  return image.convert('RGB')
 
 
 def hash_fraction(name: str | bytes) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from official_coatnet.data import manifest as manifest_lib, schema
-from official_coatnet.records import corpus, encoding, writing
+from official_coatnet.records import corpus, writing
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -134,42 +134,6 @@ def folder_splits(
   ]
 
 
-def write_folder(
-  input_dir: str,
-  output_dir: str,
-  *,
-  num_shards: int = 16,
-  validation_fraction: float = 0.0,
-  max_failures: int | float | None = None,
-  progress: writing.Progress | None = None,
-) -> dict[str, manifest_lib.Manifest]:
-  """Writes a folder of class folders as records, in this process.
-
-  Args:
-    input_dir: the folder.
-    output_dir: folder to write to.
-    num_shards: number of files of the train split; validation gets a share of
-      that in proportion to its images.
-    validation_fraction: share of the images to hold out.
-    max_failures: as in `corpus.write_corpus`.
-    progress: called after each image, with the number of images of its split.
-
-  Returns:
-    The manifest of each split by name; images that were left out are in it. A
-    split that is there, complete and made from the same files is left as it is.
-
-  Raises:
-    ValueError: as in `list_folder`, or if too many images cannot be read.
-  """
-  return corpus.write_corpus(
-    folder_splits(input_dir, validation_fraction=validation_fraction),
-    output_dir,
-    num_shards=num_shards,
-    max_failures=max_failures,
-    progress=progress,
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class FolderImages:
   """Images of a folder, as an iterable of records.
@@ -190,7 +154,7 @@ class FolderImages:
       try:
         with tf.io.gfile.GFile(path, 'rb') as file:
           contents = file.read()
-        encoded, width, height = encoding.normalize_image(contents)
+        encoded, width, height = corpus.normalize_image(contents)
       except (ValueError, tf.errors.OpError) as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet.data import manifest as manifest_lib, schema
-from official_coatnet.records import archives, corpus, encoding, writing
+from official_coatnet.records import archives, corpus, writing
 
 TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
 VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
@@ -277,7 +277,7 @@ class ArchiveImages:
           contents = archives.read_member(
             file, offset=int(offset), size=int(size)
           )
-          encoded, width, height = encoding.normalize_image(contents)
+          encoded, width, height = corpus.normalize_image(contents)
         except ValueError as error:
           yield manifest_lib.Failure(filename, str(error))
           continue

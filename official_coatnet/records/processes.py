@@ -1,4 +1,4 @@
-"""Tasks in several processes of one machine.
+"""Tasks in this process, or in several of one machine.
 
 Processes are spawned, never forked: a fork of a process in which TensorFlow has
 started its threads hangs sooner or later.
@@ -13,10 +13,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+# Progress of one task: called with how many examples more are done.
+TaskProgress = Callable[[int], None]
+# Carries out `function(task, progress)` for each task, here or elsewhere, and
+# yields what it returns, in any order: map_here, map_tasks, beam.map_tasks.
+MapTasks = Callable[..., Iterator[Any]]
+
 # A process takes about four seconds to import TensorFlow; images that take as
 # long to write.
 _IMAGES_WORTH_A_PROCESS = 2000
-_SECONDS_BETWEEN_REPORTS = 0.2
+_SECONDS_BETWEEN_MESSAGES = 0.2
 
 
 def choose_number(num_images: int) -> int:
@@ -25,20 +31,32 @@ def choose_number(num_images: int) -> int:
   return max(1, min(len(os.sched_getaffinity(0)), worth))
 
 
-def map_tasks(
-  function: Callable[[Any, Callable[[int], None]], Any],
+def map_here(
+  function: Callable[[Any, TaskProgress], Any],
   tasks: Iterable[Any],
   *,
-  report: Callable[[int], None],
+  progress: TaskProgress,
+) -> Iterator[Any]:
+  """Carries out tasks one after the other, in this process."""
+  for task in tasks:
+    yield function(task, progress)
+
+
+def map_tasks(
+  function: Callable[[Any, TaskProgress], Any],
+  tasks: Iterable[Any],
+  *,
+  progress: TaskProgress,
   num_processes: int,
 ) -> Iterator[Any]:
   """Carries out tasks in several processes.
 
   Args:
     function: carries out a task; called with the task and with what it calls to
-      report so many examples done. It is pickled, and must lie in a module.
+      say that so many examples more are done. It is pickled, and must lie in a
+      module.
     tasks: the tasks; pickled one by one, when there is a process for it.
-    report: called with the number of examples done since the last call.
+    progress: called with the number of examples done since the last call.
     num_processes: how many processes to start at most.
 
   Yields:
@@ -54,7 +72,7 @@ def map_tasks(
     for task in _take(tasks, num_processes):
       ours, theirs = context.Pipe()
       # A daemon ends with this process, and one whose parent was killed ends
-      # at its next report.
+      # at its next message.
       worker = context.Process(
         target=_work, args=(function, theirs), daemon=True
       )
@@ -68,7 +86,7 @@ def map_tasks(
         worker, _ = workers[connection]
         kind, value = _receive(connection, worker)
         if kind == 'progress':
-          report(value)
+          progress(value)
           continue
         if kind == 'error':
           raise value
@@ -114,7 +132,7 @@ def _death(worker) -> RuntimeError:
 
 
 def _work(
-  function: Callable[[Any, Callable[[int], None]], Any],
+  function: Callable[[Any, TaskProgress], Any],
   connection: multiprocessing.connection.Connection,
 ) -> None:
   """What a worker process does until there are no more tasks."""
@@ -122,25 +140,25 @@ def _work(
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   # TensorFlow would take the memory of every GPU for itself.
   os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
-  reporter = _Reporter(connection)
+  progress = _Progress(connection)
   try:
     while True:
       kind, task = connection.recv()
       if kind == 'end':
         return
       try:
-        result = ('done', function(task, reporter.report))
+        result = ('done', function(task, progress.add))
       except ConnectionError:
         raise
       except Exception as error:
         result = ('error', _portable(error))
-      reporter.flush()
+      progress.flush()
       connection.send(result)
   except (EOFError, ConnectionError):
     return  # The parent is gone.
 
 
-class _Reporter:
+class _Progress:
   """Sends progress now and then, not for every image."""
 
   def __init__(self, connection: multiprocessing.connection.Connection):
@@ -148,10 +166,10 @@ class _Reporter:
     self._pending = 0
     self._last = time.monotonic()
 
-  def report(self, number: int) -> None:
+  def add(self, number: int) -> None:
     """Counts so many more examples."""
     self._pending += number
-    if time.monotonic() - self._last >= _SECONDS_BETWEEN_REPORTS:
+    if time.monotonic() - self._last >= _SECONDS_BETWEEN_MESSAGES:
       self.flush()
 
   def flush(self) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from official_coatnet.data import manifest as manifest_lib
-from official_coatnet.records import framing, split_files, validation, writing
+from official_coatnet import files
+from official_coatnet.data import manifest as manifest_lib, split_files
+from official_coatnet.records import framing, processes, validation, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class IntactRecords:
   rules: validation.Rules
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
-    file, size = split_files.open_with_size(self.path)
+    file, size = files.open_with_size(self.path)
     name = os.path.basename(self.path)
     with file:
       for frame in framing.read_frames(file, size=size):
@@ -44,8 +45,8 @@ def repair_split(
   output_dir: str,
   *,
   rules: validation.Rules,
-  report: writing.Report = lambda number: None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  progress: processes.TaskProgress = lambda number: None,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> manifest_lib.Manifest:
   """Copies the intact records of a split to another folder.
 
@@ -53,7 +54,7 @@ def repair_split(
     split: the files; those that are undamaged come out the same.
     output_dir: folder to write them to, under the same names.
     rules: what the records are.
-    report: called with how many records more are done.
+    progress: called with how many records more are done.
     map_tasks: who copies the files.
 
   Returns:
@@ -75,7 +76,7 @@ def repair_split(
   rules = dataclasses.replace(rules, decode=False)
   copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
-    map_tasks(copy, split.paths, report=report),
+    map_tasks(copy, split.paths, progress=progress),
     key=lambda shard: shard.entry.name,
   )
   manifest = _make_manifest(split, shards, rules=rules)
@@ -87,15 +88,15 @@ def index_split(
   split: split_files.SplitFiles,
   *,
   rules: validation.Rules,
-  report: writing.Report = lambda number: None,
-  map_tasks: writing.MapTasks = writing.map_here,
+  progress: processes.TaskProgress = lambda number: None,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> manifest_lib.Manifest:
   """Writes the manifest of files that somebody else has built.
 
   Args:
     split: the files.
     rules: what their records are.
-    report: called with how many records more are done.
+    progress: called with how many records more are done.
     map_tasks: who reads the files.
 
   Returns:
@@ -105,13 +106,13 @@ def index_split(
     ValueError: if there is one already, or a record is damaged.
   """
   if split.manifest is not None:
-    path = manifest_lib.manifest_path(split.folder, split.split)
+    path = split_files.manifest_path(split.folder, split.split)
     raise ValueError(f'{path} is there already; remove it to make a new one.')
-  problems, reports = validation.validate_split(
+  problems, contents = validation.validate_split(
     split,
     rules=dataclasses.replace(rules, decode=False),
     allow_duplicates=True,
-    report=report,
+    progress=progress,
     map_tasks=map_tasks,
   )
   if problems:
@@ -120,7 +121,7 @@ def index_split(
       'all, and repair to save what is intact.'
     )
   shards = [
-    writing.Shard(each.entry, each.label_counts, ()) for each in reports
+    writing.Shard(each.entry, each.label_counts, ()) for each in contents
   ]
   manifest = _make_manifest(split, shards, rules=rules)
   writing.write_manifest(manifest, split.folder)
@@ -128,12 +129,16 @@ def index_split(
 
 
 def _copy_intact(
-  path: str, report: writing.Report, *, output_dir: str, rules: validation.Rules
+  path: str,
+  progress: processes.TaskProgress,
+  *,
+  output_dir: str,
+  rules: validation.Rules,
 ) -> writing.Shard:
   return writing.write_shard(
     os.path.join(output_dir, os.path.basename(path)),
     IntactRecords(path, rules),
-    progress=functools.partial(report, 1),
+    progress=functools.partial(progress, 1),
   )
 
 

@@ -11,14 +11,14 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import manifest as manifest_lib, schema
-from official_coatnet.records import corpus, encoding, row_reader, writing
+from official_coatnet.records import corpus, row_reader, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,38 +79,49 @@ def rows_splits(
       f'{validation_fraction}, but one of them says what is held out; unset '
       'the other.'
     )
+  numbers = class_names and {name: i for i, name in enumerate(class_names)}
   reader = row_reader.RowReader(
     columns=None,
     num_classes=num_classes or (class_names and len(class_names)),
-    class_numbers=class_names
-    and {name: number for number, name in enumerate(class_names)},
+    class_numbers=numbers,
   )
   scan = functools.partial(
     _scan, reader=reader, validation_fraction=validation_fraction
   )
-  first = scan('list_path', list_path)
-  if validation_list:
-    second = scan('validation_list', validation_list)
-    parts = {'train': (first, ...), 'validation': (second, ...)}
-  else:
-    parts = {
-      'train': (first, ~first.held_out),
-      'validation': (first, first.held_out),
-    }
-  largest = max(each.max_label for each, _ in parts.values())
+  parts = _scan_parts(scan, list_path, validation_list)
+  largest = max(each.max_label for each in parts.values())
   return [
     _make_split(
       name,
-      dataclasses.replace(each, offsets=each.offsets[chosen]),
+      each,
       input_dir=input_dir,
       num_classes=reader.num_classes or largest + 1,
       class_names=class_names,
       validation_fraction=validation_fraction,
       seed=seed,
     )
-    for name, (each, chosen) in parts.items()
-    if len(each.offsets[chosen])
+    for name, each in parts.items()
+    if len(each.offsets)
   ]
+
+
+def _scan_parts(
+  scan: Callable[[str, str], _Scan],
+  list_path: str,
+  validation_list: str | None,
+) -> dict[str, _Scan]:
+  """Scans the rows of each split, from one list or from two."""
+  first = scan('list_path', list_path)
+  if validation_list:
+    second = scan('validation_list', validation_list)
+    return {'train': first, 'validation': second}
+  return {
+    name: dataclasses.replace(first, offsets=first.offsets[chosen])
+    for name, chosen in (
+      ('train', ~first.held_out),
+      ('validation', first.held_out),
+    )
+  }
 
 
 def _make_split(
@@ -177,7 +188,7 @@ class ListedImages:
       path = os.path.join(self.input_dir, row.image)
       with tf.io.gfile.GFile(path, 'rb') as file:
         contents = file.read()
-      encoded, _, _ = encoding.normalize_image(contents)
+      encoded, _, _ = corpus.normalize_image(contents)
     except tf.errors.NotFoundError:
       return manifest_lib.Failure(name, f'no such file in {self.input_dir}')
     except (ValueError, tf.errors.OpError) as error:

@@ -20,9 +20,9 @@ from google.protobuf import message
 from PIL import Image
 
 from official_coatnet import files
-from official_coatnet.data import schema as schema_lib
+from official_coatnet.data import schema as schema_lib, split_files
 from official_coatnet.data.manifest import FileEntry, Manifest
-from official_coatnet.records import framing, split_files, writing
+from official_coatnet.records import framing, processes
 
 # What TensorFlow decodes; Pillow knows many more.
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP')
@@ -49,7 +49,7 @@ class Rules:
 
 
 @dataclasses.dataclass(frozen=True)
-class FileReport:
+class FileContents:
   """What is in a file.
 
   Attributes:
@@ -74,9 +74,9 @@ def validate_split(
   *,
   rules: Rules,
   allow_duplicates: bool = False,
-  report: writing.Report = lambda number: None,
-  map_tasks: writing.MapTasks = writing.map_here,
-) -> tuple[list[str], list[FileReport]]:
+  progress: processes.TaskProgress = lambda number: None,
+  map_tasks: processes.MapTasks = processes.map_here,
+) -> tuple[list[str], list[FileContents]]:
   """Looks at every record of a split.
 
   Args:
@@ -84,25 +84,25 @@ def validate_split(
     rules: what the records must be.
     allow_duplicates: whether images may be there twice, as a few of ImageNet
       are.
-    report: called with how many records more are done.
+    progress: called with how many records more are done.
     map_tasks: who looks at the files.
 
   Returns:
     Problems, a sentence each, and what is in each file, in order.
   """
   look = functools.partial(examine_file, rules=rules)
-  reports = sorted(
-    map_tasks(look, split.paths, report=report),
+  contents = sorted(
+    map_tasks(look, split.paths, progress=progress),
     key=lambda each: each.entry.name,
   )
   problems = list(split.problems)
-  for each in reports:
+  for each in contents:
     problems += each.problems
   if not allow_duplicates:
-    problems += find_duplicates(reports, folder=split.folder)
+    problems += find_duplicates(contents, folder=split.folder)
   if split.manifest is not None:
-    problems += compare(split.manifest, reports, folder=split.folder)
-  return problems, reports
+    problems += compare(split.manifest, contents, folder=split.folder)
+  return problems, contents
 
 
 def rules_for(
@@ -130,12 +130,12 @@ def rules_for(
 
 
 def examine_file(
-  path: str, report: writing.Report, *, rules: Rules
-) -> FileReport:
+  path: str, progress: processes.TaskProgress, *, rules: Rules
+) -> FileContents:
   """Looks at every record of a file."""
   label_counts = collections.Counter()
   problems, rows = [], []
-  file, size = split_files.open_with_size(path)
+  file, size = files.open_with_size(path)
   with file:
     for frame in framing.read_frames(file, size=size):
       problem = frame.problem
@@ -145,12 +145,12 @@ def examine_file(
         rows.append((frame.offset, _hash(image), _hash(name)))
       if problem:
         problems.append(f'{path} at byte {frame.offset}: {problem}')
-      report(1)
+      progress(1)
   if len(problems) > _MAX_LISTED:
     more = len(problems) - _MAX_LISTED
     problems[_MAX_LISTED:] = [f'{path}: and {more} problems more']
   columns = list(zip(*rows)) or [(), (), ()]
-  return FileReport(
+  return FileContents(
     FileEntry(
       name=os.path.basename(path),
       records=len(rows),
@@ -243,15 +243,17 @@ def image_problem(encoded: bytes, *, decode: bool = True) -> str:
   return ''
 
 
-def find_duplicates(reports: Sequence[FileReport], *, folder: str) -> list[str]:
+def find_duplicates(
+  contents: Sequence[FileContents], *, folder: str
+) -> list[str]:
   """Finds images, and names of images, that are there more than once."""
-  sizes = [len(each.offsets) for each in reports]
-  of_file = np.repeat(np.arange(len(reports)), sizes)
-  offsets = np.concatenate([each.offsets for each in reports] or [[]])
+  sizes = [len(each.offsets) for each in contents]
+  of_file = np.repeat(np.arange(len(contents)), sizes)
+  offsets = np.concatenate([each.offsets for each in contents] or [[]])
   problems = []
   for what, column in (
-    ('image', [each.image_hashes for each in reports]),
-    ('name', [each.name_hashes for each in reports]),
+    ('image', [each.image_hashes for each in contents]),
+    ('name', [each.name_hashes for each in contents]),
   ):
     hashes = np.concatenate(column or [[]])
     order = np.argsort(hashes, kind='stable')
@@ -260,8 +262,8 @@ def find_duplicates(reports: Sequence[FileReport], *, folder: str) -> list[str]:
     for place in again[:_MAX_LISTED].tolist():
       first, second = order[place], order[place + 1]
       problems.append(
-        f'{_place(reports, of_file, offsets, second, folder)}: same {what} as '
-        f'in {_place(reports, of_file, offsets, first, folder)}'
+        f'{_place(contents, of_file, offsets, second, folder)}: same {what} as '
+        f'in {_place(contents, of_file, offsets, first, folder)}'
       )
     if len(again) > _MAX_LISTED:
       more = len(again) - _MAX_LISTED
@@ -270,11 +272,11 @@ def find_duplicates(reports: Sequence[FileReport], *, folder: str) -> list[str]:
 
 
 def compare(
-  manifest: Manifest, reports: Sequence[FileReport], *, folder: str
+  manifest: Manifest, contents: Sequence[FileContents], *, folder: str
 ) -> list[str]:
   """Compares files with their manifest; sizes were compared before."""
   problems = []
-  by_name = {each.entry.name: each.entry for each in reports}
+  by_name = {each.entry.name: each.entry for each in contents}
   for entry in manifest.files:
     found = by_name.get(entry.name)
     path = os.path.join(folder, entry.name)
@@ -291,7 +293,7 @@ def compare(
         'replaced'
       )
   counts = collections.Counter()
-  for each in reports:
+  for each in contents:
     counts.update(each.label_counts)
   whole = not problems and len(by_name) == len(manifest.files)
   if whole and dict(counts) != dict(manifest.label_counts):
@@ -302,8 +304,8 @@ def compare(
   return problems
 
 
-def _place(reports, of_file, offsets, index: int, folder: str) -> str:
-  path = os.path.join(folder, reports[of_file[index]].entry.name)
+def _place(contents, of_file, offsets, index: int, folder: str) -> str:
+  path = os.path.join(folder, contents[of_file[index]].entry.name)
   return f'{path} at byte {int(offsets[index])}'
 
 

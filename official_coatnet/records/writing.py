@@ -15,30 +15,20 @@ import functools
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data.manifest import (
-  Failure,
-  FileEntry,
-  Manifest,
-  manifest_path,
-  read_manifest,
-)
-from official_coatnet.records import receipts
+from official_coatnet.data import split_files
+from official_coatnet.data.manifest import Failure, FileEntry, Manifest
+from official_coatnet.records import processes, receipts
 from official_coatnet.records.receipts import Shard
 
 # Progress of a long job: called with examples done and examples in all (None
 # if not known).
 Progress = Callable[[int, int | None], None]
-# Progress of one task: called with how many examples more are done.
-Report = Callable[[int], None]
-# Carries out `function(task, report)` for each task, here or elsewhere, and
-# yields what it returns, in any order: map_here, processes.map_tasks, ...
-MapTasks = Callable[..., Iterator[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,22 +59,6 @@ class Task:
   items: Iterable[Record | Failure]
   unfinished: str
   fingerprint: str | None
-
-
-def map_here(
-  function: Callable[[Any, Report], Any],
-  tasks: Iterable[Any],
-  *,
-  report: Report,
-) -> Iterator[Any]:
-  """Carries out tasks one after the other, in this process."""
-  for task in tasks:
-    yield function(task, report)
-
-
-def shard_name(split: str, shard: int, *, num_shards: int) -> str:
-  """Returns the name of a shard, as in `train-00003-of-00128`."""
-  return f'{split}-{shard:05d}-of-{num_shards:05d}'
 
 
 def shard_range(shard: int, num_shards: int, *, num_examples: int) -> range:
@@ -156,17 +130,14 @@ def write_split(
   fingerprint: str | None = None,
   failure_limit: int | None = None,
   progress: Progress | None = None,
-  map_tasks: MapTasks = map_here,
+  map_tasks: processes.MapTasks = processes.map_here,
 ) -> Manifest:
   """Writes all shards of a split, then its manifest.
 
-  A shard depends on nothing but its number, so that shards can be made in any
-  order or by several processes.
-
   Args:
-    make_shard: returns what is in the shard of a given number. Where
-      `map_tasks` hands it to other processes it is pickled: an object whose
-      __iter__ makes the records will do, a generator will not.
+    make_shard: returns what is in the shard of a number; it depends on nothing
+      else. Where `map_tasks` hands it to other processes it is pickled: an
+      object whose __iter__ makes the records will do, a generator will not.
     output_dir: folder to write to, made if need be. Files of an earlier build
       of this split, by its manifest, are replaced or removed.
     split: name of the split.
@@ -182,47 +153,82 @@ def write_split(
     progress: called with examples done, whenever there are more.
     map_tasks: who writes the shards.
 
-  Returns:
-    The manifest, as written.
-
   Raises:
     ValueError: if more examples are left out than `failure_limit`. Shards that
       are finished stay for the next run.
   """
-  unfinished = unfinished_dir(output_dir, split)
-  tf.io.gfile.makedirs(unfinished)
-  paths = [
-    os.path.join(output_dir, shard_name(split, i, num_shards=num_shards))
-    for i in range(num_shards)
-  ]
-  old_files = _withdraw_manifest(output_dir, split) | receipts.list_names(
-    unfinished
+  build = _Build(output_dir, split, num_shards, fingerprint)
+  build.write_shards(
+    make_shard,
+    tally=_Tally(num_examples, progress, failure_limit=failure_limit),
+    map_tasks=map_tasks,
   )
-  shards = receipts.load(paths, unfinished, fingerprint=fingerprint)
-  tally = _Tally(num_examples, progress)
-  tally.add(sum(shard.num_items for shard in shards.values()))
-  tasks = (
-    Task(path, make_shard(i), unfinished, fingerprint)
-    for i, path in enumerate(paths)
-    if os.path.basename(path) not in shards
-  )
-  _check_failures(shards.values(), failure_limit, split=split)
-  for shard in map_tasks(_finish_shard, tasks, report=tally.add):
-    shards[shard.entry.name] = shard
-    _check_failures(shards.values(), failure_limit, split=split)
-  manifest = make_manifest(
-    [shards[os.path.basename(path)] for path in paths],
-    split=split,
+  return build.finish(
     schema=schema,
     num_classes=num_classes,
     label_offset=label_offset,
     class_names=None if class_names is None else tuple(class_names),
-    fingerprint=fingerprint,
   )
-  _remove_files(old_files - set(shards), output_dir)
-  write_manifest(manifest, output_dir)
-  discard_unfinished(output_dir, split)
-  return manifest
+
+
+class _Build:
+  """A split on its way, of which an earlier run may have left shards."""
+
+  def __init__(
+    self,
+    output_dir: str,
+    split: str,
+    num_shards: int,
+    fingerprint: str | None,
+  ):
+    self._output_dir = output_dir
+    self._split = split
+    self._fingerprint = fingerprint
+    self._unfinished = unfinished_dir(output_dir, split)
+    tf.io.gfile.makedirs(self._unfinished)
+    self._paths = [
+      os.path.join(
+        output_dir, split_files.shard_name(split, i, num_shards=num_shards)
+      )
+      for i in range(num_shards)
+    ]
+    self._old_files = _withdraw_manifest(output_dir, split)
+    self._old_files |= receipts.list_names(self._unfinished)
+    self._shards = receipts.load(
+      self._paths, self._unfinished, fingerprint=fingerprint
+    )
+
+  def write_shards(
+    self,
+    make_shard: Callable[[int], Iterable[Record | Failure]],
+    *,
+    tally: '_Tally',
+    map_tasks: processes.MapTasks,
+  ) -> None:
+    """Writes the shards that are not there, as long as few images fail."""
+    tally.add(sum(shard.num_items for shard in self._shards.values()))
+    tasks = (
+      Task(path, make_shard(i), self._unfinished, self._fingerprint)
+      for i, path in enumerate(self._paths)
+      if os.path.basename(path) not in self._shards
+    )
+    tally.check_failures(self._shards.values(), split=self._split)
+    for shard in map_tasks(_finish_shard, tasks, progress=tally.add):
+      self._shards[shard.entry.name] = shard
+      tally.check_failures(self._shards.values(), split=self._split)
+
+  def finish(self, **fields: Any) -> Manifest:
+    """Removes what is old, then writes the manifest of these `fields`."""
+    manifest = make_manifest(
+      [self._shards[os.path.basename(path)] for path in self._paths],
+      split=self._split,
+      fingerprint=self._fingerprint,
+      **fields,
+    )
+    _remove_files(self._old_files - set(self._shards), self._output_dir)
+    write_manifest(manifest, self._output_dir)
+    discard_unfinished(self._output_dir, self._split)
+    return manifest
 
 
 def make_manifest(shards: Sequence[Shard], **fields: Any) -> Manifest:
@@ -257,7 +263,9 @@ def discard_unfinished(output_dir: str, split: str) -> None:
 
 def write_manifest(manifest: Manifest, data_dir: str) -> None:
   """Writes the manifest of a split beside its files."""
-  files.write_text(manifest_path(data_dir, manifest.split), manifest.to_json())
+  files.write_text(
+    split_files.manifest_path(data_dir, manifest.split), manifest.to_json()
+  )
 
 
 def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
@@ -266,12 +274,12 @@ def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
   Beside half of the new files it would say a falsehood. The names are kept on
   disk until the build is complete, so that one that is killed forgets none.
   """
-  path = manifest_path(data_dir, split)
+  path = split_files.manifest_path(data_dir, split)
   memory = os.path.join(unfinished_dir(data_dir, split), 'old-files')
   names = set(files.read_json(memory) or ())
   if tf.io.gfile.exists(path):
     try:
-      manifest = read_manifest(data_dir, split)
+      manifest = split_files.read_manifest(data_dir, split)
       names |= {file.name for file in manifest.files}
     except ValueError:
       pass  # Not one of ours: there is nothing to learn from it.
@@ -287,42 +295,48 @@ def _remove_files(names: Iterable[str], folder: str) -> None:
       tf.io.gfile.remove(path)
 
 
-def _finish_shard(task: Task, report: Report) -> Shard:
+def _finish_shard(task: Task, progress: processes.TaskProgress) -> Shard:
   """Writes a shard and its receipt."""
   shard = write_shard(
     task.path,
     task.items,
-    progress=functools.partial(report, 1),
+    progress=functools.partial(progress, 1),
     unfinished=task.unfinished,
   )
   receipts.save(shard, task.unfinished, fingerprint=task.fingerprint)
   return shard
 
 
-def _check_failures(
-  shards: Iterable[Shard], limit: int | None, *, split: str
-) -> None:
-  failures = [each for shard in shards for each in shard.failures]
-  if limit is not None and len(failures) > limit:
-    shown = '; '.join(f'{each.name}: {each.reason}' for each in failures[:5])
-    raise ValueError(
-      f'max_failures allows {limit} images of split {split!r} to be left out, '
-      f'but {len(failures)} could not be used: {shown}'
-      f'{"; ..." if len(failures) > 5 else ""}. Mend them, or raise '
-      'max_failures; finished files are kept for the next run.'
-    )
-
-
 class _Tally:
-  """Counts examples and hands the count on."""
+  """Counts examples and hands the count on; knows how many may fail."""
 
-  def __init__(self, total: int | None, progress: Progress | None):
+  def __init__(
+    self,
+    total: int | None,
+    progress: Progress | None,
+    *,
+    failure_limit: int | None,
+  ):
     self._done = 0
     self._total = total
     self._progress = progress
+    self._failure_limit = failure_limit
 
   def add(self, number: int) -> None:
     """Counts so many more."""
     self._done += number
     if number and self._progress is not None:
       self._progress(self._done, self._total)
+
+  def check_failures(self, shards: Iterable[Shard], *, split: str) -> None:
+    """Raises a ValueError if too many examples were left out of shards."""
+    limit = self._failure_limit
+    failures = [each for shard in shards for each in shard.failures]
+    if limit is not None and len(failures) > limit:
+      shown = '; '.join(f'{each.name}: {each.reason}' for each in failures[:5])
+      raise ValueError(
+        f'max_failures allows {limit} images of split {split!r} to be left '
+        f'out, but {len(failures)} could not be used: {shown}'
+        f'{"; ..." if len(failures) > 5 else ""}. Mend them, or raise '
+        'max_failures; finished files are kept for the next run.'
+      )

@@ -67,22 +67,26 @@ def accumulate(
     return i + 1, sums, arrays
 
   state = (tf.constant(0), sums, arrays)
-  if unroll:
-    for _ in range(microbatches):
-      # `i` and the sums come from the part before.
-      with tf.control_dependencies(state[1]):
-        state = body(*state)
-  else:
-    state = tf.while_loop(
-      lambda i, sums, arrays: i < microbatches,
-      body,
-      state,
-      parallel_iterations=1,
-      maximum_iterations=microbatches,
-    )
-  _, sums, arrays = state
+  _, sums, arrays = _repeat(body, state, times=microbatches, unroll=unroll)
   # [microbatches, batch / microbatches, ...] -> [batch, ...]
   return sums, {
     name: tf.reshape(a.stack(), [-1, *result_specs[name].shape])
     for name, a in arrays.items()
   }
+
+
+def _repeat(body: Callable, state: tuple, *, times: int, unroll: bool) -> tuple:
+  """Takes a state (index, sums, arrays) through the body, time after time."""
+  if not unroll:
+    return tf.while_loop(
+      lambda i, sums, arrays: i < times,
+      body,
+      state,
+      parallel_iterations=1,
+      maximum_iterations=times,
+    )
+  for _ in range(times):
+    # The index and the sums come from the part before.
+    with tf.control_dependencies(state[1]):
+      state = body(*state)
+  return state

@@ -6,18 +6,22 @@ reads it (resume, evaluation, export, fine-tuning) asks for names, and never
 depends on the order in which a program built its objects.
 """
 
-import os
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from official_coatnet.modeling import attention
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  model_dir as model_dir_lib,
+)
 
 _SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
 _GROUPS = {'raw': 'weights', 'ema': 'ema'}
-CHECKPOINT_NAME = 'ckpt'
 
 
 def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
@@ -37,29 +41,6 @@ def named_weights(model: tf.keras.Model) -> dict[str, tf.Variable]:
       raise ValueError(f'Two weights of {model.name!r} are called {name!r}.')
     weights[name] = variable
   return weights
-
-
-def find_checkpoint(path: str) -> str:
-  """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
-
-  Raises:
-    ValueError: If there is no checkpoint there.
-  """
-  latest = tf.train.latest_checkpoint(path)
-  if latest:
-    return latest
-  if tf.io.gfile.exists(f'{path}.index'):
-    return path
-  if not tf.io.gfile.exists(path):
-    raise ValueError(
-      f'No checkpoint at {path!r}: neither a folder nor {path}.index exists. '
-      'Give a model_dir, or the path of a checkpoint without its ending, such '
-      'as model_dir/ckpt-1000.'
-    )
-  raise ValueError(
-    f'No checkpoint in {path!r}: the folder has no finished checkpoint. Train '
-    'first, or give another model_dir.'
-  )
 
 
 def _unescape(name: str) -> str:
@@ -87,7 +68,7 @@ class StoredWeights:
       ValueError: If there is no checkpoint, or no such weights in it.
     """
     experiment_lib.check_weights(weights)
-    self.prefix = find_checkpoint(path)
+    self.prefix = model_dir_lib.find_checkpoint(path)
     try:
       self._reader = tf.train.load_checkpoint(self.prefix)
     except tf.errors.OpError as e:
@@ -245,6 +226,21 @@ def make_checkpoint(
   return tf.train.Checkpoint(**groups, **objects)
 
 
-def checkpoint_step(prefix: str) -> int:
-  """Returns the step in a checkpoint's name, `ckpt-<step>`."""
-  return int(os.path.basename(prefix).rpartition('-')[2])
+class FollowerCheckpointManager(tf.train.CheckpointManager):
+  """Of a worker that is not the chief: reads the run's folder, leaves it alone.
+
+  To save is a common act of all workers, since some values are averages over
+  them. What a follower has to write goes into a temporary folder.
+  """
+
+  def __init__(self, checkpoint, directory, max_to_keep, **kwargs):
+    """As of tf.train.CheckpointManager; `directory` is that of the chief."""
+    temporary = tempfile.mkdtemp(prefix='coatnet_worker_')
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    super().__init__(checkpoint, temporary, 1, **kwargs)
+    self._shared = directory
+    del max_to_keep
+
+  def restore_or_initialize(self):
+    self._latest_checkpoint = tf.train.latest_checkpoint(self._shared)
+    return super().restore_or_initialize()

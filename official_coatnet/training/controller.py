@@ -1,7 +1,6 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 
 import orbit
@@ -12,12 +11,12 @@ from official_coatnet.data import checks
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
-  clock as clock_lib,
-  cluster,
-  distribution,
+  devices,
+  ema,
   evaluator as evaluator_lib,
   experiment as experiment_lib,
   inputs,
+  model_dir as model_dir_lib,
   orbit_overrides,
   plan as plan_lib,
   preflight,
@@ -29,7 +28,6 @@ from official_coatnet.training import (
 MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')
 # How long continuous evaluation waits for the next checkpoint, in seconds.
 CONTINUOUS_EVAL_TIMEOUT = 4 * 3600
-LABELS_FILE = 'labels.txt'
 
 
 def run(
@@ -61,20 +59,82 @@ def run(
   Raises:
     ValueError: If something stands in the way of the run, or stops its input: a
       damaged record, an image that does not decode, a label out of range.
-    cluster.WorkerLostError: If another machine of the run has gone.
+    devices.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
-  hosts = distribution.num_hosts(strategy)
   problems = preflight.find_problems(
     experiment,
     mode=mode,
     model_dir=model_dir,
     num_replicas=strategy.num_replicas_in_sync,
-    num_hosts=hosts,
+    num_hosts=devices.num_hosts(strategy),
   )
   if problems:
     raise ValueError(join_problems(problems))
+  this = _prepare(
+    experiment,
+    mode=mode,
+    model_dir=model_dir,
+    strategy=strategy,
+    on_start=on_start,
+  )
+  with orbit_overrides.speaks_once(), devices.lost_workers(strategy):
+    if this.trains:
+      return _train(this, on_first_loop=on_first_loop)
+    return _evaluate(this)
+
+
+def join_problems(problems: list[str]) -> str:
+  """Makes one message of all that stands in the way of a run."""
+  lines = '\n'.join(f'  - {problem}' for problem in problems)
+  return f'The run cannot start:\n{lines}'
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+  """What all parts of a run share.
+
+  Attributes:
+    experiment: With the numbers of images filled in.
+    plan: Its steps.
+    mode: One of `MODES`.
+    model_dir: Its folder.
+    strategy: Where it runs.
+    model: The network, once it is built.
+  """
+
+  experiment: experiment_lib.Experiment
+  plan: plan_lib.Plan
+  mode: str
+  model_dir: str
+  strategy: tf.distribute.Strategy
+  model: tf.keras.Model | None = None
+
+  @property
+  def trains(self) -> bool:
+    """Whether its mode trains."""
+    return self.mode in ('train', 'train_and_eval')
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process writes the files."""
+    return devices.is_chief(self.strategy)
+
+  @property
+  def metrics_file(self) -> model_dir_lib.MetricsFile:
+    """Where metrics go."""
+    return model_dir_lib.MetricsFile(self.model_dir, writes=self.is_chief)
+
+  def events_folder(self, kind: str) -> str | None:
+    """Of several workers one writes events; None for the others."""
+    if not self.is_chief:
+      return None
+    return model_dir_lib.events_folder(self.model_dir, kind)
+
+
+def _prepare(experiment, *, mode, model_dir, strategy, on_start) -> _Run:
+  """Counts images and steps, writes what is set, builds the network."""
   experiment = _with_counts(experiment, mode=mode, model_dir=model_dir)
   plan = plan_lib.make_plan(
     experiment,
@@ -82,35 +142,20 @@ def run(
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
-  is_chief = cluster.is_chief(strategy)
+  this = _Run(experiment, plan, mode, model_dir, strategy)
   tf.io.gfile.makedirs(model_dir)
-  if is_chief and mode in ('train', 'train_and_eval'):
-    preflight.write_experiment(experiment, model_dir)
-    _write_labels(experiment, model_dir)
-  if is_chief:
+  if this.is_chief and this.trains:
+    model_dir_lib.write_experiment(model_dir, experiment)
+    names = checks.class_names(experiment.train_data)
+    if names:  # For the export.
+      model_dir_lib.write_labels(model_dir, names)
+  if this.is_chief:
     on_start()
-  else:
-    on_first_loop = lambda: None
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
   reporting.log_plan(experiment, plan, model=model, strategy=strategy)
-  settings = {
-    'plan': plan,
-    'mode': mode,
-    'model_dir': model_dir,
-    'strategy': strategy,
-  }
-  with orbit_overrides.speaks_once(), cluster.lost_workers(strategy):
-    if mode in ('train', 'train_and_eval'):
-      return _train(experiment, model, on_first_loop=on_first_loop, **settings)
-    return _evaluate(experiment, model, **settings)
-
-
-def join_problems(problems: list[str]) -> str:
-  """Makes one message of all that stands in the way of a run."""
-  lines = '\n'.join(f'  - {problem}' for problem in problems)
-  return f'The run cannot start:\n{lines}'
+  return dataclasses.replace(this, model=model)
 
 
 def _with_counts(experiment, *, mode, model_dir):
@@ -124,47 +169,35 @@ def _with_counts(experiment, *, mode, model_dir):
     data = getattr(experiment, split)
     count = checks.count_examples(data)
     if count is None and mode in ('eval', 'continuous_eval'):
-      stored = preflight.read_experiment(model_dir)
+      stored = model_dir_lib.read_experiment(model_dir)
       count = getattr(stored, split).num_examples
     counts[split] = dataclasses.replace(data, num_examples=count)
   return dataclasses.replace(experiment, **counts)
 
 
-def _train(
-  experiment, model, *, plan, mode, model_dir, strategy, on_first_loop
-):
+def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
   """Trains, and evaluates in between if the mode says so."""
+  experiment, plan, strategy = this.experiment, this.plan, this.strategy
   with strategy.scope():
-    clock = clock_lib.Clock(
+    clock = reporting.Clock(
       num_cores=strategy.num_replicas_in_sync, batch_size=plan.batch_size
     )
     trainer = trainer_lib.Trainer(
-      experiment, model, plan=plan, strategy=strategy, clock=clock
+      experiment, this.model, plan=plan, strategy=strategy, clock=clock
     )
     evaluator = None
-    if mode == 'train_and_eval':
-      evaluator = _make_evaluator(
-        experiment, model, plan=plan, strategy=strategy, average=trainer.average
-      )
+    if this.mode == 'train_and_eval':
+      evaluator = _make_evaluator(this, average=trainer.average)
   checkpoints.check_resumable(
-    model, model_dir, has_averages=trainer.average is not None
+    this.model, this.model_dir, has_averages=trainer.average is not None
   )
-  metrics_file = reporting.MetricsFile(
-    model_dir, writes=cluster.is_chief(strategy)
-  )
+  # Restores the latest checkpoint.
   controller = _make_controller(
-    experiment,
-    trainer,
-    evaluator,
-    plan=plan,
-    model_dir=model_dir,
-    strategy=strategy,
-    metrics_file=metrics_file,
-    on_first_loop=on_first_loop,
+    this, trainer, evaluator=evaluator, on_first_loop=on_first_loop
   )
   step = int(trainer.optimizer.iterations.numpy())
-  cluster.check_same_step(strategy, step, model_dir=model_dir)
-  metrics_file.rewind(step, evaluates=step >= plan.total_steps)
+  devices.check_same_step(strategy, step, model_dir=this.model_dir)
+  this.metrics_file.rewind(step, evaluates=step >= plan.total_steps)
   if step:
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
   if step < plan.total_steps:
@@ -177,7 +210,7 @@ def _train(
     step=lambda: int(trainer.optimizer.iterations.numpy()),
     num_steps=plan.steps_per_loop,
   ):
-    if mode == 'train':
+    if this.mode == 'train':
       controller.train(plan.total_steps)
       return {}
     return controller.train_and_evaluate(
@@ -186,131 +219,118 @@ def _train(
 
 
 def _make_controller(
-  experiment,
-  trainer,
-  evaluator,
-  *,
-  plan,
-  model_dir,
-  strategy,
-  metrics_file,
-  on_first_loop,
-):
-  """Returns orbit's controller, which restores the latest checkpoint."""
+  this: _Run, trainer: trainer_lib.Trainer, *, evaluator, on_first_loop
+) -> orbit_overrides.Controller:
   reporter = reporting.Reporter(
-    plan=plan,
+    plan=this.plan,
     clock=trainer.clock,
     global_step=trainer.optimizer.iterations,
-    metrics_file=metrics_file,
+    metrics_file=this.metrics_file,
   )
+  actions: list[Callable] = [reporter.after_training_loop]
+  if this.is_chief:
+    actions.append(_once(on_first_loop))
   return orbit_overrides.Controller(
     global_step=trainer.optimizer.iterations,
     trainer=trainer,
     evaluator=evaluator,
-    strategy=strategy,
-    steps_per_loop=plan.steps_per_loop,
-    checkpoint_manager=_checkpoint_manager(
-      experiment, trainer, plan=plan, model_dir=model_dir, strategy=strategy
-    ),
-    summary_dir=_events_folder(model_dir, 'train', strategy),
-    eval_summary_dir=_events_folder(model_dir, 'eval', strategy),
-    train_actions=[reporter.after_training_loop, _once(on_first_loop)],
+    strategy=this.strategy,
+    steps_per_loop=this.plan.steps_per_loop,
+    checkpoint_manager=_checkpoint_manager(this, trainer),
+    summary_dir=this.events_folder('train'),
+    eval_summary_dir=this.events_folder('eval'),
+    train_actions=actions,
     eval_actions=[reporter.after_evaluation],
   )
 
 
-def _events_folder(model_dir, name, strategy) -> str | None:
-  """Of several workers one writes events; None for the others."""
-  return os.path.join(model_dir, name) if cluster.is_chief(strategy) else None
-
-
-def _evaluate(experiment, model, *, plan, mode, model_dir, strategy):
+def _evaluate(this: _Run) -> dict[str, float]:
   """Evaluates the latest checkpoint, or each new one."""
-  with strategy.scope():
-    evaluator = _make_evaluator(
-      experiment, model, plan=plan, strategy=strategy, average=None
-    )
+  with this.strategy.scope():
+    evaluator = _make_evaluator(this, average=None)
     global_step = orbit.utils.create_global_step()
-  metrics_file = reporting.MetricsFile(
-    model_dir, writes=cluster.is_chief(strategy)
-  )
   reporter = reporting.Reporter(
-    plan=plan,
-    clock=clock_lib.Clock(num_cores=1, batch_size=plan.batch_size),
+    plan=this.plan,
+    clock=reporting.Clock(num_cores=1, batch_size=this.plan.batch_size),
     global_step=global_step,
-    metrics_file=metrics_file,
+    metrics_file=this.metrics_file,
   )
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
-    strategy=strategy,
-    eval_summary_dir=_events_folder(model_dir, 'eval', strategy),
+    strategy=this.strategy,
+    eval_summary_dir=this.events_folder('eval'),
     eval_actions=[reporter.after_evaluation],
   )
-  paths = [model_dir]
-  if mode == 'continuous_eval':
+  paths = [this.model_dir]
+  if this.mode == 'continuous_eval':
     paths = tf.train.checkpoints_iterator(
-      model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
+      this.model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
     )
   results = {}
   for path in paths:
-    with strategy.scope():
+    with this.strategy.scope():
       prefix = checkpoints.load_weights(
-        model, path, weights=experiment.run.weights
+        this.model, path, weights=this.experiment.run.weights
       )
-    global_step.assign(checkpoints.checkpoint_step(prefix))
-    with inputs.readable_errors(experiment, strategy, step=None, num_steps=0):
+    step = model_dir_lib.checkpoint_step(prefix)
+    global_step.assign(step)
+    with inputs.readable_errors(
+      this.experiment, this.strategy, step=None, num_steps=0
+    ):
       results = controller.evaluate()
-    if checkpoints.checkpoint_step(prefix) >= plan.total_steps:
+    if step >= this.plan.total_steps:
       break
   return results
 
 
-def _make_evaluator(experiment, model, *, plan, strategy, average):
+def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
   weights = {}
-  if average is not None and experiment.uses_ema:
-    weights['weights'] = lambda: average.swapped(strategy)
+  if average is not None and this.experiment.uses_ema:
+    weights['weights'] = lambda: average.swapped(this.strategy)
   return evaluator_lib.Evaluator(
-    experiment,
-    model,
-    strategy=strategy,
-    dataset=inputs.distribute(experiment, strategy, is_training=False),
-    expected_steps=plan.eval_steps,
+    this.experiment,
+    this.model,
+    strategy=this.strategy,
+    dataset=inputs.distribute(
+      this.experiment, this.strategy, is_training=False
+    ),
+    expected_steps=this.plan.eval_steps,
     **weights,
   )
 
 
-def _checkpoint_manager(experiment, trainer, *, plan, model_dir, strategy):
-  averages = trainer.average.averages if trainer.average else {}
+def _checkpoint_manager(this: _Run, trainer: trainer_lib.Trainer):
+  settings = this.experiment.run
   checkpoint = checkpoints.make_checkpoint(
     trainer.model,
-    averages=averages,
+    averages=trainer.average.averages if trainer.average else {},
     optimizer=trainer.optimizer,
     clock=trainer.clock,
   )
 
   def initialize():
     """Called by the manager where there is no checkpoint to resume from."""
-    if experiment.run.init_checkpoint:
+    if settings.init_checkpoint:
       transfer.initialize(
         trainer.model,
-        experiment.run.init_checkpoint,
-        weights=experiment.run.init_weights,
-        new_last_layer=not experiment.run.init_last_layer,
+        settings.init_checkpoint,
+        weights=settings.init_weights,
+        new_last_layer=not settings.init_last_layer,
       )
     if trainer.average:
       trainer.average.reset()
 
   manager = tf.train.CheckpointManager
-  if not cluster.is_chief(strategy):
-    manager = cluster.FollowerCheckpointManager
+  if not this.is_chief:
+    manager = checkpoints.FollowerCheckpointManager
   return manager(
     checkpoint,
-    directory=model_dir,
-    max_to_keep=experiment.run.max_to_keep,
-    checkpoint_interval=plan.checkpoint_interval,
+    directory=this.model_dir,
+    max_to_keep=settings.max_to_keep,
+    checkpoint_interval=this.plan.checkpoint_interval,
     step_counter=trainer.optimizer.iterations,
-    checkpoint_name=checkpoints.CHECKPOINT_NAME,
+    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
   )
 
@@ -325,11 +345,3 @@ def _once(function: Callable[[], None]) -> Callable[[dict], None]:
       pending.pop()()
 
   return action
-
-
-def _write_labels(experiment, model_dir):
-  """Writes the class names of the data, if known, for the export."""
-  names = checks.class_names(experiment.train_data)
-  if names:
-    with tf.io.gfile.GFile(os.path.join(model_dir, LABELS_FILE), 'w') as f:
-      f.write(''.join(f'{name}\n' for name in names))

@@ -6,13 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import orbit
 import tensorflow as tf
 
-from official_coatnet.data import device
-from official_coatnet.training import (
-  experiment as experiment_lib,
-  losses,
-  metrics,
-  skipped as skipped_lib,
-)
+from official_coatnet.training import experiment as experiment_lib, objective
 
 # Steps of a loop when the number of images is not known beforehand.
 _BLIND_STEPS = 10
@@ -53,15 +47,8 @@ class Evaluator(orbit.AbstractEvaluator):
     self._dataset = dataset
     self._expected_steps = expected_steps
     self._weights = weights
-    self._top_k = metrics.metric_names(experiment.eval_data.schema)
-    self._means = {
-      name: tf.keras.metrics.Mean(f'eval_{name}')
-      for name in ('loss', *self._top_k)
-    }
-    self._examples = tf.keras.metrics.Sum('eval_examples')
-    self._skipped = skipped_lib.SkippedImages(
-      experiment.eval_data, name='eval_data'
-    )
+    self._metrics = objective.Metrics(experiment.eval_data, name='eval_data')
+    self._examples = tf.keras.metrics.Sum('examples')
 
   def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
     """Evaluates the whole set.
@@ -70,16 +57,17 @@ class Evaluator(orbit.AbstractEvaluator):
       num_steps: orbit's number of steps. Only -1, the whole set, has a meaning.
 
     Returns:
-      The loss (without label smoothing), the metrics of `metrics.metric_names`
-      and the number of examples. Where images that do not decode are left out,
-      'skipped_images', their number: they are not among the examples.
+      The loss (without label smoothing), the metrics of
+      `objective.metric_names` and the number of examples. Where images that do
+      not decode are left out, 'skipped_images', their number: they are not
+      among the examples.
 
     Raises:
       ValueError: If more images than `max_skipped` were left out.
     """
     del num_steps
-    for metric in (*self._means.values(), self._examples, self._skipped):
-      metric.reset_state()
+    self._metrics.reset_state()
+    self._examples.reset_state()
     iterator = iter(self._dataset)
     seen = -1.0
     steps = self._expected_steps or _BLIND_STEPS
@@ -88,14 +76,15 @@ class Evaluator(orbit.AbstractEvaluator):
         seen = images
         self._loop(iterator, tf.constant(steps, tf.int32))
         steps = 1 if self._expected_steps else _BLIND_STEPS
-    results = {name: float(m.result()) for name, m in self._means.items()}
+    results = self._metrics.results()
     results['examples'] = float(self._examples.result())
-    self._skipped.check(count=self._skipped.result(), seen=int(seen))
-    return {**results, **self._skipped.results()}
+    skipped = self._metrics.skipped
+    skipped.check(count=skipped.result(), seen=int(seen))
+    return {**results, **skipped.results()}
 
   def _num_images(self) -> float:
     """Number of images so far, with those left out."""
-    return float(self._examples.result()) + self._skipped.result()
+    return float(self._examples.result()) + self._metrics.skipped.result()
 
   @tf.function
   def _loop(self, iterator, num_steps):
@@ -107,26 +96,14 @@ class Evaluator(orbit.AbstractEvaluator):
   def eval_step(self, batch: dict[str, tf.Tensor]):
     """Adds one batch of a replica to the metrics."""
     config = self._experiment
-    images = device.normalize(
-      batch['image'], _compute_dtype(config.model.dtype)
-    )
+    images, targets = objective.device_half(config, batch, is_training=False)
     keys = tf.zeros([tf.shape(images)[0]], tf.int32)
     logits = self._model({'image': images, 'draw_keys': keys}, training=False)
-    targets = device.multi_hot(batch['label'], config.model.num_classes)
-    if config.loss.name == 'softmax':
-      values = losses.softmax_cross_entropy(targets, logits)
-    else:
-      values = losses.sigmoid_cross_entropy(
-        targets, logits, reduction=config.loss.reduction
-      )
-    weight = batch['weight']
-    self._means['loss'].update_state(values, sample_weight=weight)
-    for name, k in self._top_k.items():
-      values, weights = metrics.precision_at_k(batch['label'], logits, k=k)
-      self._means[name].update_state(values, sample_weight=weights * weight)
-    self._examples.update_state(weight)
-    self._skipped.update_state(batch)  # Its weights are in `weight`.
-
-
-def _compute_dtype(policy: str) -> tf.DType:
-  return tf.as_dtype(tf.keras.mixed_precision.Policy(policy).compute_dtype)
+    self._metrics.update_state(
+      batch['label'],
+      logits,
+      losses=objective.per_example_loss(config.loss, targets, logits=logits),
+      weight=batch['weight'],
+    )
+    self._examples.update_state(batch['weight'])
+    self._metrics.skipped.update_state(batch)  # Its weights are in `weight`.

@@ -6,10 +6,15 @@ from typing import Any
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import losses, optimizer
+from official_coatnet.training import optimizer
 
 WEIGHTS = ('ema', 'raw')
+LOSSES = ('softmax', 'sigmoid')
 SMOOTHINGS = ('tf', 'full')
+REDUCTIONS = ('sum', 'mean')
+# Of a dry run: training steps, and images a core.
+_DRY_RUN_STEPS = 2
+_DRY_RUN_IMAGES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +34,11 @@ class LossConfig:
   smoothing: str = 'tf'
   reduction: str = 'sum'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field, choices in (
-      ('name', losses.LOSSES),
+      ('name', LOSSES),
       ('smoothing', SMOOTHINGS),
-      ('reduction', losses.REDUCTIONS),
+      ('reduction', REDUCTIONS),
     ):
       if getattr(self, field) not in choices:
         raise ValueError(
@@ -87,7 +92,7 @@ class RunConfig:
   seed: int = 0
   jit_compile: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.epochs is None and self.train_steps is None:
       raise ValueError(
         'Neither `epochs` nor `train_steps` is set; give one of them (EPOCHS '
@@ -102,7 +107,7 @@ class RunConfig:
     check_weights(self.init_weights, name='init_weights')
 
 
-def check_weights(weights: str | None, *, name: str = 'weights'):
+def check_weights(weights: str | None, *, name: str = 'weights') -> None:
   """Raises ValueError unless `weights` is None, 'ema' or 'raw'."""
   if weights is not None and weights not in WEIGHTS:
     raise ValueError(
@@ -131,7 +136,7 @@ class Experiment:
   optimizer: optimizer.OptimizerConfig
   run: RunConfig
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for split in ('train_data', 'eval_data'):
       data = getattr(self, split)
       for field, macro, equal in (
@@ -160,12 +165,13 @@ class Experiment:
 
   def to_dict(self) -> dict[str, Any]:
     """Returns nested dicts of what JSON can hold."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+    return values
 
   @classmethod
   def from_dict(cls, values: dict[str, Any]) -> 'Experiment':
     """Inverse of `to_dict`."""
-    types = {f.name: f.type for f in dataclasses.fields(cls)}
+    types: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(cls)}
     return cls(
       **{
         name: types[name](**{k: _tuple(v) for k, v in part.items()})
@@ -174,5 +180,56 @@ class Experiment:
     )
 
 
-def _tuple(value):
+def _tuple(value: Any) -> Any:
   return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
+  """Returns the experiment cut to a dry run: two steps and one evaluation.
+
+  Network, loss, optimizer and augmentation stay as they are. The data becomes
+  synthetic, the batch two images a core, in two microbatches if the run has
+  any, and warm-up and intervals fit into two steps. The weights start at
+  random.
+
+  Args:
+    experiment: What a real run would be.
+    num_replicas: Cores that share a batch.
+  """
+  batch_size = _DRY_RUN_IMAGES * num_replicas
+
+  def synthetic(data: data_config.DataConfig) -> data_config.DataConfig:
+    return dataclasses.replace(
+      data,
+      source='synthetic',
+      data_dir=None,
+      tfds_name=None,
+      file_pattern=None,
+      label_offset=None,
+      data_service=None,
+      num_examples=_DRY_RUN_STEPS * batch_size,
+      batch_size=batch_size,
+      shuffle_buffer=1,
+    )
+
+  return dataclasses.replace(
+    experiment,
+    train_data=synthetic(experiment.train_data),
+    eval_data=synthetic(experiment.eval_data),
+    optimizer=dataclasses.replace(
+      experiment.optimizer,
+      warmup_steps=min(1, experiment.optimizer.warmup_steps or 0),
+      warmup_epochs=None,
+      microbatches=min(_DRY_RUN_IMAGES, experiment.optimizer.microbatches),
+    ),
+    run=dataclasses.replace(
+      experiment.run,
+      train_steps=_DRY_RUN_STEPS,
+      steps_per_loop=_DRY_RUN_STEPS,
+      eval_interval_steps=None,
+      eval_interval_epochs=None,
+      checkpoint_interval_steps=None,
+      init_checkpoint=None,
+      init_checkpoint_required=False,
+    ),
+  )

@@ -16,7 +16,25 @@ import gin
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.training import experiment as experiment_lib, registration
+from official_coatnet.data import config as data_config
+from official_coatnet.modeling import config as model_config
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  model_dir as model_dir_lib,
+  optimizer,
+)
+
+# Everything that a gin file can configure: `@coatnet.ModelConfig()` in it
+# (`@ModelConfig()` for short) makes a `ModelConfig`, whose attributes are the
+# parameters to bind.
+CONFIGURABLES = (
+  experiment_lib.Experiment,
+  experiment_lib.LossConfig,
+  experiment_lib.RunConfig,
+  optimizer.OptimizerConfig,
+  data_config.DataConfig,
+  model_config.ModelConfig,
+)
 
 _MACRO = re.compile(r'^(\w+) = ', re.MULTILINE)
 _REFERENCE = re.compile(r'%(\w+)')
@@ -24,6 +42,19 @@ _REFERENCE = re.compile(r'%(\w+)')
 
 class ConfigError(ValueError):
   """A gin file or binding that does not make an experiment."""
+
+
+def register() -> None:
+  """Registers all of `CONFIGURABLES`; a second call changes nothing.
+
+  The classes themselves are left alone: called from Python, they know nothing
+  of gin.
+  """
+  for cls in CONFIGURABLES:
+    try:
+      gin.get_configurable(f'coatnet.{cls.__name__}')
+    except ValueError:  # Not registered yet.
+      gin.register(cls, module='coatnet')
 
 
 def load(
@@ -43,7 +74,7 @@ def load(
     ConfigError: If a file, name, macro or value is wrong; with the nearest
       match.
   """
-  registration.register()
+  register()
   gin.clear_config()
   gin.add_config_file_search_path(root)
   paths = [_find_file(path, root=root) for path in gin_files]
@@ -86,8 +117,10 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def _configurables() -> dict[str, list[str]]:
   """Returns the names that gin files may use, each with its parameters."""
-  classes = registration.CONFIGURABLES
-  return {c.__name__: list(inspect.signature(c).parameters) for c in classes}
+  return {
+    cls.__name__: list(inspect.signature(cls).parameters)
+    for cls in CONFIGURABLES
+  }
 
 
 def _explain(error: Exception) -> str:
@@ -142,16 +175,9 @@ def _check_macros():
 
 def write_config(model_dir: str):
   """Writes config.gin: all that was set, readable by gin again."""
-  _write(os.path.join(model_dir, 'config.gin'), gin.config_str())
+  model_dir_lib.write_config(model_dir, gin.config_str())
 
 
 def write_operative_config(model_dir: str):
   """Writes operative_config.gin: what was used, Python's defaults included."""
-  _write(
-    os.path.join(model_dir, 'operative_config.gin'), gin.operative_config_str()
-  )
-
-
-def _write(path: str, text: str):
-  with tf.io.gfile.GFile(path, 'w') as f:
-    f.write(text)
+  model_dir_lib.write_operative_config(model_dir, gin.operative_config_str())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from official_coatnet.data import labels, pipeline
+from official_coatnet.data import messages, pipeline
 from official_coatnet.training import experiment as experiment_lib
 
 # What TensorFlow's decoders say, or how they are called.
@@ -72,7 +72,7 @@ def readable_errors(
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
   ) as error:
-    words = labels.sentence(error) or _missing_file(error)
+    words = messages.sentence(error) or _missing_file(error)
     # To iterate is a common act of several workers, and the others have gone.
     alone = not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     if alone and words is None and _DECODER.search(error.message):
@@ -128,5 +128,5 @@ def _first_error(batches, is_last) -> str | None:
       if is_last(number, batch):
         break
   except tf.errors.InvalidArgumentError as error:
-    return labels.sentence(error)
+    return messages.sentence(error)
   return None

@@ -1,22 +1,22 @@
-"""AdamW as the paper uses it. The one module that knows TensorFlow Addons.
+"""AdamW and its learning rate. The one module that knows TensorFlow Addons.
 
 TensorFlow Addons is at its end of life; what replaces it replaces this module.
 """
 
 import dataclasses
+import math
 import re
 import warnings
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from official_coatnet.training import schedules
-
 with warnings.catch_warnings():
   # Its farewell, which would open every log. We know; see above.
   warnings.simplefilter('ignore')
   import tensorflow_addons as tfa
 
+DECAYS = ('cosine', 'linear', 'constant')
 # What weight decay shrinks. Norms, biases and relative-bias tables are left
 # out, as in Google's own ImageNet recipes.
 _DECAYED = re.compile(r'(^|/)(depthwise_)?kernel(:\d+)?$')
@@ -70,15 +70,16 @@ class OptimizerConfig:
         f'`peak_learning_rate` is {self.peak_learning_rate}; it must be '
         'positive.'
       )
-    if self.decay not in schedules.DECAYS:
+    if self.decay not in DECAYS:
       raise ValueError(
-        f'`decay` is {self.decay!r}; it must be one of {schedules.DECAYS}.'
+        f'`decay` is {self.decay!r}; it must be one of {DECAYS}.'
       )
     if self.clip_norm is not None and self.clip_norm <= 0:
       raise ValueError(
         f'`clip_norm` is {self.clip_norm}; it must be positive, or None.'
       )
-    if not isinstance(self.microbatches, int) or self.microbatches < 1:
+    # Not by isinstance: True is an int, and no count.
+    if type(self.microbatches) is not int or self.microbatches < 1:
       raise ValueError(
         f'`microbatches` is {self.microbatches!r}; it must be an integer of at '
         'least 1, and 1 for no gradient accumulation.'
@@ -89,6 +90,96 @@ class OptimizerConfig:
       )
 
 
+@tf.keras.utils.register_keras_serializable('official_coatnet')
+class WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """Linear warm-up to a peak, then a decay to a floor.
+
+  Step s of the warm-up (counted from 0) has peak x (s + 1) / warmup_steps. From
+  there the rate goes to the floor, which it reaches at `total_steps`, along
+  half a cosine, a line, or not at all.
+  """
+
+  def __init__(
+    self,
+    peak: float,
+    *,
+    total_steps: int,
+    floor: float = 0.0,
+    warmup_steps: int = 0,
+    decay: str = 'cosine',
+  ):
+    """Creates the schedule.
+
+    Args:
+      peak: Highest learning rate.
+      total_steps: Steps of the run.
+      floor: Learning rate at the end.
+      warmup_steps: Steps of the warm-up.
+      decay: One of `DECAYS`.
+
+    Raises:
+      ValueError: If the warm-up is longer than the run, the floor above the
+        peak, or the decay unknown.
+    """
+    super().__init__()
+    if warmup_steps > total_steps:
+      raise ValueError(
+        f'`warmup_steps` is {warmup_steps}, more than the {total_steps} steps '
+        'of the run; lower it (WARMUP_STEPS in a gin file).'
+      )
+    if not 0 <= floor <= peak:
+      raise ValueError(
+        f'`min_learning_rate` is {floor}; it must be between 0 and the peak '
+        f'learning rate {peak}.'
+      )
+    if decay not in DECAYS:
+      raise ValueError(f'`decay` is {decay!r}; it must be one of {DECAYS}.')
+    self.peak = peak
+    self.total_steps = total_steps
+    self.floor = floor
+    self.warmup_steps = warmup_steps
+    self.decay = decay
+
+  def __call__(self, step):
+    step = tf.cast(step, tf.float32)
+    warmup = self.peak * (step + 1.0) / max(1, self.warmup_steps)
+    decay_steps = max(1, self.total_steps - self.warmup_steps)
+    progress = tf.clip_by_value((step - self.warmup_steps) / decay_steps, 0, 1)
+    if self.decay == 'cosine':
+      remaining = 0.5 * (1.0 + tf.cos(math.pi * progress))
+    elif self.decay == 'linear':
+      remaining = 1.0 - progress
+    else:
+      remaining = tf.ones_like(progress)
+    decayed = self.floor + (self.peak - self.floor) * remaining
+    return tf.where(step < self.warmup_steps, warmup, decayed)
+
+  def get_config(self):
+    return {
+      'peak': self.peak,
+      'total_steps': self.total_steps,
+      'floor': self.floor,
+      'warmup_steps': self.warmup_steps,
+      'decay': self.decay,
+    }
+
+
+@tf.keras.utils.register_keras_serializable('official_coatnet')
+class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """Another schedule times a factor: the weight decay that follows the rate."""
+
+  def __init__(self, schedule, factor: float):
+    super().__init__()
+    self.schedule = schedule
+    self.factor = factor
+
+  def __call__(self, step):
+    return self.factor * self.schedule(step)
+
+  def get_config(self):
+    return {'schedule': self.schedule, 'factor': self.factor}
+
+
 def is_decayed(variable: tf.Variable) -> bool:
   """Whether weight decay applies to the variable: to kernels alone."""
   return bool(_DECAYED.search(variable.name))
@@ -96,9 +187,9 @@ def is_decayed(variable: tf.Variable) -> bool:
 
 def make_schedule(
   config: OptimizerConfig, *, total_steps: int, warmup_steps: int
-) -> schedules.WarmupSchedule:
+) -> WarmupSchedule:
   """Returns the learning rate by step."""
-  return schedules.WarmupSchedule(
+  return WarmupSchedule(
     config.peak_learning_rate,
     floor=config.min_learning_rate,
     warmup_steps=warmup_steps,
@@ -109,7 +200,7 @@ def make_schedule(
 
 def make_optimizer(
   config: OptimizerConfig,
-  schedule: schedules.WarmupSchedule,
+  schedule: WarmupSchedule,
   *,
   variables: Sequence[tf.Variable] = (),
 ) -> tf.keras.optimizers.legacy.Optimizer:
@@ -124,7 +215,7 @@ def make_optimizer(
   Google's) learning_rate x rate x w.
   """
   optimizer = tfa.optimizers.AdamW(
-    weight_decay=schedules.Scaled(schedule, config.weight_decay),
+    weight_decay=Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
     beta_1=config.beta_1,
     beta_2=config.beta_2,

@@ -1,10 +1,11 @@
 """The plan of a run: all its numbers of steps, computed in one place."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
-from official_coatnet.training import durations, experiment as experiment_lib
+from official_coatnet.training import experiment as experiment_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,45 @@ class Plan:
   def epoch(self, step: int) -> float:
     """Passes over the training data after `step` steps."""
     return step * self.batch_size / self.num_train_examples
+
+
+def to_steps(
+  *,
+  name: str,
+  steps: int | None,
+  epochs: float | None,
+  num_examples: int,
+  batch_size: int,
+) -> int | None:
+  """Returns a duration in steps.
+
+  Args:
+    name: What lasts so long; for the message.
+    steps: In steps; wins where both are given.
+    epochs: In passes over `num_examples`, rounded down to whole batches.
+    num_examples: Examples of an epoch.
+    batch_size: Examples of a step, over all replicas.
+
+  Returns:
+    The number of steps, or None if neither is given.
+
+  Raises:
+    ValueError: If the duration is negative, or epochs come to no whole step.
+  """
+  if steps is not None:
+    if steps < 0:
+      raise ValueError(f'`{name}` is {steps} steps; it must not be negative.')
+    return int(steps)
+  if epochs is None:
+    return None
+  result = int(epochs * num_examples) // batch_size
+  if epochs < 0 or (epochs > 0 and result == 0):
+    raise ValueError(
+      f'`{name}` is {epochs} epochs of {num_examples} examples, which is '
+      f'{result} steps of {batch_size}; give more epochs, a smaller batch '
+      '(BATCH_SIZE) or the number of steps.'
+    )
+  return result
 
 
 def batch_problems(
@@ -99,18 +139,14 @@ def make_plan(
   if problems:
     raise ValueError(' '.join(problems))
 
-  def steps(name, steps, epochs):
-    return durations.to_steps(
-      name=name,
-      steps=steps,
-      epochs=epochs,
-      num_examples=num_train_examples,
-      batch_size=batch_size,
-    )
-
+  steps = functools.partial(
+    to_steps, num_examples=num_train_examples, batch_size=batch_size
+  )
   total, warmup = _total_and_warmup(experiment, steps)
   eval_interval = steps(
-    'eval_interval', run.eval_interval_steps, run.eval_interval_epochs
+    name='eval_interval',
+    steps=run.eval_interval_steps,
+    epochs=run.eval_interval_epochs,
   )
   eval_interval = min(eval_interval or total, total)
   checkpoint_interval = min(
@@ -144,11 +180,13 @@ def _total_and_warmup(
     ValueError: If the run has no step, or the warm-up is longer than the run.
   """
   run, optimizer = experiment.run, experiment.optimizer
-  total = steps('train_steps', run.train_steps, run.epochs)
+  total = steps(name='train_steps', steps=run.train_steps, epochs=run.epochs)
   warmup = steps(
-    'warmup_steps', optimizer.warmup_steps, optimizer.warmup_epochs
+    name='warmup_steps',
+    steps=optimizer.warmup_steps,
+    epochs=optimizer.warmup_epochs,
   )
-  if total < 1:
+  if total is None or total < 1:  # `RunConfig` refuses to have neither.
     raise ValueError(
       f'The run has {total} steps; it must have at least one (TRAIN_STEPS or '
       'EPOCHS in a gin file).'

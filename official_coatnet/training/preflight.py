@@ -1,19 +1,19 @@
 """What stands in the way of a run, said at once and before it starts."""
 
-import json
-import os
+import dataclasses
 
 import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import checks
+from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
+  model_dir as model_dir_lib,
   plan,
 )
 
-EXPERIMENT_FILE = 'experiment.json'
 _TRAINING_MODES = ('train', 'train_and_eval')
 
 
@@ -42,6 +42,7 @@ def find_problems(
   """
   problems = plan.batch_problems(experiment, num_replicas=num_replicas)
   problems += _model_dir_problems(experiment, model_dir, mode=mode)
+  problems += _export_only_problems(experiment, mode)
   splits = {'eval_data': experiment.eval_data}
   if mode in _TRAINING_MODES:
     splits['train_data'] = experiment.train_data
@@ -57,6 +58,30 @@ def find_problems(
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
     problems += _from_scratch_problems(model_dir)
+  return problems
+
+
+def _export_only_problems(experiment, mode: str) -> list[str]:
+  """Refuses to train what only an export serves."""
+  model = experiment.model
+  problems: list[str] = []
+  if mode not in _TRAINING_MODES:
+    return problems
+  if model.norm == 'none':
+    problems.append(
+      "`norm` is 'none', which is for exports alone: their convolutions have "
+      'absorbed BatchNorms that were trained, and without any the network does '
+      "not train well. Take 'batch_norm', or 'layer_norm' (Table 8); "
+      'tools/export.py folds it by itself.'
+    )
+  form = model.implementation
+  if form is not None and not implementations.get(form).for_training:
+    problems.append(
+      f'`implementation` is {form!r}, which is for exports alone: its forward '
+      'pass is faster than that of the reference, its backward pass slower. '
+      "Take 'cpu' for a training on a CPU, or None for what suits the device; "
+      'tools/export.py chooses its own.'
+    )
   return problems
 
 
@@ -116,11 +141,11 @@ def _model_dir_problems(
     ]
   if mode == 'eval':
     try:
-      checkpoints.find_checkpoint(model_dir)
+      model_dir_lib.find_checkpoint(model_dir)
     except ValueError as e:
       return [str(e)]
   try:
-    stored = read_experiment(model_dir)
+    stored = model_dir_lib.read_experiment(model_dir)
   except FileNotFoundError:
     return []
   except ValueError as e:
@@ -130,16 +155,13 @@ def _model_dir_problems(
 
 def _model_differences(experiment, stored, *, model_dir) -> list[str]:
   new, old = experiment.to_dict()['model'], stored.to_dict()['model']
-  # What the same weights may be run with.
-  free = (
-    'stochastic_depth',
-    'lookup',
-    'implementation',
-    'rematerialize',
-    'dtype',
-    'sync_batch_norm',
-  )
-  different = [f for f in new if f not in free and new[f] != old[f]]
+  fixed = [
+    field.name
+    for field in dataclasses.fields(experiment.model)
+    # With other values of the rest the same weights may be run.
+    if field.metadata.get('weights', True)
+  ]
+  different = [name for name in fixed if new[name] != old[name]]
   if not different:
     return []
   remedy = 'Give another --model_dir, or the gin file and bindings of that run.'
@@ -155,33 +177,3 @@ def _model_differences(experiment, stored, *, model_dir) -> list[str]:
   return [
     f'The folder {model_dir!r} belongs to another model: {changes}. {remedy}'
   ]
-
-
-def write_experiment(experiment: experiment_lib.Experiment, model_dir: str):
-  """Writes experiment.json, from which evaluation and export rebuild a run."""
-  path = os.path.join(model_dir, EXPERIMENT_FILE)
-  with tf.io.gfile.GFile(f'{path}.tmp', 'w') as f:
-    f.write(json.dumps(experiment.to_dict(), indent=2) + '\n')
-  tf.io.gfile.rename(f'{path}.tmp', path, overwrite=True)
-
-
-def read_experiment(model_dir: str) -> experiment_lib.Experiment:
-  """Reads the experiment of a model_dir.
-
-  Raises:
-    FileNotFoundError: If the folder is not one of a run.
-    ValueError: If the file cannot be read.
-  """
-  path = os.path.join(model_dir, EXPERIMENT_FILE)
-  if not tf.io.gfile.exists(path):
-    raise FileNotFoundError(
-      f'{path} does not exist: {model_dir!r} is not the model_dir of a run.'
-    )
-  try:
-    with tf.io.gfile.GFile(path) as f:
-      return experiment_lib.Experiment.from_dict(json.loads(f.read()))
-  except (ValueError, TypeError, KeyError, AttributeError) as e:
-    raise ValueError(
-      f'{path} cannot be read ({e}): it was written by another version of this '
-      'package, or damaged.'
-    ) from e

@@ -1,87 +1,105 @@
-"""What a run tells while it goes: progress lines and metrics.jsonl.
+"""What a run tells while it goes: its clock, progress lines and metrics.
 
-TensorBoard events come from orbit. `metrics.jsonl` has one object a line:
-
-    {"step": 400, "epoch": 4.0, "train/loss": 0.71, "train/top1": 0.83, ...}
-    {"step": 400, "epoch": 4.0, "eval/loss": 0.65, "eval/top1": 0.86, ...}
+TensorBoard events come from orbit.
 """
 
-import json
+import contextlib
 import math
-import os
+import time
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from absl import logging
 
 from official_coatnet.modeling import complexity
 from official_coatnet.training import (
-  clock as clock_lib,
-  distribution,
+  devices,
   experiment as experiment_lib,
+  model_dir as model_dir_lib,
   plan as plan_lib,
 )
 
-METRICS_FILE = 'metrics.jsonl'
 
+class Clock(tf.Module):
+  """Measures training loops and keeps core-hours across restarts.
 
-class MetricsFile:
-  """Appends metrics to `metrics.jsonl` in a model_dir, local or not."""
-
-  def __init__(self, model_dir: str, *, writes: bool = True):
-    """Makes the file's name; the first line makes the file.
-
-    Args:
-      model_dir: Folder of the run.
-      writes: Whether to write at all: of several workers, one does.
-    """
-    self._writes = writes
-    self._path = os.path.join(model_dir, METRICS_FILE)
-
-  def rewind(self, step: int, *, evaluates: bool = False):
-    """Drops what the run will write again when it resumes at `step`.
-
-    Args:
-      step: Step of the checkpoint; later lines go.
-      evaluates: Whether the run evaluates at this step again: then its
-        evaluation goes, too.
-    """
-    if not self._writes or not tf.io.gfile.exists(self._path):
-      return
-    kept = [
-      line
-      for line in read_metrics(self._path)
-      if line['step'] <= step
-      and not (evaluates and line['step'] == step and 'eval/loss' in line)
-    ]
-    temporary = f'{self._path}.tmp'
-    with tf.io.gfile.GFile(temporary, 'w') as f:
-      f.write(''.join(json.dumps(line) + '\n' for line in kept))
-    tf.io.gfile.rename(temporary, self._path, overwrite=True)
-
-  def write(self, step: int, values: dict[str, float]):
-    """Appends one line. A value that JSON cannot hold is written as null."""
-    if not self._writes:
-      return
-    line = {'step': step}
-    for name, value in values.items():
-      line[name] = value if math.isfinite(value) else None
-    with tf.io.gfile.GFile(self._path, 'a') as f:
-      f.write(json.dumps(line) + '\n')
-
-
-def read_metrics(path: str) -> list[dict[str, float]]:
-  """Returns the lines of a metrics.jsonl.
-
-  A last line that was cut short by the end of its process is left out.
+  The first loop of a process compiles the step; it counts towards core-hours
+  but not towards the speed. Evaluations and checkpoints are not timed at all.
   """
-  lines = []
-  with tf.io.gfile.GFile(path) as f:
-    for text in f.read().splitlines():
-      try:
-        lines.append(json.loads(text))
-      except json.JSONDecodeError:
-        break
-  return lines
+
+  def __init__(
+    self,
+    *,
+    num_cores: int,
+    batch_size: int,
+    now: Callable[[], float] = time.monotonic,
+  ):
+    """Creates a clock at zero.
+
+    Args:
+      num_cores: Cores that train.
+      batch_size: Images of a step, over all cores.
+      now: Returns seconds; a test's own.
+    """
+    super().__init__(name='clock')
+    self._num_cores = num_cores
+    self._batch_size = batch_size
+    self._now = now
+    self._compiled = False
+    self._timed_steps = 0
+    self._timed_seconds = 0.0
+    # Steps and seconds of the last loop.
+    self._last: tuple[int, float] | None = None
+    # Part of the checkpoint, so that a resumed run goes on counting.
+    self._core_seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+  @contextlib.contextmanager
+  def training(self, num_steps: int) -> Iterator[None]:
+    """Times a loop of `num_steps` steps, which ends when they have ended."""
+    start = self._now()
+    yield
+    seconds = self._now() - start
+    self._core_seconds.assign_add(seconds * self._num_cores)
+    if self._compiled:
+      self._timed_steps += num_steps
+      self._timed_seconds += seconds
+      self._last = (num_steps, seconds)
+    self._compiled = True
+
+  @property
+  def core_hours(self) -> float:
+    """Core-hours of training since the run's first step."""
+    return float(self._core_seconds.numpy()) / 3600
+
+  def images_per_second(self) -> float | None:
+    """Speed of the last loop over all cores; None in the first loop."""
+    if self._last is None:
+      return None
+    steps, seconds = self._last
+    return steps * self._batch_size / max(seconds, 1e-9)
+
+  def images_per_second_per_core(self) -> float | None:
+    """Speed of the last loop on one core; None in the first loop."""
+    speed = self.images_per_second()
+    return None if speed is None else speed / self._num_cores
+
+  def seconds_left(self, remaining_steps: int) -> float | None:
+    """Training time of so many steps at the mean speed; None if unknown."""
+    if not self._timed_steps:
+      return None
+    return remaining_steps * self._timed_seconds / self._timed_steps
+
+
+def format_duration(seconds: float) -> str:
+  """Writes a duration as people do: '42 s', '3 min 20 s', '2 h 5 min'."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f'{seconds} s'
+  minutes, seconds = divmod(seconds, 60)
+  if minutes < 60:
+    return f'{minutes} min {seconds} s'
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours} h {minutes} min'
 
 
 class Reporter:
@@ -94,9 +112,9 @@ class Reporter:
     self,
     *,
     plan: plan_lib.Plan,
-    clock: clock_lib.Clock,
+    clock: Clock,
     global_step: tf.Variable,
-    metrics_file: MetricsFile,
+    metrics_file: model_dir_lib.MetricsFile,
   ):
     self._plan = plan
     self._clock = clock
@@ -148,7 +166,7 @@ class Reporter:
       parts.append(f'{speed:.0f} images/s ({per_core:.0f}/s/core)')
     left = self._clock.seconds_left(plan.total_steps - step)
     if left is not None:
-      parts.append(f'ETA {clock_lib.format_duration(left)}')
+      parts.append(f'ETA {format_duration(left)}')
     return ' | '.join(parts)
 
 
@@ -165,7 +183,7 @@ def log_plan(
   strategy: tf.distribute.Strategy,
 ):
   """Logs what a run is before it starts: devices, network, steps."""
-  distribution.log_devices(strategy)
+  devices.log_devices(strategy)
   count = complexity.count_stages(model)[-1]
   logging.info(
     'Model: %s at %s, %.2f M parameters, %.2f G multiply-adds an image.',

@@ -74,11 +74,9 @@ def find(
 
   try:
     return _within(timeout, ask)
-  except ValueError as e:
-    if tpu == LOCAL or '://' in tpu:
-      raise
-    error = e
   except Exception as e:  # The client raises whatever its transport does.
+    if isinstance(e, ValueError) and (tpu == LOCAL or '://' in tpu):
+      raise
     error = e
   raise ConnectionError(
     not_found(tpu, error, zone=zone, project=project, timeout=timeout)

@@ -1,30 +1,20 @@
 """The trainer: from a batch on the device to an update of the weights.
 
-The path of a training run, four hops:
-
-    tools/train.py: main
-      -> controller.run             drives orbit.Controller: resume, loops,
-                                    evaluations, checkpoints, summaries
-        -> Trainer.train_loop       steps_per_loop steps without the host
-          -> Trainer.train_step     one step on one replica: here the learning
-                                    rate is applied, by `optimizer.AdamW`, whose
-                                    schedule `optimizer.make_schedule` made
+`controller.run` drives `Trainer.train` between evaluations and checkpoints;
+`train_loop` takes steps without the host; `train_step` is the whole step.
 """
 
 import orbit
 import tensorflow as tf
 
-from official_coatnet.data import device
 from official_coatnet.training import (
   accumulation,
-  clock as clock_lib,
   ema,
   experiment as experiment_lib,
-  losses,
-  metrics,
+  objective,
   optimizer as optimizer_lib,
   plan as plan_lib,
-  skipped as skipped_lib,
+  reporting,
 )
 from official_coatnet.training.checkpoints import named_weights
 
@@ -46,7 +36,7 @@ class Trainer(orbit.AbstractTrainer):
     *,
     plan: plan_lib.Plan,
     strategy: tf.distribute.Strategy,
-    clock: clock_lib.Clock,
+    clock: reporting.Clock,
   ):
     """Creates optimizer, average and metrics. Call in the strategy's scope.
 
@@ -77,14 +67,8 @@ class Trainer(orbit.AbstractTrainer):
         decay=config.ema_decay,
         dynamic_decay=config.ema_dynamic_decay,
       )
-    self._top_k = metrics.metric_names(experiment.train_data.schema)
-    self._means = {
-      name: tf.keras.metrics.Mean(f'train_{name}')
-      for name in ('loss', *self._top_k, 'gradient_norm')
-    }
-    self._skipped = skipped_lib.SkippedImages(
-      experiment.train_data, name='train_data'
-    )
+    self._metrics = objective.Metrics(experiment.train_data, name='train_data')
+    self._gradient_norm = tf.keras.metrics.Mean('gradient_norm')
     # By this process.
     self._num_images = 0
     self._num_skipped = 0.0
@@ -108,17 +92,18 @@ class Trainer(orbit.AbstractTrainer):
     Raises:
       ValueError: If more images than `max_skipped` were left out.
     """
-    for metric in self._means.values():
-      metric.reset_state()
-    self._skipped.reset_state()
+    self._metrics.reset_state()
+    self._gradient_norm.reset_state()
     with self.clock.training(int(num_steps)):
       self.train_loop(self._iterator, num_steps)
       # The loop is dispatched asynchronously; reading a result waits for it.
-      results = {name: float(m.result()) for name, m in self._means.items()}
-    results |= self._skipped.results()
-    self._num_skipped += self._skipped.result()
+      results = self._metrics.results()
+      results['gradient_norm'] = float(self._gradient_norm.result())
+    skipped = self._metrics.skipped
+    results |= skipped.results()
+    self._num_skipped += skipped.result()
     self._num_images += int(num_steps) * self._plan.batch_size
-    self._skipped.check(
+    skipped.check(
       count=self._num_skipped,
       # Early in a run the share of one image is large.
       seen=max(self._num_images, self._plan.num_train_examples),
@@ -126,12 +111,12 @@ class Trainer(orbit.AbstractTrainer):
     results['learning_rate'] = float(
       self._schedule(self.optimizer.iterations - 1)
     )
-    speed = self.clock.images_per_second()
-    if speed is not None:
-      results['images_per_second'] = speed
-      results['images_per_second_per_core'] = (
-        self.clock.images_per_second_per_core()
-      )
+    speeds = {
+      'images_per_second': self.clock.images_per_second(),
+      'images_per_second_per_core': self.clock.images_per_second_per_core(),
+    }
+    # None in the first loop.
+    results |= {name: v for name, v in speeds.items() if v is not None}
     results['core_hours'] = self.clock.core_hours
     return results
 
@@ -155,17 +140,18 @@ class Trainer(orbit.AbstractTrainer):
         int64 `index` [b], with mixup float32 `mixup_ratio` [b], and where
         images are left out float32 `skipped` [b].
     """
-    config = self._experiment
-    images, targets = device_half(config, batch)
+    config, variables = self._experiment, self.model.trainable_variables
+    # Floats, smoothed rows of targets, mixtures; and what each image counts.
+    images, targets = objective.device_half(config, batch, is_training=True)
     examples = {
       'image': images,
       'draw_keys': draw_keys(batch['index'], seed=config.run.seed),
       'targets': targets,
     }
-    weight = self._skipped.update_state(batch)
+    weight = self._metrics.skipped.update_state(batch)
     if weight is not None:
       examples['weight'] = weight
-    variables = self.model.trainable_variables
+    # Forward pass, loss, gradients: of the batch, or of its parts in turn.
     gradients, results = accumulation.accumulate(
       self._gradients,
       examples,
@@ -179,6 +165,8 @@ class Trainer(orbit.AbstractTrainer):
       },
       unroll=self._merges_in_forward_pass(),
     )
+    # Sum over replicas, clip, AdamW: here the learning rate is applied, which
+    # follows `optimizer.WarmupSchedule`.
     gradient_norm = optimizer_lib.apply_gradients(
       self.optimizer,
       gradients,
@@ -187,23 +175,20 @@ class Trainer(orbit.AbstractTrainer):
     )
     if self.average is not None:
       self.average.update(self.optimizer.iterations)
-
-    self._means['loss'].update_state(results['loss'], sample_weight=weight)
-    self._means['gradient_norm'].update_state(gradient_norm)
-    for name, k in self._top_k.items():
-      values, weights = metrics.precision_at_k(
-        batch['label'], results['logits'], k=k
-      )
-      if weight is not None:
-        weights *= weight
-      self._means[name].update_state(values, sample_weight=weights)
+    self._metrics.update_state(
+      batch['label'],
+      results['logits'],
+      losses=results['loss'],
+      weight=weight,
+    )
+    self._gradient_norm.update_state(gradient_norm)
 
   def _gradients(self, examples: dict[str, tf.Tensor]):
     """Returns the gradients of a (micro)batch, its losses and its logits."""
     inputs = {name: examples[name] for name in ('image', 'draw_keys')}
     with tf.GradientTape() as tape:
       logits = self.model(inputs, training=True)
-      per_example = per_example_loss(
+      per_example = objective.per_example_loss(
         self._experiment.loss, examples['targets'], logits=logits
       )
       if 'weight' in examples:
@@ -221,51 +206,6 @@ class Trainer(orbit.AbstractTrainer):
       and self._strategy.num_replicas_in_sync > 1
       and not isinstance(self._strategy, tf.distribute.TPUStrategy)
     )
-
-
-def device_half(
-  config: experiment_lib.Experiment, batch: dict[str, tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Makes what the host does not ship: floats, multi-hot rows, mixtures.
-
-  Args:
-    config: The experiment.
-    batch: As in `Trainer.train_step`.
-
-  Returns:
-    Images [b, height, width, 3] in the network's compute dtype, and targets,
-    float32 [b, classes].
-  """
-  policy = tf.keras.mixed_precision.Policy(config.model.dtype)
-  images = device.normalize(batch['image'], policy.compute_dtype)
-  targets = device.multi_hot(batch['label'], config.model.num_classes)
-  smoothing = config.loss.label_smoothing
-  if config.loss.name == 'softmax':
-    targets = device.smooth_softmax(targets, smoothing)
-  else:
-    targets = device.smooth_sigmoid(
-      targets, smoothing, mode=config.loss.smoothing
-    )
-  if 'mixup_ratio' in batch:
-    images, targets = device.mixup(images, targets, batch['mixup_ratio'])
-  return images, targets
-
-
-def per_example_loss(
-  config: experiment_lib.LossConfig, targets: tf.Tensor, *, logits: tf.Tensor
-) -> tf.Tensor:
-  """Returns the configured loss of each example, float32 [batch].
-
-  Args:
-    config: Which loss.
-    targets: float32 [batch, classes], from `device_half`.
-    logits: float32 [batch, classes].
-  """
-  if config.name == 'softmax':
-    return losses.softmax_cross_entropy(targets, logits)
-  return losses.sigmoid_cross_entropy(
-    targets, logits, reduction=config.reduction
-  )
 
 
 def draw_keys(index: tf.Tensor, *, seed: int) -> tf.Tensor:

@@ -52,7 +52,7 @@ class Report:
 
   def _shapes(self) -> str:
     """Returns 'relative-bias tables [27, 27] to [47, 47] (14), ...'."""
-    counts = {}
+    counts: dict[str, int] = {}
     for _, old, new in self.resized:
       key = f'{list(old[1:])} to {list(new[1:])}'
       counts[key] = counts.get(key, 0) + 1

@@ -3,17 +3,19 @@
 import os
 import socket
 import tempfile
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from official_coatnet.data import checks, manifest, schema
+from official_coatnet.data import checks, pipeline, schema, split_files
 from official_coatnet.data.config import DataConfig
 from official_coatnet.records import writing
+from tests.fixtures import image_files
 
-PIXEL = tf.io.encode_jpeg(np.zeros([4, 4, 3], np.uint8)).numpy()
+PIXEL = image_files.encode(0, size=(4, 4))
 
 
 def make_config(data_dir, **fields):
@@ -40,12 +42,14 @@ def write(folder, labels, *, num_shards=2, num_classes=10, with_manifest=True):
     class_names=[f'class {i}' for i in range(num_classes)],
   )
   if not with_manifest:
-    os.remove(manifest.manifest_path(folder, 'train'))
+    os.remove(split_files.manifest_path(folder, 'train'))
 
 
 class Pets(tfds.core.GeneratorBasedBuilder):
   """Two images of two classes."""
 
+  # In a package, TFDS would look for its checksums there.
+  code_path = None
   VERSION = tfds.core.Version('1.0.0')
 
   def _info(self):
@@ -84,6 +88,23 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEmpty(checks.find_problems(config, num_hosts=2))
     self.assertEqual(checks.count_examples(config), 3)
     self.assertEqual(checks.class_names(config)[9], 'class 9')
+
+  def test_the_manifest_is_read_once(self):
+    """Each time that something is asked of the files, and not more often."""
+    write(self.folder, [1, 10, 5])
+    config = make_config(self.folder)
+    for ask in (
+      checks.find_problems,
+      checks.count_examples,
+      checks.class_names,
+      lambda config: pipeline.make_dataset(config, seed=0, is_training=True),
+      lambda config: pipeline.make_dataset(config, seed=0, is_training=False),
+    ):
+      with mock.patch.object(
+        split_files, 'read_manifest', wraps=split_files.read_manifest
+      ) as read:
+        ask(config)
+      read.assert_called_once_with(self.folder, 'train')
 
   def test_good_records_without_manifest(self):
     write(self.folder, [1, 10, 5], with_manifest=False)
@@ -222,7 +243,7 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
       'train-00001-of-00002 has 0 bytes, but its manifest says',
       make_config(self.folder),
     )
-    os.remove(manifest.manifest_path(self.folder, 'train'))
+    os.remove(split_files.manifest_path(self.folder, 'train'))
     self.assert_problem(
       'train-00001-of-00002 is empty; copy or build it again',
       make_config(self.folder, num_examples=3),
@@ -256,14 +277,14 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     self.assert_problem(
       f"data_service is '{address}', but nothing answers there", config
     )
-    os.remove(manifest.manifest_path(self.folder, 'train'))
+    os.remove(split_files.manifest_path(self.folder, 'train'))
     self.assert_problem(
       'data_service is.*which needs the number of records of each file',
       make_config(self.folder, num_examples=3, data_service=address),
     )
 
   def test_manifest_that_is_none(self):
-    with open(manifest.manifest_path(self.folder, 'train'), 'w') as file:
+    with open(split_files.manifest_path(self.folder, 'train'), 'w') as file:
       file.write('{')
     config = make_config(self.folder)
     self.assert_problem('is not a manifest of this package', config)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import decoding, images, labels, reports
+from official_coatnet.data import decoding, images, messages, pixel_count
 
 SHAPE = (8, 8, 3)
 
@@ -101,7 +101,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
   def assert_named(self, decode, encoded, words):
     with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
       decode(encoded)
-    sentence = labels.sentence(caught.exception)
+    sentence = messages.sentence(caught.exception)
     self.assertStartsWith(sentence, 'train-7, record 31: the image')
     self.assertIn(words, sentence)
     self.assertEndsWith(sentence, 'leave such images out.')
@@ -134,7 +134,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
         with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
           plain(encoded)
         # The decoder's own words: no run goes on with such an image.
-        self.assertIsNone(labels.sentence(caught.exception))
+        self.assertIsNone(messages.sentence(caught.exception))
         self.assert_named(careful, encoded, 'does not decode')
 
   def test_all_damage_can_be_left_out(self):
@@ -194,7 +194,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
 
     for content, words in (
       (
-        reports.make(['at byte 8 cannot be read']),
+        messages.make(['at byte 8 cannot be read']),
         'train-7, record 31 at byte 8 cannot be read: it was damaged or cut off'
         '.*`tools/tfrecords.py validate`.*`tools/tfrecords.py repair`',
       ),
@@ -205,7 +205,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
     ):
       with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
         run(content)
-      self.assertRegex(labels.sentence(caught.exception), words)
+      self.assertRegex(messages.sentence(caught.exception), words)
 
   def test_what_libjpeg_does_not_notice(self):
     """Noise within the scan: wrong pixels, and nobody can tell."""
@@ -231,7 +231,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
     self.assertTrue(make(max_pixels=limit - 1, skip=True)(JPEG)[1])
 
   def test_header_of_a_bmp_from_the_top(self):
-    self.assertEqual(images.count_pixels(bmp_of(-40, 60)), 2400)
+    self.assertEqual(pixel_count.count_pixels(bmp_of(-40, 60)), 2400)
 
 
 class FillTest(tf.test.TestCase):

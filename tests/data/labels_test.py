@@ -116,49 +116,5 @@ class CleanLabelsTest(parameterized.TestCase, tf.test.TestCase):
       clean(stored, single_label=True)
 
 
-class RequireTest(tf.test.TestCase):
-  def test_eager(self):
-    labels_lib.require(tf.constant(True), lambda: ['never'])
-    with self.assertRaisesRegex(
-      tf.errors.InvalidArgumentError, 'the answer is 42, not 0.5'
-    ):
-      labels_lib.require(
-        tf.constant(False),
-        lambda: ['the answer is ', tf.constant(42), ', not ', tf.constant(0.5)],
-      )
-
-  def test_sentence(self):
-    def fail(number):
-      ok = labels_lib.require(
-        number < 2, lambda: ['/é/b[1]*, record ', number, ": [x] is no 'y']."]
-      )
-      with tf.control_dependencies([ok]):
-        return tf.identity(number)
-
-    words = "/é/b[1]*, record 2: [x] is no 'y']."
-
-    def expect(number):
-      parts = ['/é/b[1]*, record ', number, ': [x] is no ', "'y']."]
-      with tf.control_dependencies([labels_lib.expect(number < 2, parts)]):
-        return tf.identity(number)
-
-    runs = (
-      lambda: fail(tf.constant(2)),
-      lambda: expect(tf.constant(2)),
-      lambda: list(tf.data.Dataset.range(3).map(expect)),
-      lambda: tf.function(fail)(tf.constant(2)),
-      lambda: list(tf.data.Dataset.range(3).map(fail)),
-    )
-    for run in runs:
-      with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
-        run()
-      self.assertEqual(labels_lib.sentence(caught.exception), words)
-
-  def test_sentence_of_another_error(self):
-    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
-      tf.io.decode_jpeg(b'nothing')
-    self.assertIsNone(labels_lib.sentence(caught.exception))
-
-
 if __name__ == '__main__':
   tf.test.main()

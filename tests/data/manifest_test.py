@@ -1,7 +1,6 @@
 """Tests of official_coatnet.data.manifest."""
 
 import json
-import os
 
 import tensorflow as tf
 
@@ -42,38 +41,6 @@ class ManifestTest(tf.test.TestCase):
     for text in ('{}', 'null', '{"split"', '[]', '{"files": 3}'):
       with self.assertRaisesRegex(ValueError, '/d/manifest.*is not a manifest'):
         manifest_lib.Manifest.from_json(text, origin='/d/manifest-a.json')
-
-  def test_missing_manifest_is_none(self):
-    folder = self.create_tempdir().full_path
-    self.assertIsNone(manifest_lib.read_manifest(folder, 'train'))
-    self.assertFalse(manifest_lib.is_complete(folder, 'train'))
-
-  def test_damage(self):
-    folder = self.create_tempdir()
-    manifest = make_manifest(fingerprint='f')
-    folder.create_file('manifest-train.json', content=manifest.to_json())
-    folder.create_file('a', content='123')
-    (first,) = manifest_lib.find_damage(manifest, folder.full_path)
-    self.assertRegex(first, '/b is missing')
-    folder.create_file('b', content='123')
-    (first,) = manifest_lib.find_damage(manifest, folder.full_path)
-    self.assertRegex(first, '/b has 3 bytes.*says 4')
-    self.assertFalse(manifest_lib.is_complete(folder.full_path, 'train'))
-    with open(os.path.join(folder, 'b'), 'a') as file:
-      file.write('4')
-    self.assertEmpty(manifest_lib.find_damage(manifest, folder.full_path))
-    self.assertTrue(manifest_lib.is_complete(folder.full_path, 'train'))
-    self.assertTrue(
-      manifest_lib.is_complete(folder.full_path, 'train', fingerprint='f')
-    )
-    self.assertFalse(
-      manifest_lib.is_complete(folder.full_path, 'train', fingerprint='g')
-    )
-
-  def test_unreadable_manifest_is_not_complete(self):
-    folder = self.create_tempdir()
-    folder.create_file('manifest-train.json', content='{"split": "tr')
-    self.assertFalse(manifest_lib.is_complete(folder.full_path, 'train'))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """Tests of official_coatnet.data.pipeline."""
 
+import dataclasses
 import tempfile
 import unittest
 
@@ -106,6 +107,27 @@ class PipelineTestCase(parameterized.TestCase, tf.test.TestCase):
       self.assertEqual(one.keys(), other.keys())
       for key in one:
         self.assertAllEqual(one[key], other[key], msg=key)
+
+
+class BatchShareTest(tf.test.TestCase):
+  def test_sizes(self):
+    share = pipeline.BatchShare(24, num_hosts=2, host=1, num_replicas=6)
+    self.assertEqual(share.replica_batch_size, 4)
+    self.assertEqual(share.host_batch_size, 12)
+    self.assertAllEqual(
+      share.global_index(tf.constant([0, 11, 12])), [12, 23, 36]
+    )
+
+  def test_uneven_hosts(self):
+    with self.assertRaisesRegex(ValueError, '5 replicas on 2 hosts'):
+      pipeline.BatchShare(10, num_hosts=2, num_replicas=5)
+
+  def test_of_input_context(self):
+    context = tf.distribute.InputContext(4, 2, 8)
+    self.assertEqual(
+      dataclasses.asdict(pipeline.BatchShare.of(16, context)),
+      {'batch_size': 16, 'num_hosts': 4, 'host': 2, 'num_replicas': 8},
+    )
 
 
 class TrainingTest(PipelineTestCase):

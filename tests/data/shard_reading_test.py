@@ -7,7 +7,7 @@ import tempfile
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import reports, sources, streams
+from official_coatnet.data import messages, sources, streams
 
 # Of each file: five records of 100 bytes, which take 116 in the file.
 RECORDS = 5
@@ -76,13 +76,13 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
     )
 
   def read(self, dataset, count=None):
-    """Reads to the end, to a report or to an error, which comes last."""
+    """Reads to the end, to a message or to an error, which comes last."""
     seen = []
     try:
       for each in dataset.take(count or -1):
-        if reports.is_report(each['record']):
+        if messages.is_message(each['record']):
           place = f'{each["file"].numpy().decode()}, record {each["position"]}'
-          return [*seen, f'{place} {reports.text(each["record"])}']
+          return [*seen, f'{place} {messages.text(each["record"])}']
         seen.append(each['record'].numpy()[:2].decode())
     except tf.errors.OpError as error:
       seen.append(error)

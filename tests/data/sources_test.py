@@ -1,167 +1,116 @@
 """Tests of official_coatnet.data.sources."""
 
-import tempfile
+import os
 
-import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from official_coatnet.data import sources, streams
+from official_coatnet.data.config import DataConfig
+from official_coatnet.records import writing
 
 
-def make_image(index):
-  return np.full((10, 12, 3), index * 5, np.uint8)
+def make_config(data_dir, **fields):
+  fields = {'num_classes': 10, 'image_size': 8, 'batch_size': 2, **fields}
+  return DataConfig(data_dir=data_dir, **fields)
 
 
-class TinyImages(tfds.core.GeneratorBasedBuilder):
-  """Twenty grey images, each of its own level."""
+class OpenSourceTest(parameterized.TestCase, tf.test.TestCase):
+  def make_folder(self, *names):
+    folder = self.create_tempdir()
+    for name in names:
+      folder.create_file(name, content='x')
+    return folder.full_path
 
-  VERSION = tfds.core.Version('1.0.0')
+  def find(self, folder, **fields):
+    paths = sources.find_records(make_config(folder, **fields)).paths
+    return [os.path.relpath(path, folder) for path in paths]
 
-  def _info(self):
-    return tfds.core.DatasetInfo(
-      builder=self,
-      features=tfds.features.FeaturesDict(
-        {
-          'name': tfds.features.Text(),
-          'image': tfds.features.Image(encoding_format='png'),
-          'label': tfds.features.ClassLabel(names=['cat', 'dog', 'eel']),
-        }
-      ),
-      supervised_keys=('image', 'label'),
+  @parameterized.parameters('validation', 'valid', 'val')
+  def test_names_of_the_validation_split(self, stem):
+    name = f'{stem}-00000-of-00001'
+    folder = self.make_folder('train-00000-of-00001', name)
+    self.assertEqual(self.find(folder, split='validation'), [name])
+    self.assertEqual(self.find(folder), ['train-00000-of-00001'])
+
+  def test_sorted_without_manifests_of_others_and_temporary_files(self):
+    folder = self.make_folder(
+      'train-00001-of-00002',
+      'train-00000-of-00002',
+      'train-info.json',
+      '.train-00001-of-00002.tmp',
+    )
+    self.assertEqual(
+      self.find(folder), ['train-00000-of-00002', 'train-00001-of-00002']
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'train': self._generate_examples()}
-
-  def _generate_examples(self):
-    for i in range(20):
-      yield i, {'name': f'n{i}', 'image': make_image(i), 'label': i % 3}
-
-
-class TinyTags(tfds.core.GeneratorBasedBuilder):
-  """Images with several labels, and no supervised keys."""
-
-  VERSION = tfds.core.Version('1.0.0')
-
-  def _info(self):
-    return tfds.core.DatasetInfo(
-      builder=self,
-      features=tfds.features.FeaturesDict(
-        {
-          'picture': tfds.features.Image(encoding_format='jpeg'),
-          'tags': tfds.features.Sequence(
-            tfds.features.ClassLabel(num_classes=9)
-          ),
-        }
-      ),
+  def test_a_folder_for_each_split(self):
+    folder = self.make_folder('train/train-0', 'validation/validation-0')
+    self.assertEqual(self.find(folder), ['train/train-0'])
+    self.assertEqual(
+      self.find(folder, split='validation'), ['validation/validation-0']
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'train': self._generate_examples()}
-
-  def _generate_examples(self):
-    for i in range(4):
-      yield i, {'picture': make_image(i), 'tags': list(range(i))}
-
-
-class TinyText(tfds.core.GeneratorBasedBuilder):
-  """No images at all."""
-
-  VERSION = tfds.core.Version('1.0.0')
-
-  def _info(self):
-    return tfds.core.DatasetInfo(
-      builder=self, features=tfds.features.FeaturesDict({'n': tf.int64})
+  def test_pattern_of_the_user(self):
+    folder = self.make_folder('a-1.tfrecord', 'a-2.tfrecord', 'b-1.tfrecord')
+    expected = ['a-1.tfrecord', 'a-2.tfrecord']
+    self.assertEqual(self.find(folder, file_pattern='a-*'), expected)
+    absolute = os.path.join(folder, 'a-*')
+    config = make_config(None, file_pattern=absolute)
+    self.assertEqual(
+      sources.find_records(config).paths,
+      tuple(os.path.join(folder, e) for e in expected),
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'train': [(0, {'n': 0})]}
-
-  def _generate_examples(self):
-    yield 0, {'n': 0}
-
-
-class TfdsTest(tf.test.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    tfds.disable_progress_bar()
-    cls.data_dir = cls.enterClassContext(tempfile.TemporaryDirectory())
-    for builder in (TinyImages, TinyTags, TinyText):
-      builder(data_dir=cls.data_dir).download_and_prepare()
-
-  def read(self, source):
-    for record in streams.evaluation_records(source):
-      yield source.parse(record['record']), record
-
-  def test_same_examples_as_tfds(self):
-    source = sources.tfds_source(
-      'tiny_images', split='train', data_dir=self.data_dir
+  def test_manifest_decides(self):
+    folder = self.make_folder('train-00000-of-00009')
+    writing.write_split(
+      lambda shard: [writing.Record(b'r', [1])] * (shard + 1),
+      folder,
+      split='train',
+      num_shards=2,
+      schema='imagenet',
+      num_classes=10,
+      label_offset=-3,
     )
-    self.assertEqual(source.num_examples, 20)
-    self.assertEqual(source.label_offset, 0)
-    self.assertTrue(source.single_label)
-    expected = tfds.load('tiny_images', split='train', data_dir=self.data_dir)
-    seen = 0
-    for (example, record), reference in zip(self.read(source), expected):
-      # The bytes as stored: PNG, without loss.
-      self.assertStartsWith(example['encoded'].numpy(), b'\x89PNG')
-      self.assertAllEqual(
-        tf.io.decode_png(example['encoded']), reference['image']
-      )
-      self.assertAllEqual(example['labels'], [reference['label']])
-      self.assertEqual(record['position'], seen)
-      self.assertIn(b'tiny_images-train', record['file'].numpy())
-      seen += 1
-    self.assertEqual(seen, 20)
-
-  def test_part_of_a_split(self):
-    source = sources.tfds_source(
-      'tiny_images', split='train[5:12]', data_dir=self.data_dir
+    self.assertEqual(
+      self.find(folder), ['train-00000-of-00002', 'train-00001-of-00002']
     )
-    expected = tfds.load(
-      'tiny_images', split='train[5:12]', data_dir=self.data_dir
-    )
-    self.assertEqual(source.num_examples, 7)
-    levels = [
-      tf.io.decode_png(example['encoded'])[0, 0, 0].numpy()
-      for example, _ in self.read(source)
-    ]
-    self.assertEqual(levels, [e['image'][0, 0, 0].numpy() for e in expected])
+    source = sources.open_source(make_config(folder))
+    self.assertEqual(source.counts, (1, 2))
+    self.assertEqual(source.label_offset, -3)
+    explicit = sources.open_source(make_config(folder, label_offset=0))
+    self.assertEqual(explicit.label_offset, 0)
+    # A pattern of the user's own may mean other files.
+    other = sources.open_source(make_config(folder, file_pattern='train*9'))
+    self.assertIsNone(other.counts)
+    self.assertLen(other.files, 1)
 
-  def test_lists_of_labels(self):
-    source = sources.tfds_source(
-      'tiny_tags', split='train', data_dir=self.data_dir
-    )
-    self.assertFalse(source.single_label)
-    labels = [e['labels'].numpy().tolist() for e, _ in self.read(source)]
-    self.assertCountEqual(labels, [[], [0], [0, 1], [0, 1, 2]])
+  def test_nothing_found(self):
+    folder = self.make_folder('test-0')
+    self.assertEmpty(self.find(folder))
+    with self.assertRaisesRegex(ValueError, r'no file matches .*/train\*'):
+      sources.open_source(make_config(folder))
+    with self.assertRaisesRegex(ValueError, 'data_dir is None.*DATA_DIR'):
+      sources.open_source(make_config(None))
 
-  def test_classes(self):
-    for name, expected in (
-      ('tiny_images', (3, ('cat', 'dog', 'eel'))),
-      ('tiny_tags', (9, tuple(str(i) for i in range(9)))),
-    ):
-      builder = sources.tfds_builder(name, data_dir=self.data_dir)
-      number, names = sources.tfds_class_names(builder)
-      self.assertEqual(number, expected[0])
-      if names is not None:
-        self.assertEqual(names, expected[1])
+  def test_empty_files_do_not_hang(self):
+    folder = self.create_tempdir()
+    folder.create_file('train-0')
+    folder.create_file('train-1')
+    with self.assertRaisesRegex(ValueError, 'all 2 files in it are empty'):
+      sources.open_source(make_config(folder.full_path))
 
-  def test_errors(self):
-    for name, split, message in (
-      ('no_such_images', 'train', "'no_such_images'.*check the spelling"),
-      ('mnist', 'train', "'mnist'.*not prepared.*tfds build"),
-      ('tiny_images', 'test', r"split is 'test'.*\['train'\]"),
-      ('tiny_text', 'train', "'tiny_text'.*none is an image"),
-    ):
-      with self.assertRaisesRegex(ValueError, message):
-        sources.tfds_source(name, split=split, data_dir=self.data_dir)
+  def test_label_offset_does_not_spoil_dry_runs(self):
+    config = make_config(None, source='synthetic', label_offset=0)
+    self.assertEqual(sources.open_source(config).label_offset, -1)
+
+  @parameterized.parameters((None, 64), (7, 7))
+  def test_synthetic_examples(self, num_examples, expected):
+    config = make_config(None, source='synthetic', num_examples=num_examples)
+    source = sources.open_source(config, num_hosts=3)
+    self.assertLen(source.files, 3)
+    self.assertEqual(source.num_examples, expected)
 
 
 class SyntheticTest(parameterized.TestCase, tf.test.TestCase):

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import pipeline, schema
-from official_coatnet.export import pixel_limit, preprocessing
+from official_coatnet.data import pipeline, pixel_count, schema
+from official_coatnet.export import preprocessing
 from tests.fixtures import experiments, runs
 
 
@@ -117,7 +117,8 @@ class BadImageTest(tf.test.TestCase, parameterized.TestCase):
     good = [
       i
       for i, image in enumerate(images)
-      if pixel_limit.count_pixels(tf.constant(image)) < too_large
+      if pixel_count.count_pixels(tf.constant(image), all_frames=True)
+      < too_large
     ]
     self.assertLen(good, len(images) - 1)
     self.assertAllEqual(tf.where(ok)[:, 0], good)

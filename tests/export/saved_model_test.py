@@ -19,7 +19,7 @@ from official_coatnet.export import (
 )
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import network
-from official_coatnet.training import checkpoints, preflight
+from official_coatnet.training import checkpoints, model_dir as model_dir_lib
 from tests.fixtures import experiments, runs
 
 
@@ -311,7 +311,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
         'README.md',
       },
     )
-    self.assertEqual(preflight.read_experiment(path), self.experiment)
+    self.assertEqual(model_dir_lib.read_experiment(path), self.experiment)
     self.assertEqual(
       provenance.read(path),
       provenance.Provenance(
@@ -382,7 +382,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
   def test_a_checkpoint_of_another_network_does_not_fit(self):
     model_dir = self._run()
     other = experiments.make_experiment(model={'widths': (16, 16, 16, 32, 64)})
-    preflight.write_experiment(other, model_dir)
+    model_dir_lib.write_experiment(model_dir, other)
     with self.assertRaisesRegex(ValueError, 'does not fit the network'):
       saved_model.export(model_dir, self.exports)
     self.assertEqual(os.listdir(self.exports), [])
@@ -395,7 +395,8 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     for fold, expected in ((True, 'onednn'), (False, 'reference')):
       model = saved_model.load_model(experiment, folder, fold=fold)
       blocks = [each for each in model.layers if hasattr(each, 'expansion')]
-      self.assertEqual({each.implementation for each in blocks}, {expected})
+      names = {each.implementation.name for each in blocks}
+      self.assertEqual(names, {expected})
 
 
 if __name__ == '__main__':

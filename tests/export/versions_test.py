@@ -5,6 +5,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from official_coatnet.export import versions
+from official_coatnet.training import model_dir
 
 
 class VersionsTest(parameterized.TestCase):
@@ -103,8 +104,8 @@ class LabelsTest(absltest.TestCase):
 
   def test_reads_what_was_written(self):
     labels = ['tench, Tinca tinca', 'crane', 'crane', 'Bär', 'line\x85end']
-    path = self._file('')
-    versions.write_labels(labels, path)
+    folder = self.create_tempdir().full_path
+    path = model_dir.write_labels(folder, labels)
     self.assertEqual(versions.read_labels(path, num_classes=5), labels)
 
   def test_the_last_line_needs_no_end_and_carriage_returns_go(self):

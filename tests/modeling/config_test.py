@@ -74,7 +74,17 @@ class ModelConfigTest(parameterized.TestCase):
       config.ModelConfig('coatnet3')
 
   @parameterized.parameters(
-    31, 0, -224, [(224, 16)], [(224,)], [(1, 2, 3)], 224.0, [(224, 1e3)], '224'
+    31,
+    0,
+    -224,
+    [(224, 16)],
+    [(224,)],
+    [(1, 2, 3)],
+    224.0,
+    [(224, 1e3)],
+    '224',
+    True,
+    [(224, True)],
   )
   def test_image_size_is_checked(self, size):
     with self.assertRaisesRegex(
@@ -112,7 +122,13 @@ class ModelConfigTest(parameterized.TestCase):
 
   @parameterized.product(
     field=['blocks', 'widths'],
-    value=[(2, 2, 2, 2), (2, 2, 0, 2, 2), (2, 2, 2.0, 2, 2), 2],
+    value=[
+      (2, 2, 2, 2),
+      (2, 2, 0, 2, 2),
+      (2, 2, 2.0, 2, 2),
+      2,
+      (2, True, 2, 2, 2),
+    ],
   )
   def test_blocks_and_widths_are_checked(self, field, value):
     with self.assertRaisesRegex(
@@ -146,7 +162,8 @@ class ModelConfigTest(parameterized.TestCase):
       config.ModelConfig(**{'name': 'coatnet_0', **kwargs})
 
   @parameterized.product(
-    field=['num_classes', 'head_size', 'expansion'], value=[0, -1, 2.5, '8']
+    field=['num_classes', 'head_size', 'expansion'],
+    value=[0, -1, 2.5, '8', True],
   )
   def test_counts_are_checked(self, field, value):
     with self.assertRaisesRegex(
@@ -163,7 +180,7 @@ class ModelConfigTest(parameterized.TestCase):
     ):
       config.ModelConfig('coatnet_0', **{field: value})
 
-  @parameterized.parameters(0, -1, 'widht', 1.5)
+  @parameterized.parameters(0, -1, 'widht', 1.5, True)
   def test_representation_size_is_checked(self, value):
     with self.assertRaisesRegex(
       ValueError, f"`representation_size` is {value!r}; .*'width'.*None"

@@ -1,5 +1,6 @@
 """Tests of network."""
 
+import ast
 import os
 from unittest import mock
 
@@ -7,7 +8,14 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import blocks, config, network, stems
+from official_coatnet.modeling import (
+  blocks,
+  config,
+  implementations,
+  network,
+  stems,
+)
+from official_coatnet.modeling.implementations import reference
 from tests.fixtures import weights
 
 
@@ -180,19 +188,79 @@ class ImplementationTest(parameterized.TestCase, tf.test.TestCase):
     with mock.patch.object(
       tf.distribute, 'get_strategy', return_value=pretended
     ):
-      self.assertEqual(network.implementation(c), expected)
+      self.assertEqual(network.choose_implementation(c).name, expected)
 
-  def test_default_reaches_the_blocks(self):
+  def forms_of(self, model):
+    """Returns the implementations that the layers of a network have."""
+    return {
+      layer.implementation
+      for layer in model.submodules
+      if hasattr(layer, 'implementation')
+    }
+
+  def test_default_reaches_all_layers(self):
     c = make_config()
-    for form in ('reference', 'tpu'):
-      with mock.patch.object(network, 'implementation', return_value=form):
+    for form in implementations.IMPLEMENTATIONS.values():
+      with mock.patch.object(
+        network, 'choose_implementation', return_value=form
+      ):
         model = network.classifier(c)
-      found = {
-        layer.implementation
-        for layer in model.layers
-        if isinstance(layer, (blocks._Block, stems.Stem))
-      }
-      self.assertEqual(found, {form})
+      self.assertEqual(self.forms_of(model), {form})
+      for layer in model.layers:
+        if isinstance(layer, (blocks._Block, stems.Stem)):
+          self.assertEqual(layer.get_config()['implementation'], form.name)
+
+  def test_a_fifth_is_a_class_and_an_entry(self):
+    class Fifth(reference.Reference):
+      name = 'fifth'
+      conv_class = type('FifthConv', (tf.keras.layers.Conv2D,), {})
+
+    fifth = Fifth()
+    entries = {**implementations.IMPLEMENTATIONS, 'fifth': fifth}
+    with mock.patch.object(implementations, 'IMPLEMENTATIONS', entries):
+      c = make_config(implementation='fifth')
+      model = network.classifier(c)
+      copy = tf.keras.Model.from_config(model.get_config())
+    for each in (model, copy):
+      self.assertEqual(self.forms_of(each), {fifth})
+      convolutions = [
+        layer
+        for layer in each.submodules
+        if isinstance(layer, Fifth.conv_class)
+      ]
+      # Of the stem, of two MBConv blocks, and of the shortcut of S3.
+      self.assertLen(convolutions, 2 + 2 * 2 + 1)
+    plain = network.classifier(make_config())
+    weights.randomize(plain)
+    model.set_weights(plain.get_weights())
+    self.assertAllEqual(model(images(c)), plain(images(c)))
+
+  def test_an_unknown_name_is_refused_where_layers_are_made_from_it(self):
+    for make in (blocks.MBConvBlock, blocks.TransformerBlock, stems.Stem):
+      with self.assertRaisesRegex(
+        ValueError,
+        r"`implementation` is 'gpu'; it must be one of \('reference', 'cpu', "
+        r"'onednn', 'tpu'\)",
+      ):
+        make(16, implementation='gpu')
+
+  def test_names_are_told_apart_nowhere_else(self):
+    # But for the default of the strategy, in network.py.
+    folder = os.path.dirname(network.__file__)
+    for name in sorted(os.listdir(folder)):
+      if not name.endswith('.py') or name == 'network.py':
+        continue
+      with open(os.path.join(folder, name)) as f:
+        compared = [
+          constant.value
+          for node in ast.walk(ast.parse(f.read()))
+          if isinstance(node, (ast.Compare, ast.Dict, ast.Match))
+          for constant in ast.walk(node)
+          if isinstance(constant, ast.Constant)
+        ]
+      self.assertNoCommonElements(
+        compared, implementations.IMPLEMENTATIONS, name
+      )
 
 
 class SavingTest(parameterized.TestCase, tf.test.TestCase):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.modeling import layers, squeeze_excitation
+from official_coatnet.modeling import implementations, squeeze_excitation
 from tests.fixtures import weights
 
 
@@ -53,16 +53,16 @@ class SqueezeExcitationTest(parameterized.TestCase, tf.test.TestCase):
     copy = squeeze_excitation.SqueezeExcitation.from_config(layer.get_config())
     self.assertEqual((copy.hidden_size, copy.kernel_stddev), (3, 0.5))
 
-  def test_gate_and_project_is_the_same_in_each_form(self):
+  def test_gate_and_conv_is_the_same_in_each_form(self):
     x = tf.random.normal([3, 4, 5, 8])
     found = []
-    for form in layers.IMPLEMENTATIONS:
+    for form in implementations.IMPLEMENTATIONS.values():
       squeeze = squeeze_excitation.SqueezeExcitation(2, implementation=form)
-      conv = layers.conv(6, 1, implementation=form)
+      conv = form.conv(6, 1)
       squeeze(x), conv(x)
       weights.randomize(squeeze)
       weights.randomize(conv)
-      y = squeeze_excitation.gate_and_project(squeeze, conv, x)
+      y = form.gate_and_conv(squeeze, conv, x)
       self.assertAllClose(y, conv(squeeze(x)), rtol=1e-5, atol=1e-5)
       found.append(y)
     self.assertAllClose(found[0], found[1], rtol=1e-5, atol=1e-5)

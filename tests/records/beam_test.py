@@ -36,14 +36,14 @@ class BeamTest(tf.test.TestCase):
 
   @unittest.skipUnless(HAS_BEAM, 'Apache Beam is not installed.')
   def test_same_bytes_as_without(self):
-    reported = []
+    done_and_total = []
     manifest, contents = self.build(
       map_tasks=functools.partial(beam.map_tasks, runner='DirectRunner'),
-      progress=lambda done, total: reported.append((done, total)),
+      progress=lambda done, total: done_and_total.append((done, total)),
     )
     self.assertLen(manifest.failures, 1)
     self.assertEqual(contents, self.build()[1])
-    self.assertEqual(reported[-1], (10, 10))
+    self.assertEqual(done_and_total[-1], (10, 10))
 
   @unittest.skipIf(HAS_BEAM, 'Apache Beam is installed.')
   def test_not_installed(self):

@@ -7,8 +7,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import manifest, schema
+from official_coatnet.data import schema, split_files
 from official_coatnet.records import folder as folder_lib
+from tests.fixtures import shard_files
 
 
 def encode(picture, image_format='JPEG', **options):
@@ -54,7 +55,7 @@ class WriteFolderTest(FolderTestCase):
     self.add('daisy/.hidden.jpg', b'no image')
     self.add('.git/x.jpg', b'no image')
     self.add('top.jpg', red)
-    manifests = folder_lib.write_folder(self.input_dir, self.output_dir)
+    manifests = shard_files.write_folder(self.input_dir, self.output_dir)
     self.assertEqual(list(manifests), ['train'])
     train = manifests['train']
     self.assertEqual(train.class_names, ('daisy', 'rose'))
@@ -77,7 +78,7 @@ class WriteFolderTest(FolderTestCase):
     self.add('a/empty.jpg', b'')
     self.add('a/text.png', b'no image')
     self.add('a/cut.jpg', good[: len(good) // 2])
-    train = folder_lib.write_folder(self.input_dir, self.output_dir)['train']
+    train = shard_files.write_folder(self.input_dir, self.output_dir)['train']
     self.assertEqual([name for name, _, _ in self.read(train)], ['a/good.jpg'])
     reasons = {failure.name: failure.reason for failure in train.failures}
     self.assertCountEqual(reasons, ['a/empty.jpg', 'a/text.png', 'a/cut.jpg'])
@@ -108,7 +109,7 @@ class WriteFolderTest(FolderTestCase):
   def test_shards_mix_classes(self):
     for i in range(60):
       self.add(f'c{i // 20}/{i:02d}.jpg', encode(make_picture((i, 0, 0))))
-    train = folder_lib.write_folder(
+    train = shard_files.write_folder(
       self.input_dir, self.output_dir, num_shards=3
     )['train']
     self.assertEqual([file.records for file in train.files], [20, 20, 20])
@@ -123,7 +124,7 @@ class WriteFolderTest(FolderTestCase):
 
     def write(**options):
       calls.clear()
-      return folder_lib.write_folder(
+      return shard_files.write_folder(
         self.input_dir,
         self.output_dir,
         progress=lambda *call: calls.append(call),
@@ -142,7 +143,7 @@ class WriteFolderTest(FolderTestCase):
       os.listdir(self.output_dir),
       ['train-00000-of-00001', 'manifest-train.json'],
     )
-    self.assertTrue(manifest.is_complete(self.output_dir, 'train'))
+    self.assertTrue(split_files.is_complete(self.output_dir, 'train'))
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, "nowhere'.*no such folder"):
@@ -155,7 +156,7 @@ class WriteFolderTest(FolderTestCase):
     with self.assertRaisesRegex(
       ValueError, 'none of the 1 images.*a/x.jpg: no image of a known'
     ):
-      folder_lib.write_folder(self.input_dir, self.output_dir)
+      shard_files.write_folder(self.input_dir, self.output_dir)
 
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@ import os
 
 import tensorflow as tf
 
-from official_coatnet.data import manifest as manifest_lib
-from official_coatnet.records import repair, split_files, validation
+from official_coatnet.data import split_files
+from official_coatnet.records import repair, validation
 from tests.fixtures import shard_files
 
 
@@ -37,7 +37,7 @@ class RepairTest(shard_files.ShardsTestCase):
     self.assertRegex(lost.reason, 'header damaged')
     self.assertEqual(manifest.label_counts, {1: 3, 2: 3, 3: 1})
     self.assertEqual(manifest.class_names, old.class_names)
-    self.assertEqual(manifest_lib.read_manifest(output_dir, 'train'), manifest)
+    self.assertEqual(split_files.read_manifest(output_dir, 'train'), manifest)
     self.assertEmpty(self.validate(output_dir))
 
   def test_one_file(self):
@@ -61,7 +61,7 @@ class RepairTest(shard_files.ShardsTestCase):
 class IndexTest(shard_files.ShardsTestCase):
   def test_manifest_of_files_of_others(self):
     expected = self.write([shard_files.make_record(i) for i in range(7)])
-    path = manifest_lib.manifest_path(self.folder, 'train')
+    path = split_files.manifest_path(self.folder, 'train')
     os.remove(path)
     (split,) = split_files.list_splits(self.folder)
     rules = validation.rules_for(split)
@@ -70,21 +70,21 @@ class IndexTest(shard_files.ShardsTestCase):
     self.assertEqual(manifest.label_counts, expected.label_counts)
     # As many as the largest label says.
     self.assertEqual(manifest.num_classes, 3)
-    self.assertTrue(manifest_lib.is_complete(self.folder, 'train'))
+    self.assertTrue(split_files.is_complete(self.folder, 'train'))
     (split,) = split_files.list_splits(self.folder)
     with self.assertRaisesRegex(ValueError, 'is there already'):
       repair.index_split(split, rules=rules)
 
   def test_names_of_validation_splits(self):
     self.write([shard_files.make_record(i) for i in range(2)], split='valid')
-    os.remove(manifest_lib.manifest_path(self.folder, 'valid'))
+    os.remove(split_files.manifest_path(self.folder, 'valid'))
     (split,) = split_files.list_splits(self.folder)
     manifest = repair.index_split(split, rules=validation.rules_for(split))
     self.assertEqual(manifest.split, 'validation')
 
   def test_damage(self):
     self.write([shard_files.make_record(i) for i in range(6)])
-    os.remove(manifest_lib.manifest_path(self.folder, 'train'))
+    os.remove(split_files.manifest_path(self.folder, 'train'))
     self.flip(self.path(), 100)
     (split,) = split_files.list_splits(self.folder)
     with self.assertRaisesRegex(ValueError, 'at byte 0: data damaged.*repair'):

@@ -6,17 +6,17 @@ import shutil
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import manifest as manifest_lib, schema
-from official_coatnet.records import split_files, writing
+from official_coatnet.data import schema, split_files
+from official_coatnet.records import writing
 from tests.fixtures import image_files, shard_files
 
 
 class ValidateTest(shard_files.ShardsTestCase):
   def test_nothing_wrong(self):
     self.write([shard_files.make_record(i) for i in range(6)])
-    reported = []
-    self.assertEmpty(self.validate(report=reported.append))
-    self.assertEqual(sum(reported), 6)
+    done = []
+    self.assertEmpty(self.validate(progress=done.append))
+    self.assertEqual(sum(done), 6)
 
   def test_flipped_bit(self):
     self.write([shard_files.make_record(i) for i in range(6)])
@@ -118,7 +118,7 @@ class ValidateTest(shard_files.ShardsTestCase):
 
   def test_without_a_manifest(self):
     self.write([shard_files.make_record(i) for i in range(4)])
-    os.remove(manifest_lib.manifest_path(self.folder, 'train'))
+    os.remove(split_files.manifest_path(self.folder, 'train'))
     self.assertEmpty(self.validate())
     os.remove(self.path(1))
     self.assertRegex(self.validate()[0], 'of 00002 files .*1 are missing')

@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import manifest as manifest_lib, split_files
 from official_coatnet.records import writing
 
 
@@ -52,7 +52,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
     paths = [os.path.join(folder, name) for name in names]
     stored = [r.numpy().decode() for r in tf.data.TFRecordDataset(paths)]
     self.assertEqual(stored, [f'record {i}' for i in range(10) if i != 3])
-    self.assertEqual(manifest_lib.read_manifest(folder, 'train'), manifest)
+    self.assertEqual(split_files.read_manifest(folder, 'train'), manifest)
     self.assertEqual([file.records for file in manifest.files], [3, 2, 4])
     for file, path in zip(manifest.files, paths):
       with open(path, 'rb') as opened:
@@ -106,7 +106,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotIn('manifest-train.json', os.listdir(folder))
     # The shard in the making is not there under its name.
     self.assertNotIn('train-00001-of-00003', os.listdir(folder))
-    self.assertFalse(manifest_lib.is_complete(folder, 'train'))
+    self.assertFalse(split_files.is_complete(folder, 'train'))
     write(folder)
     self.assertEqual(contents(folder), contents(whole))
 
@@ -119,7 +119,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
 
     with self.assertRaises(RuntimeError):
       write(folder, progress=kill)
-    self.assertFalse(manifest_lib.is_complete(folder, 'train'))
+    self.assertFalse(split_files.is_complete(folder, 'train'))
 
   def test_progress_counts_everything(self):
     calls = []
@@ -183,7 +183,7 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
       ValueError, 'max_failures allows 0 .* 1 could not.*image 3: broken'
     ):
       write(folder, failure_limit=0)
-    self.assertFalse(manifest_lib.is_complete(folder, 'train'))
+    self.assertFalse(split_files.is_complete(folder, 'train'))
     # What is finished is kept for a run that is more patient.
     calls = []
     write(folder, failure_limit=1, progress=lambda *call: calls.append(call))

@@ -9,6 +9,8 @@ from unittest import mock
 
 from absl.testing import absltest
 
+import official_coatnet
+
 # The checkout itself, of which Bazel shows a test only what it depends on.
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIBRARY = 'official_coatnet'
@@ -199,6 +201,9 @@ class PackagingTest(absltest.TestCase):
   def test_only_the_library_is_packaged(self):
     tops = {name.split('.')[0] for name in self.setup['packages']}
     self.assertEqual(tops, {LIBRARY})
+
+  def test_version_is_that_of_the_package(self):
+    self.assertEqual(self.setup['version'], official_coatnet.__version__)
 
   def test_lock_pins_what_setup_asks_for(self):
     lines = (ROOT / 'requirements.lock').read_text().splitlines()

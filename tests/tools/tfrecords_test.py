@@ -11,9 +11,8 @@ import time
 import tensorflow as tf
 from PIL import Image
 
-from official_coatnet.data import manifest
-from official_coatnet.records import folder as folder_lib
-from tests.fixtures import image_files
+from official_coatnet.data import split_files
+from tests.fixtures import image_files, shard_files
 from tools import tfrecords
 
 TOOL = pathlib.Path(tfrecords.__file__).resolve()
@@ -49,7 +48,7 @@ class TfrecordsTest(tf.test.TestCase):
     self.assertIn('train: 1,347 images of 10 classes in 8 files', first.stdout)
     self.assertIn('validation: 450 images of 10 classes', first.stdout)
     self.assertIn('1,347 of 1,347 images', first.stderr)
-    self.assertTrue(manifest.is_complete(folder, 'train'))
+    self.assertTrue(split_files.is_complete(folder, 'train'))
     self.assertLen(os.listdir(os.path.join(folder, 'images')), 12)
     second = self.run_tool('demo', f'--output_dir={folder}')
     self.assertEqual(second.returncode, 0, second.stderr)
@@ -93,13 +92,13 @@ class TfrecordsTest(tf.test.TestCase):
     before = {name: os.stat(os.path.join(folder, name)) for name in finished}
     # What is left is made by one process, and comes to the same bytes.
     calls = []
-    folder_lib.write_folder(
+    shard_files.write_folder(
       source.full_path,
       folder.full_path,
       num_shards=40,
       progress=lambda *call: calls.append(call),
     )
-    folder_lib.write_folder(source.full_path, whole.full_path, num_shards=40)
+    shard_files.write_folder(source.full_path, whole.full_path, num_shards=40)
     if finished:  # If not, it was too fast for us, and had built everything.
       self.assertEqual(calls[0], (3 * len(finished), 120))
     for name, stat in before.items():
@@ -119,7 +118,7 @@ class TfrecordsTest(tf.test.TestCase):
         f'c{i % 2}/{i}.jpg', content=image_files.encode(i), mode='wb'
       )
     folder = self.create_tempdir().full_path
-    folder_lib.write_folder(source.full_path, folder, num_shards=2)
+    shard_files.write_folder(source.full_path, folder, num_shards=2)
     path = os.path.join(folder, 'train-00001-of-00002')
     with open(path, 'r+b') as file:
       file.seek(40)

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 from absl.testing import absltest
 
-from official_coatnet.records import demo_digits
-from official_coatnet.training import checkpoints
+from official_coatnet.records import demo
+from official_coatnet.training import checkpoints, model_dir
 from tests.fixtures import repository, train_tool
 
 _TOOL = os.path.join(repository.ROOT, 'tools', 'train.py')
@@ -97,7 +97,7 @@ class TrainTest(absltest.TestCase):
 
   def test_killed_and_started_again_it_goes_on(self):
     data_dir = os.path.join(self.folder, 'data')
-    demo_digits.write_digits(data_dir)
+    demo.write_digits(data_dir)
     settings = (
       '--gin_file=gin/demo.gin',
       f"--gin_bindings=DATA_DIR = '{data_dir}'",
@@ -115,7 +115,7 @@ class TrainTest(absltest.TestCase):
     self.assertEqual(code, -signal.SIGKILL, words)
     # The files of the checkpoint are whole, but nothing names it yet.
     self.assertTrue(os.path.exists(os.path.join(killed, 'ckpt-10.index')))
-    self.assertEndsWith(checkpoints.find_checkpoint(killed), 'ckpt-6')
+    self.assertEndsWith(model_dir.find_checkpoint(killed), 'ckpt-6')
     code, words = _run(*settings, f'--model_dir={killed}')
     self.assertEqual(code, 0, words)
     self.assertIn('Resumed at step 6 of 16', words)

@@ -10,8 +10,9 @@ from official_coatnet.modeling import network
 from official_coatnet.training import (
   accumulation,
   checkpoints,
-  clock,
+  objective,
   plan,
+  reporting,
   trainer,
 )
 from tests.fixtures import experiments as fixture, graphs
@@ -83,10 +84,10 @@ def _train(experiment, *, num_steps=2):
       network.classifier(experiment.model, draw_keys=True),
       plan=steps,
       strategy=strategy,
-      clock=clock.Clock(num_cores=1, batch_size=8),
+      clock=reporting.Clock(num_cores=1, batch_size=8),
     )
   # Two of eight images are more than may be left out.
-  made._skipped.check = lambda **kwargs: None
+  made._metrics.skipped.check = lambda **kwargs: None
   made.set_dataset(tf.data.Dataset.from_tensors(_batch()).repeat())
   output = made.train(tf.constant(num_steps))
   weights = checkpoints.named_weights(made.model)
@@ -153,7 +154,7 @@ class StepTest(tf.test.TestCase):
     # The first BatchNorm follows the stem, here with the weights of the start.
     tf.keras.utils.set_random_seed(1)
     start = network.classifier(experiment.model, draw_keys=True)
-    images, _ = trainer.device_half(experiment, _batch())
+    images, _ = objective.device_half(experiment, _batch(), is_training=True)
     y = start.get_layer('s0')(images).numpy()
     moving = np.zeros(8)
     for part in (y[:4], y[4:]):

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet.modeling import config, network
-from official_coatnet.training import checkpoints
+from official_coatnet.training import checkpoints, model_dir
 
 
 def _model(**kwargs):
@@ -41,7 +41,7 @@ class CheckpointsTest(tf.test.TestCase):
     )
     prefix = checkpoints.load_weights(other, folder)
     self.assertEqual(prefix, os.path.join(folder, 'ckpt-7'))
-    self.assertEqual(checkpoints.checkpoint_step(prefix), 7)
+    self.assertEqual(model_dir.checkpoint_step(prefix), 7)
     named = checkpoints.named_weights(other)
     for name, v in checkpoints.named_weights(model).items():
       self.assertAllEqual(named[name], v)
@@ -99,12 +99,6 @@ class CheckpointsTest(tf.test.TestCase):
     averaged = self._save(model, averages=self._averages(model, 1.0))
     checkpoints.check_resumable(model, averaged, has_averages=True)
 
-  def test_no_checkpoint(self):
-    with self.assertRaisesRegex(ValueError, 'neither a folder'):
-      checkpoints.find_checkpoint('/no/such/folder')
-    with self.assertRaisesRegex(ValueError, 'no finished checkpoint'):
-      checkpoints.find_checkpoint(self.create_tempdir().full_path)
-
   def test_damaged_checkpoint(self):
     folder = self._save(_model())
     index = os.path.join(folder, 'ckpt-7.index')
@@ -120,6 +114,22 @@ class CheckpointsTest(tf.test.TestCase):
     )
     with self.assertRaisesRegex(ValueError, 'holds no weights of a network'):
       checkpoints.load_weights(_model(), path)
+
+  def test_follower_reads_the_run_and_leaves_it_alone(self):
+    folder = self.create_tempdir().full_path
+    value = tf.Variable(1.0)
+    checkpoint = tf.train.Checkpoint(value=value)
+    settings = dict(directory=folder, max_to_keep=3, checkpoint_name='ckpt')
+    tf.train.CheckpointManager(checkpoint, **settings).save(7)
+    before = sorted(tf.io.gfile.listdir(folder))
+    value.assign(2.0)
+    manager = checkpoints.FollowerCheckpointManager(checkpoint, **settings)
+    self.assertEndsWith(manager.restore_or_initialize(), 'ckpt-7')
+    self.assertEqual(value.numpy(), 1.0)
+    saved = manager.save(8)
+    self.assertFalse(saved.startswith(folder))
+    self.assertTrue(tf.io.gfile.exists(f'{saved}.index'))
+    self.assertEqual(sorted(tf.io.gfile.listdir(folder)), before)
 
 
 if __name__ == '__main__':

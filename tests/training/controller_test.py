@@ -9,7 +9,11 @@ import unittest
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.training import checkpoints, controller, reporting
+from official_coatnet.training import (
+  checkpoints,
+  controller,
+  model_dir as model_dir_lib,
+)
 from tests.fixtures import experiments as fixture, graphs
 
 _EMA = {'ema_decay': 0.5}
@@ -30,7 +34,7 @@ def _run(experiment, *, model_dir, mode='train_and_eval', **kwargs):
 
 
 def _lines(model_dir):
-  return reporting.read_metrics(os.path.join(model_dir, 'metrics.jsonl'))
+  return model_dir_lib.read_metrics(model_dir)
 
 
 def _weights(model_dir, weights='raw'):
@@ -199,7 +203,7 @@ class RefusedTest(tf.test.TestCase):
     with self.assertRaisesRegex(FloatingPointError, 'peak_learning_rate'):
       _run(experiment, mode='train', model_dir=self.folder)
     latest = tf.train.latest_checkpoint(self.folder)
-    step = checkpoints.checkpoint_step(latest) if latest else 0
+    step = model_dir_lib.checkpoint_step(latest) if latest else 0
     self.assertLess(step, max(line['step'] for line in _lines(self.folder)))
 
   def test_problems_come_in_one_message(self):

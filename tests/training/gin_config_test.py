@@ -1,10 +1,13 @@
 """Tests of training.gin_config."""
 
+import dataclasses
 import os
 
 import gin
 from absl.testing import absltest, parameterized
 
+from official_coatnet.data import config as data_config
+from official_coatnet.modeling import config as model_config
 from official_coatnet.training import gin_config
 from tests.fixtures import gin_files, repository
 
@@ -67,6 +70,139 @@ class GinErrorsTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.addCleanup(gin.clear_config)
+
+
+class RegistrationTest(absltest.TestCase):
+  def test_names_make_plain_dataclasses(self):
+    gin_config.register()
+    gin_config.register()  # A second call changes nothing.
+    self.addCleanup(gin.clear_config)
+    gin.parse_config(
+      "ModelConfig.name = 'coatnet_test'\n"
+      'coatnet.DataConfig.num_classes = 3\n'
+      'DataConfig.image_size = 32\n'
+      'eval/DataConfig.batch_size = 2'
+    )
+    model = gin.get_configurable('ModelConfig')()
+    self.assertIs(type(model), model_config.ModelConfig)
+    self.assertEqual(model.name, 'coatnet_test')
+    data = gin.get_configurable('eval/DataConfig')()
+    self.assertIs(type(data), data_config.DataConfig)
+    self.assertEqual((data.num_classes, data.batch_size), (3, 2))
+
+  def test_classes_called_from_python_know_nothing_of_gin(self):
+    gin_config.register()
+    self.addCleanup(gin.clear_config)
+    gin.parse_config('ModelConfig.head_bias = -10.0')
+    self.assertEqual(model_config.ModelConfig('coatnet_0').head_bias, 0.0)
+
+  def test_everything_configurable_is_registered(self):
+    gin_config.register()
+    for cls in gin_config.CONFIGURABLES:
+      self.assertIsNotNone(gin.get_configurable(f'coatnet.{cls.__name__}'))
+
+
+@gin.configurable(module='gin_config_test')
+def take(train=None, evaluation=None):
+  return train, evaluation
+
+
+class DataConfigTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    gin_config.register()
+    gin_config.register()  # A second call changes nothing.
+    self.addCleanup(gin.clear_config)
+
+  def test_scopes(self):
+    gin.parse_config("""
+      take.train = @train/coatnet.DataConfig()
+      take.evaluation = @evaluation/DataConfig()
+      DataConfig.num_classes = 10
+      DataConfig.image_size = (32, 48)
+      DataConfig.batch_size = 4
+      train/DataConfig.randaugment = (2, 15)
+      evaluation/DataConfig.split = 'validation'
+    """)
+    train, evaluation = take()
+    self.assertIsInstance(train, data_config.DataConfig)
+    self.assertEqual(train.randaugment, (2, 15))
+    self.assertEqual(train.height_width, (32, 48))
+    self.assertIsNone(evaluation.randaugment)
+    self.assertEqual(evaluation.split, 'validation')
+    changed = dataclasses.replace(train, batch_size=8)
+    self.assertEqual((changed.batch_size, changed.randaugment), (8, (2, 15)))
+
+  def test_unknown_field(self):
+    with self.assertRaisesRegex(ValueError, 'batchsize'):
+      gin.parse_config('DataConfig.batchsize = 4')
+
+  def test_python_is_left_alone(self):
+    gin.parse_config('DataConfig.num_classes = 10')
+    with self.assertRaises(TypeError):
+      data_config.DataConfig(image_size=8, batch_size=2)
+
+
+@gin.configurable(module='gin_config_test')
+def build(model):
+  """Stands for a reader of the configuration."""
+  return model
+
+
+class ModelConfigTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    gin_config.register()
+    self.addCleanup(gin.clear_config)
+
+  def test_a_file_makes_a_config(self):
+    gin.parse_config("""
+      MODEL = 'coatnet_2'
+      build.model = @ModelConfig()
+      coatnet.ModelConfig.name = %MODEL
+      ModelConfig.image_size = (224, 320)
+      ModelConfig.head_size = 64
+    """)
+    model = build()
+    self.assertEqual(
+      model,
+      model_config.ModelConfig(
+        'coatnet_2', image_size=(224, 320), head_size=64
+      ),
+    )
+
+  def test_every_field_can_be_bound(self):
+    default = model_config.ModelConfig('coatnet_0')
+    for field in dataclasses.fields(model_config.ModelConfig):
+      value = getattr(default, field.name)
+      gin.bind_parameter(f'ModelConfig.{field.name}', value)
+      self.assertEqual(gin.query_parameter(f'ModelConfig.{field.name}'), value)
+    gin.parse_config('build.model = @ModelConfig()')
+    self.assertEqual(build(), default)
+
+  def test_a_misspelt_field_is_refused_when_it_is_read(self):
+    with self.assertRaisesRegex(ValueError, 'image_sise'):
+      gin.parse_config('ModelConfig.image_sise = 224')
+
+  def test_errors_of_the_config_come_through(self):
+    gin.parse_config("""
+      build.model = @ModelConfig()
+      ModelConfig.name = 'coatnet_9'
+    """)
+    with self.assertRaisesRegex(ValueError, "Unknown model 'coatnet_9'"):
+      build()
+
+  def test_the_class_itself_knows_nothing_of_gin(self):
+    gin.parse_config('ModelConfig.num_classes = 7')
+    self.assertEqual(model_config.ModelConfig('coatnet_0').num_classes, 1000)
+    self.assertEqual(
+      gin.get_configurable('ModelConfig')('coatnet_0').num_classes, 7
+    )
+
+  def test_registering_twice_changes_nothing(self):
+    before = gin.get_configurable('coatnet.ModelConfig')
+    gin_config.register()
+    self.assertIs(gin.get_configurable('coatnet.ModelConfig'), before)
 
 
 if __name__ == '__main__':

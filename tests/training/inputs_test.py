@@ -9,9 +9,12 @@ import tensorflow as tf
 from official_coatnet.data import schema
 from official_coatnet.records import writing
 from official_coatnet.training import controller, inputs
-from tests.fixtures import experiments as fixture, graphs, image_files
+from tests.fixtures import experiments as fixture, graphs, runs
 
-_PNG = image_files.encode(0, 'PNG', size=(40, 40))
+# By Pillow: while modules are imported TensorFlow's devices are yet to be made.
+_PNG = runs.encode(
+  np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8), 'PNG'
+)
 _CUT = _PNG[: len(_PNG) // 2]
 # Its beginning and its end are as they should be.
 _BROKEN = _PNG[:500] + bytes(40) + _PNG[540:]

@@ -7,7 +7,7 @@ import os
 
 from absl.testing import absltest
 
-from official_coatnet.training import checkpoints
+from official_coatnet.training import model_dir as model_dir_lib
 from tests.fixtures import workers as fixture
 
 
@@ -30,7 +30,9 @@ class MultiWorkerTest(absltest.TestCase):
     self.assertIn('train.py: A worker has gone', said)
     self.assertIn('Start the same command again', said)
 
-    step = checkpoints.checkpoint_step(checkpoints.find_checkpoint(model_dir))
+    step = model_dir_lib.checkpoint_step(
+      model_dir_lib.find_checkpoint(model_dir)
+    )
     last = step + 4
     workers = fixture.start(
       model_dir, '--mode=train', f'--gin_bindings=TRAIN_STEPS = {last}'
@@ -45,7 +47,9 @@ class MultiWorkerTest(absltest.TestCase):
       )
     # One worker writes, and no step is there twice.
     self.assertEqual(fixture.steps_of(model_dir), list(range(2, last + 1, 2)))
-    self.assertEndsWith(checkpoints.find_checkpoint(model_dir), f'ckpt-{last}')
+    self.assertEndsWith(
+      model_dir_lib.find_checkpoint(model_dir), f'ckpt-{last}'
+    )
 
 
 if __name__ == '__main__':

@@ -85,5 +85,38 @@ class PlanTest(absltest.TestCase):
       _plan(run={'train_steps': 0})
 
 
+def _steps(steps=None, epochs=None):
+  return plan_lib.to_steps(
+    name='train_steps',
+    steps=steps,
+    epochs=epochs,
+    num_examples=1281167,
+    batch_size=4096,
+  )
+
+
+class DurationsTest(absltest.TestCase):
+  def test_epochs_become_whole_steps(self):
+    # Table 10: 300 epochs of ImageNet-1K in batches of 4096.
+    self.assertEqual(_steps(epochs=300), 300 * 1281167 // 4096)
+
+  def test_steps_win(self):
+    self.assertEqual(_steps(steps=7, epochs=300), 7)
+
+  def test_neither(self):
+    self.assertIsNone(_steps())
+
+  def test_zero_epochs(self):
+    self.assertEqual(_steps(epochs=0), 0)
+
+  def test_less_than_one_step(self):
+    with self.assertRaisesRegex(ValueError, '`train_steps` is 0.001 epochs'):
+      _steps(epochs=0.001)
+
+  def test_negative(self):
+    with self.assertRaisesRegex(ValueError, 'negative'):
+      _steps(steps=-1)
+
+
 if __name__ == '__main__':
   absltest.main()

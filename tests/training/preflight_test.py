@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 from absl.testing import absltest
 
-from official_coatnet.training import preflight
+from official_coatnet.training import model_dir, preflight
 from tests.fixtures import experiments as fixture
 
 
@@ -37,6 +37,31 @@ class PreflightTest(absltest.TestCase):
       '`init_checkpoint`: No checkpoint at',
     ):
       self.assertIn(part, problems)
+
+  def test_what_only_an_export_serves_is_not_trained(self):
+    for model, sentence in (
+      (
+        {'norm': 'none'},
+        "`norm` is 'none', which is for exports alone: .*fold",
+      ),
+      (
+        {'implementation': 'onednn'},
+        "`implementation` is 'onednn', which is for exports alone.*'cpu'",
+      ),
+    ):
+      experiment = fixture.make_experiment(model=model)
+      for mode in ('train', 'train_and_eval'):
+        (problem,) = _find(experiment, model_dir=self.folder, mode=mode)
+        self.assertRegex(problem, sentence)
+      # It can be evaluated.
+      self.assertEqual(
+        _find(experiment, model_dir=self.folder, mode='continuous_eval'), []
+      )
+
+  def test_every_other_implementation_is_trained(self):
+    for form in ('reference', 'tpu', 'cpu', None):
+      experiment = fixture.make_experiment(model={'implementation': form})
+      self.assertEqual(_find(experiment, model_dir=self.folder), [])
 
   def test_fine_tuning_does_not_start_from_random_weights(self):
     experiment = fixture.make_experiment(run={'init_checkpoint_required': True})
@@ -104,7 +129,7 @@ class PreflightTest(absltest.TestCase):
     self.assertIn('no finished checkpoint', problem)
 
   def test_folder_of_another_model(self):
-    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
     other = fixture.make_experiment(
       model={'downsample': 'depthwise', 'head_size': 8}
     )
@@ -116,7 +141,7 @@ class PreflightTest(absltest.TestCase):
     self.assertIn('head_size was 16 and is now 8', problem)
 
   def test_other_image_size_names_the_remedy(self):
-    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
     size = {'image_size': 64}
     other = fixture.make_experiment(model=size, train_data=size, eval_data=size)
     (problem,) = _find(other, model_dir=self.folder)
@@ -124,25 +149,15 @@ class PreflightTest(absltest.TestCase):
     self.assertIn(f"init_checkpoint = '{self.folder}'", problem)
 
   def test_what_may_change_from_one_start_to_the_next(self):
-    preflight.write_experiment(fixture.make_experiment(), self.folder)
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
     other = fixture.make_experiment(
       model={'lookup': 'gather', 'stochastic_depth': 0.2},
       run={'train_steps': 8},
     )
     self.assertEqual(_find(other, model_dir=self.folder), [])
 
-  def test_experiment_round_trip(self):
-    experiment = fixture.make_experiment()
-    preflight.write_experiment(experiment, self.folder)
-    self.assertEqual(preflight.read_experiment(self.folder), experiment)
-    self.assertEqual(os.listdir(self.folder), ['experiment.json'])
-
-  def test_not_a_model_dir(self):
-    with self.assertRaisesRegex(FileNotFoundError, 'not the model_dir of'):
-      preflight.read_experiment(self.folder)
-
   def test_damaged_experiment_file(self):
-    path = os.path.join(self.folder, preflight.EXPERIMENT_FILE)
+    path = os.path.join(self.folder, model_dir.EXPERIMENT_FILE)
     with open(path, 'w') as f:
       f.write('{"model": {')
     (problem,) = _find(fixture.make_experiment(), model_dir=self.folder)

@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 from official_coatnet.training import (
-  clock as clock_lib,
+  model_dir,
   plan as plan_lib,
   reporting,
 )
@@ -34,14 +34,14 @@ class ReportingTest(tf.test.TestCase):
     self.path = os.path.join(self.folder, 'metrics.jsonl')
     self.time = 0.0
     self.step = tf.Variable(0, dtype=tf.int64)
-    self.clock = clock_lib.Clock(
+    self.clock = reporting.Clock(
       num_cores=2, batch_size=40, now=lambda: self.time
     )
     self.reporter = reporting.Reporter(
       plan=_plan(),
       clock=self.clock,
       global_step=self.step,
-      metrics_file=reporting.MetricsFile(self.folder),
+      metrics_file=model_dir.MetricsFile(self.folder),
     )
 
   def _loop(self, **output):
@@ -83,7 +83,7 @@ class ReportingTest(tf.test.TestCase):
     ):
       self.reporter.after_training_loop({'loss': float('nan')})
     # The file stays valid JSON.
-    last = reporting.read_metrics(self.path)[-1]
+    last = model_dir.read_metrics(self.folder)[-1]
     self.assertIsNone(last['train/loss'])
 
   def test_rewind_drops_what_will_be_repeated(self):
@@ -91,22 +91,66 @@ class ReportingTest(tf.test.TestCase):
       self._loop(loss=1.0)
     with open(self.path, 'a') as f:
       f.write('{"step": 40, "train/lo')  # Killed in the middle of a line.
-    reporting.MetricsFile(self.folder).rewind(20)
-    steps = [line['step'] for line in reporting.read_metrics(self.path)]
+    model_dir.MetricsFile(self.folder).rewind(20)
+    steps = [line['step'] for line in model_dir.read_metrics(self.folder)]
     self.assertEqual(steps, [10, 20])
     self._loop(loss=1.0)
-    self.assertLen(reporting.read_metrics(self.path), 3)
+    self.assertLen(model_dir.read_metrics(self.folder), 3)
 
   def test_rewind_before_another_evaluation(self):
     self._loop(loss=1.0)
     self.reporter.after_evaluation({'loss': 1.25})
-    reporting.MetricsFile(self.folder).rewind(10, evaluates=True)
-    (line,) = reporting.read_metrics(self.path)
+    model_dir.MetricsFile(self.folder).rewind(10, evaluates=True)
+    (line,) = model_dir.read_metrics(self.folder)
     self.assertIn('train/loss', line)
 
   def test_rewind_of_a_new_run(self):
-    reporting.MetricsFile(self.folder).rewind(0)
+    model_dir.MetricsFile(self.folder).rewind(0)
     self.assertFalse(os.path.exists(self.path))
+
+
+class ClockTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.time = 0.0
+    self.clock = reporting.Clock(
+      num_cores=4, batch_size=64, now=lambda: self.time
+    )
+
+  def _loop(self, steps, seconds):
+    with self.clock.training(steps):
+      self.time += seconds
+
+  def test_first_loop_counts_for_hours_but_not_for_speed(self):
+    self._loop(10, 360.0)
+    self.assertIsNone(self.clock.images_per_second())
+    self.assertIsNone(self.clock.seconds_left(10))
+    self.assertAllClose(self.clock.core_hours, 360 * 4 / 3600)
+
+  def test_speed_leaves_out_what_lies_between_loops(self):
+    self._loop(10, 360.0)
+    self.time += 1000  # An evaluation.
+    self._loop(10, 5.0)
+    self.assertAllClose(self.clock.images_per_second(), 10 * 64 / 5)
+    self.assertAllClose(self.clock.images_per_second_per_core(), 10 * 16 / 5)
+    self._loop(30, 5.0)
+    # 40 steps in 10 seconds.
+    self.assertAllClose(self.clock.seconds_left(100), 25.0)
+
+  def test_core_hours_go_on_after_a_restart(self):
+    self._loop(10, 3600.0)
+    path = tf.train.Checkpoint(clock=self.clock).write(
+      self.create_tempfile('ckpt').full_path
+    )
+    again = reporting.Clock(num_cores=4, batch_size=64, now=lambda: self.time)
+    tf.train.Checkpoint(clock=again).read(path).assert_consumed()
+    self.assertAllClose(again.core_hours, 4.0)
+
+  def test_durations_as_people_write_them(self):
+    self.assertEqual(
+      [reporting.format_duration(s) for s in (41.6, 200, 7500)],
+      ['42 s', '3 min 20 s', '2 h 5 min'],
+    )
 
 
 if __name__ == '__main__':

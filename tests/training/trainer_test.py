@@ -9,8 +9,8 @@ from official_coatnet.data import device, pipeline
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
-  clock,
   plan,
+  reporting,
   trainer,
 )
 from tests.fixtures import experiments as fixture, graphs
@@ -36,7 +36,7 @@ def _make(experiment, strategy):
       network.classifier(experiment.model, draw_keys=True),
       plan=steps,
       strategy=strategy,
-      clock=clock.Clock(num_cores=replicas, batch_size=steps.batch_size),
+      clock=reporting.Clock(num_cores=replicas, batch_size=steps.batch_size),
     )
   result.set_dataset(
     strategy.distribute_datasets_from_function(

@@ -76,7 +76,7 @@ def make_ours(settings: Settings) -> Works:
   tf = _tensorflow(settings)
   from official_coatnet.export import folding
   from official_coatnet.modeling import config as model_config, network
-  from official_coatnet.training import losses, optimizer as optimizer_lib
+  from official_coatnet.training import objective, optimizer as optimizer_lib
 
   config = model_config.ModelConfig(
     settings.model,
@@ -112,7 +112,7 @@ def make_ours(settings: Settings) -> Works:
       with tf.GradientTape() as tape:
         logits = model(images, training=True)
         loss = tf.reduce_mean(
-          losses.softmax_cross_entropy(tf.one_hot(labels, 1000), logits)
+          objective.softmax_cross_entropy(tf.one_hot(labels, 1000), logits)
         )
       optimizer_lib.apply_gradients(
         optimizer,

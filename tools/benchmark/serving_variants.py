@@ -13,8 +13,8 @@ from official_coatnet.modeling import config as model_config, network
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
+  model_dir as model_dir_lib,
   optimizer as optimizer_lib,
-  preflight,
 )
 
 _CLASSES = 1000
@@ -46,7 +46,7 @@ def make_run(
     optimizer=optimizer_lib.OptimizerConfig(peak_learning_rate=1e-3),
     run=experiment_lib.RunConfig(train_steps=1, steps_per_loop=1),
   )
-  preflight.write_experiment(experiment, model_dir)
+  model_dir_lib.write_experiment(model_dir, experiment)
   checkpoint = checkpoints.make_checkpoint(
     network.classifier(experiment.model), averages={}
   )
@@ -54,7 +54,7 @@ def make_run(
     checkpoint,
     model_dir,
     max_to_keep=1,
-    checkpoint_name=checkpoints.CHECKPOINT_NAME,
+    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
   ).save(checkpoint_number=1)
   return experiment
 

@@ -24,7 +24,7 @@ sys.path[0] = os.path.dirname(
 from absl import app, flags, logging  # noqa: E402
 
 from official_coatnet.analysis.tpu import compiler  # noqa: E402
-from official_coatnet.modeling import layers, sizes  # noqa: E402
+from official_coatnet.modeling import implementations, sizes  # noqa: E402
 from tools import progress  # noqa: E402
 from tools.benchmark import tpu_blocks  # noqa: E402
 
@@ -41,7 +41,10 @@ _IMAGE_SIZE = flags.DEFINE_integer(
   'image_size', 224, 'Height and width in pixels.', lower_bound=32
 )
 _IMPLEMENTATION = flags.DEFINE_enum(
-  'implementation', 'tpu', layers.IMPLEMENTATIONS, 'Of our blocks.'
+  'implementation',
+  'tpu',
+  list(implementations.IMPLEMENTATIONS),
+  'Of our blocks.',
 )
 _CACHE_DIR = flags.DEFINE_string(
   'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'

@@ -31,10 +31,10 @@ sys.path[0] = _ROOT
 import tensorflow as tf  # noqa: E402
 from absl import app, flags, logging  # noqa: E402
 
-from official_coatnet.records import demo_digits  # noqa: E402
+from official_coatnet.records import demo  # noqa: E402
 from official_coatnet.training import (  # noqa: E402
   controller,
-  distribution,
+  devices,
   gin_config,
 )
 from tools.benchmark import trainer_variants  # noqa: E402
@@ -68,7 +68,7 @@ _TARGET = 0.95
 
 def _write_data(folder: str):
   if _DATA.value == 'digits':
-    demo_digits.write_digits(folder)
+    demo.write_digits(folder)
   else:
     trainer_variants.write_photographs(folder, num_images=_NUM_IMAGES.value)
 
@@ -80,7 +80,7 @@ def _run(experiment, *, folder: str) -> trainer_variants.Pairs:
       experiment,
       mode='train',
       model_dir=folder,
-      strategy=distribution.make_strategy(),
+      strategy=devices.make_strategy(),
       on_start=lambda: gin_config.write_config(folder),
       on_first_loop=lambda: gin_config.write_operative_config(folder),
     )

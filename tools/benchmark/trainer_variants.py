@@ -145,7 +145,7 @@ def paired_trainer(pairs: Pairs) -> Iterator[None]:
       stopwatch = Stopwatch()
       stopwatch.start()
       self.train_loop(self._memory, num_steps)
-      self._means['loss'].result().numpy()
+      self._metrics.results()  # Waits for the loop.
       bare = stopwatch.stop()
       self.optimizer.iterations.assign(step)
       pairs.begin(int(num_steps), bare)

@@ -15,13 +15,10 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from official_coatnet.analysis.paper import tables
 from official_coatnet.modeling import (
   complexity,
   config as config_lib,
-  network,
   sizes,
 )
 
@@ -131,12 +128,6 @@ def rows() -> list[tuple[str, tables.Result]]:
 def networks() -> list[config_lib.ModelConfig]:
   """Returns the distinct networks of `rows`; many rows share one."""
   return list(dict.fromkeys(config_of(result) for _, result in rows()))
-
-
-def count(config: config_lib.ModelConfig) -> complexity.Count:
-  """Counts a network, built without values for its weights: no memory."""
-  with tf.Graph().as_default():
-    return complexity.count_stages(network.classifier(config))[-1]
 
 
 def compare(

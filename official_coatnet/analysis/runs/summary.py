@@ -6,9 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.modeling import complexity, network
-from official_coatnet.modeling import config as config_lib
-from official_coatnet.training import preflight, reporting
+from official_coatnet.modeling import complexity, config as config_lib
+from official_coatnet.training import model_dir as model_dir_lib
 
 _KINDS = {
   'conv_stem': 'convolution',
@@ -34,8 +33,7 @@ def summarize_model(config: config_lib.ModelConfig) -> dict[str, Any]:
     the image); and `stages`: a list of dicts with these three counts and
     `stage`, `block`, `blocks`, `width` and `output_size` [height, width].
   """
-  with tf.Graph().as_default():
-    *counts, total = complexity.count_stages(network.classifier(config))
+  *counts, total = complexity.count(config)
   kinds = [_KINDS[stage.kind] for stage in config.stages]
   stages = []
   for i, count in enumerate(counts):
@@ -141,7 +139,7 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
     FileNotFoundError: If the folder is not one of a run.
     ValueError: If the run has reported nothing yet.
   """
-  experiment = preflight.read_experiment(model_dir)
+  experiment = model_dir_lib.read_experiment(model_dir)
   metrics = read_metrics(model_dir)
   evaluations = [m for m in metrics if m.get('eval/loss') is not None]
   best_by = next(
@@ -236,9 +234,9 @@ def read_metrics(model_dir: str) -> list[dict[str, Any]]:
   Raises:
     ValueError: If it has reported nothing yet.
   """
-  path = os.path.join(model_dir, reporting.METRICS_FILE)
-  metrics = reporting.read_metrics(path) if tf.io.gfile.exists(path) else []
+  metrics = model_dir_lib.read_metrics(model_dir)
   if not metrics:
+    path = os.path.join(model_dir, model_dir_lib.METRICS_FILE)
     raise ValueError(
       f'{path} is missing or empty: the run has not finished its first loop of '
       'training or its first evaluation. Try again later.'

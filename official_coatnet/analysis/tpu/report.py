@@ -11,10 +11,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from official_coatnet.analysis.tpu import compiler, forward, step
-from official_coatnet.modeling import complexity, network
+from official_coatnet.modeling import complexity
 from official_coatnet.training import experiment as experiment_lib
 
 ESTIMATE = (
@@ -97,9 +95,7 @@ def model_flops(experiment: experiment_lib.Experiment) -> float:
   backward pass; look-ups of the relative bias, recomputation and element-wise
   work are left out. This is the numerator of model FLOP utilisation.
   """
-  with tf.Graph().as_default():
-    *_, total = complexity.count_stages(network.classifier(experiment.model))
-  return 6.0 * total.multiply_adds
+  return 6.0 * complexity.count(experiment.model)[-1].multiply_adds
 
 
 def sum_up(

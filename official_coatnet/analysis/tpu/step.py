@@ -19,13 +19,12 @@ from official_coatnet.data import pipeline
 from official_coatnet.modeling import complexity, network, rematerialize
 from official_coatnet.training import (
   checkpoints,
-  clock,
-  dry_run,
   ema,
   experiment as experiment_lib,
-  metrics,
+  objective,
   optimizer,
   plan,
+  reporting,
   trainer,
 )
 
@@ -88,7 +87,7 @@ def lower_step(experiment: experiment_lib.Experiment) -> bytes:
       network.classifier(experiment.model, draw_keys=True),
       plan=steps,
       strategy=tf.distribute.get_strategy(),
-      clock=clock.Clock(num_cores=1, batch_size=steps.batch_size),
+      clock=reporting.Clock(num_cores=1, batch_size=steps.batch_size),
     )
     return lowering.lower(made.train_step, batch_specs(experiment))
 
@@ -143,7 +142,7 @@ def batch_specs(
   experiment: experiment_lib.Experiment,
 ) -> dict[str, tf.TensorSpec]:
   """Returns what the input pipeline hands to one core."""
-  shrunk = dry_run.shrink(experiment, num_replicas=1)
+  shrunk = experiment_lib.shrink(experiment, num_replicas=1)
   dataset = pipeline.make_dataset(shrunk.train_data, seed=0, is_training=True)
   batch_size = experiment.train_data.batch_size
   return {
@@ -272,7 +271,7 @@ def _pass(experiment, stage: str, model: tf.keras.Model) -> tuple:
 
 def _stem_pass(experiment, model: tf.keras.Model) -> Callable:
   def run(batch, gradient):
-    images, _ = trainer.device_half(experiment, batch)
+    images, _ = objective.device_half(experiment, batch, is_training=True)
     with tf.GradientTape() as tape:
       output = model({'x': images}, training=True)
     return output, tape.gradient(
@@ -283,20 +282,20 @@ def _stem_pass(experiment, model: tf.keras.Model) -> Callable:
 
 
 def _head_pass(experiment, model: tf.keras.Model) -> Callable:
-  top_k = metrics.metric_names(experiment.train_data.schema)
+  top_k = objective.metric_names(experiment.train_data.schema)
 
   def run(x, batch):
-    _, targets = trainer.device_half(experiment, batch)
+    _, targets = objective.device_half(experiment, batch, is_training=True)
     with tf.GradientTape() as tape:
       tape.watch(x)
       logits = model({'x': x}, training=True)
-      per_example = trainer.per_example_loss(
+      per_example = objective.per_example_loss(
         experiment.loss, targets, logits=logits
       )
       loss = tf.reduce_sum(per_example) / experiment.train_data.batch_size
     gradients = tape.gradient(loss, [x, *model.trainable_variables])
     measured = [
-      metrics.precision_at_k(batch['label'], logits, k=k)
+      objective.precision_at_k(batch['label'], logits, k=k)
       for k in top_k.values()
     ]
     return loss, gradients, measured

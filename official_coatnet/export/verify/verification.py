@@ -40,7 +40,7 @@ from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
-  preflight,
+  model_dir as model_dir_lib,
 )
 
 
@@ -87,7 +87,7 @@ def verify(
       checkpoint.
   """
   source = provenance.read(path)
-  experiment = preflight.read_experiment(path)
+  experiment = model_dir_lib.read_experiment(path)
   if encoded is None:
     side = max(experiment.model.height_width)
     encoded = samples.images(max(BATCH_SIZES), side=side + side // 4)

@@ -6,7 +6,7 @@ import os
 from absl.testing import absltest, parameterized
 
 from official_coatnet.analysis.paper import tables
-from official_coatnet.modeling import config, layouts, sizes
+from official_coatnet.modeling import config, sizes
 from tests.fixtures import repository
 
 
@@ -68,7 +68,7 @@ class PaperTest(parameterized.TestCase):
       )
 
   def test_figure_1_has_a_size_for_every_layout(self):
-    self.assertEqual(set(tables.FIGURE_1), set(layouts.LAYOUTS))
+    self.assertEqual(set(tables.FIGURE_1), set(sizes.LAYOUTS))
     for layout, name in tables.FIGURE_1.items():
       self.assertEqual(sizes.get_size(name).layout, layout)
       # Table 2 is of two of them.

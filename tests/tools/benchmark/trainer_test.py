@@ -8,7 +8,7 @@ import tensorflow as tf
 from official_coatnet.data import pipeline
 from official_coatnet.training import (
   controller,
-  distribution,
+  devices,
   trainer as trainer_lib,
 )
 from tests.fixtures import benchmarks, experiments
@@ -67,7 +67,7 @@ class TrainerBenchmarkTest(tf.test.TestCase):
         experiment,
         mode='train',
         model_dir=folder,
-        strategy=distribution.make_strategy(),
+        strategy=devices.make_strategy(),
       )
     # Six loops, the first two left out.
     self.assertEqual([each.steps for each in pairs.loops], [2] * 4)

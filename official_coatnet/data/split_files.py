@@ -1,0 +1,230 @@
+"""The files of a split: what they are called, which are there, and if whole.
+
+    manifest-train.json, train-00000-of-00128, train-00001-of-00128, ...
+
+This is the one place that knows these names: `records` writes files under them,
+a run looks for them (see `sources`), and tools/tfrecords.py lists a folder.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from official_coatnet.data.manifest import Manifest
+
+_SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
+_MANIFEST = re.compile(r'manifest-(?P<split>.*)\.json')
+# Builders of records disagree on the name of what is called 'validation' here.
+# The first is what all of them begin with.
+_VALIDATION_STEMS = ('val', 'valid', 'validation')
+
+
+def shard_name(split: str, shard: int, *, num_shards: int) -> str:
+  """Returns the name of a shard, as in `train-00003-of-00128`."""
+  return f'{split}-{shard:05d}-of-{num_shards:05d}'
+
+
+def manifest_path(data_dir: str, split: str) -> str:
+  """Returns where the manifest of a split lies."""
+  return os.path.join(data_dir, f'manifest-{split}.json')
+
+
+def read_manifest(data_dir: str, split: str) -> Manifest | None:
+  """Returns the manifest of a split, or None where there is none."""
+  path = manifest_path(data_dir, split)
+  if not tf.io.gfile.exists(path):
+    return None
+  with tf.io.gfile.GFile(path) as file:
+    return Manifest.from_json(file.read(), origin=path)
+
+
+def patterns(data_dir: str, split: str) -> list[str]:
+  """Returns how files of a split without manifest may be called.
+
+  Args:
+    data_dir: folder of the records.
+    split: name of the split.
+
+  Returns:
+    Patterns of paths, the likeliest first.
+  """
+  stem = _VALIDATION_STEMS[0] if split == 'validation' else split
+  return [
+    os.path.join(data_dir, f'{stem}*'),
+    # A folder for each split, as the TPU builder of ImageNet leaves them.
+    os.path.join(data_dir, split, f'{stem}*'),
+  ]
+
+
+def find_files(candidates: Sequence[str]) -> list[str]:
+  """Returns the sorted files of the first pattern that finds any."""
+  for pattern in candidates:
+    found = [
+      path
+      for path in sorted(tf.io.gfile.glob(pattern))
+      if not path.endswith('.json') and not tf.io.gfile.isdir(path)
+    ]
+    if found:
+      return found
+  return []
+
+
+def find_damage(manifest: Manifest, data_dir: str) -> list[str]:
+  """Compares the files of a split with what its manifest says.
+
+  Sizes only, one look-up a file: checksums would read the whole corpus.
+
+  Args:
+    manifest: the manifest.
+    data_dir: folder of the files.
+
+  Returns:
+    One sentence for each file that is missing or has another size.
+  """
+  problems = []
+  for entry in manifest.files:
+    path = os.path.join(data_dir, entry.name)
+    if not tf.io.gfile.exists(path):
+      problems.append(f'{path} is missing, but its manifest lists it.')
+      continue
+    size = tf.io.gfile.stat(path).length
+    if size != entry.bytes:
+      problems.append(
+        f'{path} has {size} bytes, but its manifest says {entry.bytes}: it was '
+        'cut off or replaced; copy it again or rebuild the records.'
+      )
+  return problems
+
+
+def is_complete(
+  data_dir: str, split: str, *, fingerprint: str | None = None
+) -> bool:
+  """Whether a split has a manifest and all files that it lists.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of the split.
+    fingerprint: if given, the one that the manifest must have.
+  """
+  try:
+    manifest = read_manifest(data_dir, split)
+  except ValueError:
+    return False
+  if manifest is None or find_damage(manifest, data_dir):
+    return False
+  return fingerprint is None or manifest.fingerprint == fingerprint
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitFiles:
+  """The files of a split.
+
+  Attributes:
+    folder: where they lie.
+    split: name of the split.
+    names: their names, sorted.
+    manifest: what their manifest says, or None.
+    problems: what is wrong with the set of them.
+  """
+
+  folder: str
+  split: str
+  names: tuple[str, ...]
+  manifest: Manifest | None
+  problems: tuple[str, ...] = ()
+
+  @property
+  def paths(self) -> tuple[str, ...]:
+    """Paths of the files."""
+    return tuple(os.path.join(self.folder, name) for name in self.names)
+
+
+def list_splits(folder: str) -> list[SplitFiles]:
+  """Lists the splits of a folder of records.
+
+  Args:
+    folder: the folder, or a single file of one.
+
+  Returns:
+    The splits that have a manifest, then those whose files alone are there:
+    files called `<split>-<number>-of-<total>`. Of a single file, its split with
+    that file alone.
+
+  Raises:
+    ValueError: if there is no such folder, or nothing of the kind in it.
+  """
+  if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
+    folder, name = os.path.split(os.path.abspath(folder))
+    for split in list_splits(folder):
+      if name in split.names:
+        return [dataclasses.replace(split, names=(name,), problems=())]
+    raise ValueError(
+      f'{name!r} is in no manifest of {folder}, nor called '
+      '<split>-<number>-of-<total>.'
+    )
+  if not tf.io.gfile.isdir(folder):
+    raise ValueError(
+      f'{folder!r} is not a folder, but must be one of TFRecord files.'
+    )
+  there = sorted(tf.io.gfile.listdir(folder))
+  by_split = {}
+  for name in there:
+    match = _SHARD.fullmatch(name)
+    if match and not name.startswith('.'):
+      stem = match['stem']
+      split = 'validation' if stem in _VALIDATION_STEMS else stem
+      by_split.setdefault(split, []).append(match)
+  with_manifest = [
+    match['split'] for match in map(_MANIFEST.fullmatch, there) if match
+  ]
+  splits = [
+    _by_manifest(folder, split, by_split.pop(split, []))
+    for split in with_manifest
+  ]
+  splits += [_by_names(folder, *each) for each in sorted(by_split.items())]
+  if not splits:
+    raise ValueError(
+      f'{folder!r} holds neither a manifest nor files called '
+      '<split>-<number>-of-<total>; check the folder.'
+    )
+  return splits
+
+
+def _by_manifest(
+  folder: str, split: str, matches: Sequence[re.Match]
+) -> SplitFiles:
+  try:
+    manifest = read_manifest(folder, split)
+  except ValueError as error:
+    names = tuple(match[0] for match in matches)
+    return SplitFiles(folder, split, names, None, (str(error),))
+  listed = {file.name for file in manifest.files}
+  problems = [
+    f'{os.path.join(folder, match[0])} is not in the manifest of split '
+    f'{split!r}, but looks like one of its files; remove it or build again.'
+    for match in matches
+    if match[0] not in listed
+  ]
+  problems += find_damage(manifest, folder)
+  there = set(tf.io.gfile.listdir(folder))
+  names = tuple(sorted(listed & there))
+  return SplitFiles(folder, split, names, manifest, tuple(problems))
+
+
+def _by_names(
+  folder: str, split: str, matches: Sequence[re.Match]
+) -> SplitFiles:
+  names = [match[0] for match in matches]
+  problems = []
+  for total in sorted({match['total'] for match in matches}, key=int):
+    numbers = {int(m['number']) for m in matches if m['total'] == total}
+    missing = sorted(set(range(int(total))) - numbers)
+    if missing:
+      problems.append(
+        f'{folder}: of {total} files of split {split!r} {len(missing)} are '
+        f'missing, the first of them number {missing[0]}; copy them again.'
+      )
+  return SplitFiles(folder, split, tuple(names), None, tuple(problems))

@@ -1,0 +1,194 @@
+"""What a run leaves in its folder, and how each part is written and read.
+
+<model_dir>/
+  experiment.json         the run, from which evaluation and export rebuild it
+  config.gin              what gin files and bindings set, if there were any
+  operative_config.gin    what was used, Python's defaults included
+  labels.txt              names of the classes, one a line, if they are known
+  metrics.jsonl           one object a line, for each loop and evaluation
+  ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
+  checkpoint              which of them are there, and the latest
+  train/, eval/           TensorBoard events, from orbit
+  export/                 of a dry run: versions, as TF Serving reads them
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from official_coatnet import files
+from official_coatnet.training import experiment as experiment_lib
+
+EXPERIMENT_FILE = 'experiment.json'
+CONFIG_FILE = 'config.gin'
+OPERATIVE_CONFIG_FILE = 'operative_config.gin'
+LABELS_FILE = 'labels.txt'
+METRICS_FILE = 'metrics.jsonl'
+CHECKPOINT_NAME = 'ckpt'
+
+
+def write_experiment(
+  model_dir: str, experiment: experiment_lib.Experiment
+) -> None:
+  """Writes experiment.json, from which evaluation and export rebuild a run."""
+  text = json.dumps(experiment.to_dict(), indent=2) + '\n'
+  files.write_text(os.path.join(model_dir, EXPERIMENT_FILE), text)
+
+
+def read_experiment(model_dir: str) -> experiment_lib.Experiment:
+  """Reads the experiment of a model_dir.
+
+  Raises:
+    FileNotFoundError: If the folder is not one of a run.
+    ValueError: If the file cannot be read.
+  """
+  path = os.path.join(model_dir, EXPERIMENT_FILE)
+  if not tf.io.gfile.exists(path):
+    raise FileNotFoundError(
+      f'{path} does not exist: {model_dir!r} is not the model_dir of a run.'
+    )
+  try:
+    with tf.io.gfile.GFile(path) as f:
+      return experiment_lib.Experiment.from_dict(json.loads(f.read()))
+  except (ValueError, TypeError, KeyError, AttributeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it was written by another version of this '
+      'package, or damaged.'
+    ) from e
+
+
+def write_config(model_dir: str, text: str) -> None:
+  """Writes config.gin."""
+  files.write_text(os.path.join(model_dir, CONFIG_FILE), text)
+
+
+def copy_config(model_dir: str, folder: str) -> None:
+  """Copies config.gin into another folder, if the run has one."""
+  path = os.path.join(model_dir, CONFIG_FILE)
+  if tf.io.gfile.exists(path):
+    tf.io.gfile.copy(path, os.path.join(folder, CONFIG_FILE))
+
+
+def write_operative_config(model_dir: str, text: str) -> None:
+  """Writes operative_config.gin."""
+  files.write_text(os.path.join(model_dir, OPERATIVE_CONFIG_FILE), text)
+
+
+def write_labels(folder: str, names: Sequence[str]) -> str:
+  """Writes labels.txt, the names of the classes, and returns its path."""
+  path = os.path.join(folder, LABELS_FILE)
+  files.write_text(path, ''.join(f'{name}\n' for name in names))
+  return path
+
+
+def find_labels(model_dir: str) -> str | None:
+  """Returns the path of labels.txt, or None if the run has none."""
+  path = os.path.join(model_dir, LABELS_FILE)
+  return path if tf.io.gfile.exists(path) else None
+
+
+class MetricsFile:
+  """Appends metrics to metrics.jsonl in a model_dir, local or not.
+
+  {"step": 400, "epoch": 4.0, "train/loss": 0.71, "train/top1": 0.83, ...}
+  {"step": 400, "epoch": 4.0, "eval/loss": 0.65, "eval/top1": 0.86, ...}
+  """
+
+  def __init__(self, model_dir: str, *, writes: bool = True):
+    """Makes the file's name; the first line makes the file.
+
+    Args:
+      model_dir: Folder of the run.
+      writes: Whether to write at all: of several workers, one does.
+    """
+    self._writes = writes
+    self._model_dir = model_dir
+    self._path = os.path.join(model_dir, METRICS_FILE)
+
+  def rewind(self, step: int, *, evaluates: bool = False):
+    """Drops what the run will write again when it resumes at `step`.
+
+    Args:
+      step: Step of the checkpoint; later lines go.
+      evaluates: Whether the run evaluates at this step again: then its
+        evaluation goes, too.
+    """
+    if not self._writes or not tf.io.gfile.exists(self._path):
+      return
+    kept = [
+      line
+      for line in read_metrics(self._model_dir)
+      if line['step'] <= step
+      and not (evaluates and line['step'] == step and 'eval/loss' in line)
+    ]
+    text = ''.join(json.dumps(line) + '\n' for line in kept)
+    files.write_text(self._path, text)
+
+  def write(self, step: int, values: dict[str, float]):
+    """Appends one line. A value that JSON cannot hold is written as null."""
+    if not self._writes:
+      return
+    line: dict[str, float | None] = {'step': step}
+    for name, value in values.items():
+      line[name] = value if math.isfinite(value) else None
+    with tf.io.gfile.GFile(self._path, 'a') as f:
+      f.write(json.dumps(line) + '\n')
+
+
+def read_metrics(model_dir: str) -> list[dict[str, float]]:
+  """Returns the lines of metrics.jsonl; none where there is no such file.
+
+  A last line that was cut short by the end of its process is left out.
+  """
+  path = os.path.join(model_dir, METRICS_FILE)
+  if not tf.io.gfile.exists(path):
+    return []
+  lines = []
+  with tf.io.gfile.GFile(path) as f:
+    for text in f.read().splitlines():
+      try:
+        lines.append(json.loads(text))
+      except json.JSONDecodeError:
+        break
+  return lines
+
+
+def find_checkpoint(path: str) -> str:
+  """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
+
+  Raises:
+    ValueError: If there is no checkpoint there.
+  """
+  latest = tf.train.latest_checkpoint(path)
+  if latest:
+    return latest
+  if tf.io.gfile.exists(f'{path}.index'):
+    return path
+  if not tf.io.gfile.exists(path):
+    raise ValueError(
+      f'No checkpoint at {path!r}: neither a folder nor {path}.index exists. '
+      'Give a model_dir, or the path of a checkpoint without its ending, such '
+      'as model_dir/ckpt-1000.'
+    )
+  raise ValueError(
+    f'No checkpoint in {path!r}: the folder has no finished checkpoint. Train '
+    'first, or give another model_dir.'
+  )
+
+
+def checkpoint_step(prefix: str) -> int:
+  """Returns the step in a checkpoint's name, `ckpt-<step>`."""
+  return int(os.path.basename(prefix).rpartition('-')[2])
+
+
+def events_folder(model_dir: str, kind: str) -> str:
+  """Returns the folder of TensorBoard events of 'train' or 'eval'."""
+  return os.path.join(model_dir, kind)
+
+
+def export_folder(model_dir: str) -> str:
+  """Returns the folder of the exports that a dry run makes."""
+  return os.path.join(model_dir, 'export')

@@ -1,0 +1,86 @@
+"""Tests of official_coatnet.data.pixel_count."""
+
+import functools
+import io
+import struct
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+from PIL import Image
+
+from official_coatnet.data import pixel_count
+from tests.fixtures import runs
+
+
+def make_gif(sides, **kwargs):
+  """Returns a GIF with a frame of each size."""
+  frames = []
+  for i, (height, width) in enumerate(sides):
+    values = np.full([height, width], i, np.uint8)
+    values[0] = 200 + i  # Frames that are alike would be left out.
+    frames.append(Image.fromarray(values))
+  file = io.BytesIO()
+  frames[0].save(file, 'GIF', save_all=True, append_images=frames[1:], **kwargs)
+  return file.getvalue()
+
+
+class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.count = staticmethod(
+      tf.function(
+        functools.partial(pixel_count.count_pixels, all_frames=True),
+        input_signature=[tf.TensorSpec([], tf.string)],
+      )
+    )
+
+  def test_every_format(self):
+    for name, encoded in runs.encoded_images().items():
+      with Image.open(io.BytesIO(encoded)) as image:
+        width, height = image.size
+        frames = getattr(image, 'n_frames', 1)
+      self.assertEqual(
+        int(self.count(encoded)), height * width * frames, msg=name
+      )
+
+  def test_frames_of_a_gif(self):
+    """With a colour table of its own, an extension and a comment each."""
+    gif = make_gif([(30, 40)] * 7, comment=b'x' * 700, loop=0, duration=20)
+    with Image.open(io.BytesIO(gif)) as image:
+      self.assertEqual(image.n_frames, 7)
+      expected = 0
+      for i in range(7):
+        image.seek(i)
+        left, top, right, bottom = image.dispose_extent if i else (0, 0, 40, 30)
+        expected += (right - left) * (bottom - top)
+    self.assertEqual(int(self.count(gif)), expected)
+
+  def test_a_gif_cannot_lie_in_its_header(self):
+    gif = bytearray(make_gif([(300, 500)]))
+    gif[6:10] = struct.pack('<HH', 2, 2)
+    self.assertEqual(
+      tf.io.decode_image(bytes(gif), expand_animations=False).shape[:2],
+      [300, 500],
+    )
+    self.assertEqual(int(self.count(bytes(gif))), 300 * 500)
+
+  def test_what_is_cut_off_or_no_image(self):
+    gif = make_gif([(30, 40)] * 2)
+    for length in range(len(gif)):
+      self.assertBetween(int(self.count(gif[:length])), 0, 2 * 30 * 40)
+    for encoded in (b'', b'GIF8', b'BM', b'\x89PNG', b'RIFF', b'\0' * 100):
+      self.assertEqual(int(self.count(encoded)), 0)
+
+  def test_sides_that_overflow(self):
+    png = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack(
+      '>II', 2**31 - 1, 2**31 - 1
+    )
+    self.assertEqual(int(self.count(png)), (2**31 - 1) ** 2)
+    bmp = b'BM' + b'\0' * 16 + struct.pack('<ii', 60000, -60000)
+    self.assertEqual(int(self.count(bmp)), 60000**2)
+
+
+if __name__ == '__main__':
+  tf.test.main()

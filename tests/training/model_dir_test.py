@@ -1,0 +1,59 @@
+"""Tests of training.model_dir; reporting_test has more of metrics.jsonl."""
+
+import os
+
+from absl.testing import absltest
+
+from official_coatnet.training import model_dir
+from tests.fixtures import experiments as fixture
+
+
+class ModelDirTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def test_experiment_round_trip(self):
+    experiment = fixture.make_experiment()
+    model_dir.write_experiment(self.folder, experiment)
+    self.assertEqual(model_dir.read_experiment(self.folder), experiment)
+    self.assertEqual(os.listdir(self.folder), ['experiment.json'])
+
+  def test_not_a_model_dir(self):
+    with self.assertRaisesRegex(FileNotFoundError, 'not the model_dir of'):
+      model_dir.read_experiment(self.folder)
+
+  def test_no_checkpoint(self):
+    with self.assertRaisesRegex(ValueError, 'neither a folder'):
+      model_dir.find_checkpoint('/no/such/folder')
+    with self.assertRaisesRegex(ValueError, 'no finished checkpoint'):
+      model_dir.find_checkpoint(self.create_tempdir().full_path)
+
+  def test_step_of_a_checkpoint(self):
+    self.assertEqual(model_dir.checkpoint_step('/runs/a-1/ckpt-120'), 120)
+
+  def test_labels(self):
+    self.assertIsNone(model_dir.find_labels(self.folder))
+    path = model_dir.write_labels(self.folder, ['a', 'b c'])
+    self.assertEqual(path, model_dir.find_labels(self.folder))
+    with open(path) as f:
+      self.assertEqual(f.read(), 'a\nb c\n')
+
+  def test_configuration_goes_along(self):
+    other = self.create_tempdir().full_path
+    model_dir.copy_config(self.folder, other)
+    self.assertEqual(os.listdir(other), [])
+    model_dir.write_config(self.folder, 'A = 1\n')
+    model_dir.copy_config(self.folder, other)
+    with open(os.path.join(other, 'config.gin')) as f:
+      self.assertEqual(f.read(), 'A = 1\n')
+
+  def test_metrics_of_a_run_that_has_reported_nothing(self):
+    self.assertEqual(model_dir.read_metrics(self.folder), [])
+    file = model_dir.MetricsFile(self.folder, writes=False)
+    file.write(1, {'train/loss': 1.0})
+    self.assertEqual(os.listdir(self.folder), [])
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -8,23 +8,17 @@ tools/predict.py and tools/verify_export.py take either. README.md in the export
 says what is in it and how to call it.
 """
 
+import tools.prologue
+
 import os
 import sys
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags, logging
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-
-from official_coatnet.export import saved_model  # noqa: E402
-from official_coatnet.export.options import ExportOptions  # noqa: E402
-from official_coatnet.training import experiment as experiment_lib  # noqa: E402
+from official_coatnet.export import saved_model
+from official_coatnet.export.options import ExportOptions
+from official_coatnet.training import experiment as experiment_lib
 
 _MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Folder of the run.')
 _EXPORT_DIR = flags.DEFINE_string(

@@ -8,22 +8,14 @@ Flags and main are those of Model Garden's official/vision/train.py; this file
 registers `coatnet` and its experiments, which docs/model_garden.md describes.
 """
 
-import os
-import sys
+import tools.prologue
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from absl import app, flags  # noqa: E402
-from official.common import flags as tfm_flags  # noqa: E402
-from official.vision import train  # noqa: E402
+from absl import app, flags
+from official.common import flags as tfm_flags
+from official.vision import train
 
 # Imported for what it registers.
-from official_coatnet.model_garden import experiments  # noqa: E402, F401
+from official_coatnet.model_garden import experiments  # noqa: F401
 
 if __name__ == '__main__':
   tfm_flags.define_flags()

@@ -18,30 +18,24 @@ that names a CoAtNet, counted from the built networks, and the sizes of Tables 3
 and 11. The exit code is 1 if a row that should fit the paper does not.
 """
 
+from tools.prologue import ROOT
+
 import dataclasses
 import json
 import os
 import sys
 import time
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.analysis.paper import (  # noqa: E402
+from official_coatnet.analysis.paper import (
   counts as counts_lib,
-  listing,
   runs,
+  table10,
 )
-from official_coatnet.modeling import complexity  # noqa: E402
-from official_coatnet.training import gin_config, reporting  # noqa: E402
+from official_coatnet.modeling import complexity
+from official_coatnet.training import gin_config, reporting
 
 _COUNTS = flags.DEFINE_bool(
   'counts', False, 'Compare parameters and multiply-adds.'
@@ -91,7 +85,7 @@ def _compare_counts() -> int:
 
 
 def _list_rows() -> int:
-  rows = listing.all_rows()
+  rows = runs.all_rows()
   known = {table for row in rows for table in row.tables}
   for table in _TABLE.value:
     if table not in known:
@@ -103,16 +97,16 @@ def _list_rows() -> int:
   if _TABLE.value:
     rows = [row for row in rows if set(row.tables) & set(_TABLE.value)]
   if _FORMAT.value == 'json':
-    print(json.dumps(listing.to_list(rows), indent=2))
+    print(json.dumps(runs.to_list(rows), indent=2))
   else:
-    print(listing.format_text(rows))
+    print(runs.format_text(rows))
   return 0
 
 
 def _check_files() -> int:
   program = os.path.basename(sys.argv[0])
   try:
-    differences, compared = runs.check(_ROOT)
+    differences, compared = table10.check(ROOT)
   except gin_config.ConfigError as error:
     print(f'{program}: {error}', file=sys.stderr)
     return 1

@@ -16,6 +16,8 @@ Beside serving_client.py it needs tensorflow-serving-api and what that installs,
 and over REST absl-py alone. docs/serving.md says how to start a server.
 """
 
+import tools.prologue
+
 import json
 import math
 import os
@@ -23,17 +25,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-from absl import app, flags  # noqa: E402
-
-from tools import serving_client  # noqa: E402
+from tools import serving_client
 
 _REST = flags.DEFINE_string(
   'rest', None, 'The server for REST, such as http://localhost:8501.'

@@ -32,13 +32,8 @@ INPUTS = {
 ENCODED_KEY = 'image/encoded'
 
 # What HTTP calls by number and gRPC by name.
-_CODES = {
-  400: 'INVALID_ARGUMENT',
-  404: 'NOT_FOUND',
-  413: 'RESOURCE_EXHAUSTED',
-  503: 'UNAVAILABLE',
-  504: 'DEADLINE_EXCEEDED',
-}
+_CODES = {400: 'INVALID_ARGUMENT', 404: 'NOT_FOUND', 413: 'RESOURCE_EXHAUSTED'}
+_CODES |= {503: 'UNAVAILABLE', 504: 'DEADLINE_EXCEEDED'}
 # Of a request with another image they may not come.
 _CODES_OF_ONE_REQUEST = ('INVALID_ARGUMENT', 'RESOURCE_EXHAUSTED')
 
@@ -140,10 +135,9 @@ class RestClient:
     url = self._server + self._path + suffix
     data = None if body is None else json.dumps(body).encode()
     headers = {'Content-Type': 'application/json'}
+    request = urllib.request.Request(url, data, headers)
     try:
-      status, content = _open(
-        urllib.request.Request(url, data, headers), timeout=self._timeout
-      )
+      status, content = _open(request, timeout=self._timeout)
     # URLError is an OSError; the others come of servers that do not speak HTTP
     # and of ports that are no numbers.
     except (OSError, http.client.HTTPException, ValueError) as e:
@@ -176,10 +170,7 @@ def _open(request, *, timeout: float) -> tuple[int, bytes]:
 
 
 class GrpcClient:
-  """A model of a server, by gRPC; asked as RestClient is.
-
-  It imports things where it needs them, because TensorFlow takes seconds.
-  """
+  """A model of a server, by gRPC; asked as RestClient is."""
 
   def __init__(
     self,
@@ -193,20 +184,16 @@ class GrpcClient:
   ):
     """Connects, without waiting for the server.
 
-    Args:
-      address: Host and port of the server. The connection is not encrypted.
-      model: As of RestClient, as are `version`, `label` and `timeout`.
-      version: See there.
-      label: See there.
-      timeout: See there.
-      max_message_bytes: Largest message, either way. gRPC's own limit of 4 MiB
-        is too small for the stage maps of a batch.
+    `address` is its host and port; the connection is not encrypted. The largest
+    message, either way, is `max_message_bytes`: gRPC's own limit of 4 MiB is
+    too small for the stage maps of a batch. All else is as of RestClient.
     """
+    # Here and below, because REST does without, and TensorFlow takes seconds.
     import grpc
     from tensorflow_serving.apis import (
       model_pb2,
       model_service_pb2_grpc,
-      prediction_service_pb2_grpc,
+      prediction_service_pb2_grpc as service_pb2_grpc,
     )
 
     self._address, self._timeout = address, timeout
@@ -223,9 +210,7 @@ class GrpcClient:
     self._channel = grpc.insecure_channel(address, options)
     self._error = grpc.RpcError
     self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-    self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(
-      self._channel
-    )
+    self._predictions = service_pb2_grpc.PredictionServiceStub(self._channel)
 
   def ask(self, signature: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """As RestClient.ask."""
@@ -311,9 +296,8 @@ def make_example(encoded: bytes) -> bytes:
 
 
 def _to_json(row: Any) -> Any:
-  if isinstance(row, bytes):
-    return {'b64': base64.b64encode(row).decode()}
-  return row.tolist()
+  is_bytes = isinstance(row, bytes)
+  return {'b64': base64.b64encode(row).decode()} if is_bytes else row.tolist()
 
 
 def _to_dict(message: Any) -> dict[str, Any]:

@@ -10,24 +10,18 @@ best and last evaluation, speed, core-hours, and the training curves; and what
 it gains over another run of as many steps.
 """
 
+from tools.prologue import ROOT
+
 import json
 import os
 import sys
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.analysis.runs import drawings, summary  # noqa: E402
-from official_coatnet.modeling import config as model_config  # noqa: E402
-from official_coatnet.training import gin_config  # noqa: E402
+from official_coatnet.analysis.runs import drawings, summary
+from official_coatnet.modeling import config as model_config
+from official_coatnet.training import gin_config
 
 _MODEL = flags.DEFINE_string(
   'model', None, 'Network to summarise, such as coatnet_0.'
@@ -59,7 +53,7 @@ _FORMAT = flags.DEFINE_enum(
 def _summarize_network() -> str:
   if _GIN_FILE.value:
     config = gin_config.load(
-      _GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT
+      _GIN_FILE.value, _GIN_BINDINGS.value, root=ROOT
     ).model
   else:
     config = model_config.ModelConfig(

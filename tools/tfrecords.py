@@ -48,23 +48,17 @@ not written again; a run that was stopped is started again the same way, and
 goes on after the last file that it finished.
 """
 
+import tools.prologue
+
 import functools
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.data import manifest, split_files  # noqa: E402
-from official_coatnet.records import (  # noqa: E402
+from official_coatnet.data import manifest, split_files
+from official_coatnet.records import (
   beam,
   corpus,
   demo,
@@ -72,8 +66,8 @@ from official_coatnet.records import (  # noqa: E402
   repair,
   validation,
 )
-from tools import record_sources  # noqa: E402
-from tools.progress import Progress  # noqa: E402
+from tools import record_sources
+from tools.progress import Progress
 
 _OUTPUT_DIR = flags.DEFINE_string(
   'output_dir', None, 'Folder to write records and manifests to.'
@@ -149,7 +143,7 @@ def build(command: str) -> None:
     _OUTPUT_DIR, 'give the folder to write to'
   )
   if command in DEMOS:
-    _report(DEMOS[command](), output_dir)
+    _print_manifests(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
   splits = record_sources.SOURCES[command]()
@@ -161,7 +155,7 @@ def build(command: str) -> None:
     progress=Progress(),
     map_tasks=_workers(sum(split.num_examples for split in splits)),
   )
-  _report(manifests, output_dir)
+  _print_manifests(manifests, output_dir)
 
 
 def validate(path: str) -> None:
@@ -190,7 +184,7 @@ def repair_files(path: str, output_dir: str) -> None:
   manifests = {}
   for split, options in _splits_of(path):
     manifests[split.split] = repair.repair_split(split, output_dir, **options)
-  _report(manifests, output_dir)
+  _print_manifests(manifests, output_dir)
 
 
 def index(path: str) -> None:
@@ -198,7 +192,7 @@ def index(path: str) -> None:
   manifests = {}
   for split, options in _splits_of(path):
     manifests[split.split] = repair.index_split(split, **options)
-  _report(manifests, path)
+  _print_manifests(manifests, path)
 
 
 # Sub-commands that take paths, and how many.
@@ -285,7 +279,7 @@ def _parse_max_failures(text: str | None) -> int | float | None:
     ) from error
 
 
-def _report(
+def _print_manifests(
   manifests: Mapping[str, manifest.Manifest], output_dir: str
 ) -> None:
   """Prints what there is now, and what was left out."""

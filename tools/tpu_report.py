@@ -12,34 +12,28 @@ a second report of the same blocks takes seconds. With --tables it writes the
 tables of docs/tpu.md.
 """
 
+from tools.prologue import ROOT
+
 import json
 import math
 import os
 import sys
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-_PAGE = os.path.join(_ROOT, 'docs', 'tpu.md')
-_RECORDS = os.path.join(_ROOT, 'docs', 'tpu.json')
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-from official_coatnet.analysis.tpu import (  # noqa: E402
+from official_coatnet import files
+from official_coatnet.analysis.tpu import (
   compiler,
-  depths,
   memory,
   report as report_lib,
   tables as tables_lib,
 )
-from official_coatnet.training import gin_config  # noqa: E402
-from tools import progress  # noqa: E402
+from official_coatnet.training import gin_config
+from tools import progress
+
+_PAGE = os.path.join(ROOT, 'docs', 'tpu.md')
+_FIGURES = os.path.join(ROOT, 'docs', 'tpu.json')
 
 _GIN_FILE = flags.DEFINE_multi_string('gin_file', [], 'Gin file of the run.')
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -76,7 +70,7 @@ _CACHE_DIR = flags.DEFINE_string(
 
 
 def _report() -> str:
-  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=_ROOT)
+  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=ROOT)
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
   # First, since a part of a batch that does not fit may not fit either.
   measured = _memory(experiment, **common) if _MEMORY.value else None
@@ -105,10 +99,10 @@ def _memory(experiment, **common):
   def measure(batch):
     if _MEMORY_BY.value == 'depths':
       print(f'Compiling shallower steps of {batch} images.', file=sys.stderr)
-      found[batch] = depths.measure(
+      found[batch] = memory.measure_by_depths(
         experiment,
         batch_per_core=batch,
-        on_measured=progress.Progress('depths compiled'),
+        progress=progress.Progress('depths compiled'),
         **common,
       )
     else:
@@ -142,17 +136,17 @@ def _batch_unit(experiment) -> int:
 
 
 def _write_tables() -> str:
-  """Costs rows that have no record, and writes the page after each."""
+  """Costs rows that have no figures, and writes the page after each."""
   names = {'all': [], 'none': None}.get(_TABLES.value[0], _TABLES.value)
-  records = tables_lib.read_records(_RECORDS)
+  figures = tables_lib.read_figures(_FIGURES)
   tables = [] if names is None else tables_lib.get_tables(names)
   rows = {row.key: row for table in tables for row in table.rows}
-  missing = [row for key, row in rows.items() if key not in records]
+  missing = [row for key, row in rows.items() if key not in figures]
   done = progress.Progress('rows')
-  _write_page(records)
+  _write_page(figures)
   for i, row in enumerate(missing, 1):
     print(f'{row.label}: {row.key}', file=sys.stderr)
-    experiment = gin_config.load([row.gin_file], row.bindings, root=_ROOT)
+    experiment = gin_config.load([row.gin_file], row.bindings, root=ROOT)
     report = report_lib.cost(
       experiment,
       topology=row.topology,
@@ -161,21 +155,20 @@ def _write_tables() -> str:
       cache_dir=_CACHE_DIR.value,
       on_compiled=progress.Progress('parts compiled'),
     )
-    records[row.key] = tables_lib.make_record(
+    figures[row.key] = tables_lib.make_figures(
       report, compiler=compiler.compiler_version()
     )
-    tables_lib.write_records(_RECORDS, records)
-    _write_page(records)
+    tables_lib.write_figures(_FIGURES, figures)
+    _write_page(figures)
     done(i, len(missing))
   return f'{len(missing)} rows costed; written: {_PAGE}'
 
 
-def _write_page(records):
+def _write_page(figures):
   with open(_PAGE) as f:
     page = f.read()
-  page = tables_lib.put_into_page(page, tables_lib.render(records))
-  with open(_PAGE, 'w') as f:
-    f.write(page)
+  page = tables_lib.put_into_page(page, tables_lib.render(figures))
+  files.write_text(_PAGE, page)
 
 
 def main(argv):

@@ -10,23 +10,17 @@ several machines. --dry_run takes the same configuration through two training
 steps, an evaluation and an export on synthetic images, without data.
 """
 
+from tools.prologue import ROOT
+
 import logging as python_logging
 import os
 import sys
 import tempfile
 
-# Without it TensorFlow's import prints warnings about CUDA that concern nobody
-# here. Errors come as Python exceptions all the same.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from absl import app, flags, logging
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# So that the tool runs from a clone, from any folder, without installation.
-sys.path.insert(0, _ROOT)
-
-from absl import app, flags, logging  # noqa: E402
-
-from official_coatnet.export import saved_model  # noqa: E402
-from official_coatnet.training import (  # noqa: E402
+from official_coatnet.export import saved_model
+from official_coatnet.training import (
   controller,
   devices,
   experiment as experiment_lib,
@@ -81,7 +75,7 @@ def main(argv):
   python_logging.getLogger('tensorflow').setLevel('WARNING')
   try:
     experiment = gin_config.load(
-      _GIN_FILE.value or [], _GIN_BINDINGS.value, root=_ROOT
+      _GIN_FILE.value or [], _GIN_BINDINGS.value, root=ROOT
     )
     if _DRY_RUN.value:
       _dry_run(experiment)

@@ -12,7 +12,6 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
 )
 
-FILE = 'README.md'
 _SOURCES = {
   'tfds': 'TensorFlow Datasets',
   'tfrecord': 'TFRecords',

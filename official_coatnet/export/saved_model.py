@@ -1,26 +1,20 @@
 """Exports the network of a model_dir as a SavedModel for TF Serving.
 
-<export_dir>/<version>/
-  saved_model.pb, variables/    graph, signatures and weights
-  assets/labels.txt             names of the classes, used by the graph
-  assets.extra/                 requests to warm a server up
-  config.gin, experiment.json   the run, as it was set (config.gin if the
-                                run had gin files)
-  export.json                   where it comes from and how it was made
-  README.md                     the model card
+What is written is listed in `versions`, what it computes in `serving`.
 """
 
+import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.export import (
   folding,
   model_card,
-  provenance,
   serving,
   versions,
   warmup,
@@ -32,8 +26,6 @@ from official_coatnet.training import (
   experiment as experiment_lib,
   model_dir as model_dir_lib,
 )
-
-find_latest = versions.find_latest
 
 
 def export(
@@ -72,31 +64,28 @@ def export(
       there is none, labels and classes differ in number, the version is taken
       or `export_dir` cannot be written.
   """
-  options = options or ExportOptions()
   version = versions.choose_version(export_dir, version=version)
+  options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
   names = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
   )
-  with versions.new_version(export_dir, version=version) as path:
-    model = load_model(
-      experiment, stored.prefix, weights=stored.group, fold=fold
-    )
-    try:
-      with versions.writing(export_dir):
-        write_saved_model(model, experiment, path, names=names, options=options)
-        source = provenance.Provenance(
-          model_dir=_absolute(model_dir),
-          checkpoint=os.path.basename(stored.prefix),
-          weights=stored.group,
-          folded=fold,
-          options=options,
-        )
-        _write_papers(experiment, source, path, stored=stored, licence=licence)
-    finally:
-      _free(model)
+  provenance = versions.Provenance(
+    model_dir=_absolute(model_dir),
+    checkpoint=os.path.basename(stored.prefix),
+    weights=stored.group,
+    folded=fold,
+    options=options,
+  )
+  with (
+    versions.new_version(export_dir, version=version) as path,
+    _loaded_model(experiment, stored, fold=fold) as model,
+    versions.writing(export_dir),
+  ):
+    write_saved_model(model, experiment, path, names=names, options=options)
+    _write_papers(experiment, provenance, path, stored=stored, licence=licence)
   return os.path.join(export_dir, str(version))
 
 
@@ -118,7 +107,7 @@ def write_saved_model(
     options: How it answers.
   """
   with tempfile.TemporaryDirectory() as scratch:
-    # It becomes `versions.LABELS_ASSET`, an asset of the same name.
+    # It becomes `versions.LABELS_FILE`, an asset of the same name.
     labels_file = model_dir_lib.write_labels(scratch, names)
     module = serving.make_module(
       model, experiment, labels_file=labels_file, options=options
@@ -165,6 +154,33 @@ def load_model(
   return model
 
 
+@contextlib.contextmanager
+def _loaded_model(
+  experiment: experiment_lib.Experiment,
+  stored: checkpoints.StoredWeights,
+  *,
+  fold: bool,
+) -> Iterator[tf.keras.Model]:
+  model = load_model(experiment, stored.prefix, weights=stored.group, fold=fold)
+  try:
+    yield model
+  finally:
+    _free(model)
+
+
+def _free(model: tf.keras.Model):
+  """Gives a model's memory back to TensorFlow; its weights are gone after it.
+
+  To drop the model is not enough: Keras and TensorFlow (for each function with
+  a custom gradient in it, as swish has one) keep what refers to its variables
+  until the process ends; 2.9 GB for CoAtNet-5.
+  """
+  for variable in model.weights:
+    tf.raw_ops.AssignVariableOp(
+      resource=variable.handle, value=tf.zeros([], variable.dtype)
+    )
+
+
 def _exportable(implementation: str | None) -> str | None:
   """Returns `implementation`, or the reference where it is not for exports."""
   if implementation is None or implementations.get(implementation).for_export:
@@ -184,7 +200,7 @@ def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
 
 def _write_papers(
   experiment: experiment_lib.Experiment,
-  source: provenance.Provenance,
+  provenance: versions.Provenance,
   path: str,
   *,
   stored: checkpoints.StoredWeights,
@@ -193,33 +209,19 @@ def _write_papers(
   """Writes what people read: model card, configuration, where it is from."""
   card = model_card.make_card(
     experiment,
-    model_dir=source.model_dir,
+    model_dir=provenance.model_dir,
     stored=stored,
     # Of the network as it is trained.
     count=complexity.count(experiment.model)[-1],
-    options=source.options,
-    folded=source.folded,
+    options=provenance.options,
+    folded=provenance.folded,
     licence=licence,
   )
-  with tf.io.gfile.GFile(os.path.join(path, model_card.FILE), 'w') as f:
-    f.write(card)
-  provenance.write(source, path)
+  files.write_text(os.path.join(path, versions.CARD_FILE), card)
+  versions.write_provenance(provenance, path)
   model_dir_lib.write_experiment(path, experiment)
-  model_dir_lib.copy_config(source.model_dir, path)
+  model_dir_lib.copy_config(provenance.model_dir, path)
 
 
 def _absolute(path: str) -> str:
   return path if '://' in path else os.path.abspath(path)
-
-
-def _free(model: tf.keras.Model):
-  """Gives a model's memory back to TensorFlow; its weights are gone after it.
-
-  To drop the model is not enough: Keras and TensorFlow (for each function with
-  a custom gradient in it, as swish has one) keep what refers to its variables
-  until the process ends; 2.9 GB for CoAtNet-5.
-  """
-  for variable in model.weights:
-    tf.raw_ops.AssignVariableOp(
-      resource=variable.handle, value=tf.zeros([], variable.dtype)
-    )

@@ -1,11 +1,20 @@
-"""How exports lie on disk: the numbered folders that TF Serving looks into.
+"""How exports lie on disk: numbered folders, and what each of them holds.
 
-    export_dir/3/saved_model.pb, variables/, assets/labels.txt
+<export_dir>/<version>/           where TF Serving looks
+  saved_model.pb, variables/      graph, signatures and weights
+  assets/labels.txt               names of the classes, used by the graph
+  assets.extra/                   requests to warm a server up
+  config.gin, experiment.json     the run, as it was set (config.gin if the
+                                  run had gin files)
+  export.json                     where it comes from and how it was made
+  README.md                       the model card
 
 Nothing here knows the network, so that whoever uses an export need not load it.
 """
 
 import contextlib
+import dataclasses
+import json
 import os
 import re
 import uuid
@@ -13,8 +22,36 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-# Within the folder of an export: the names of the classes, one a line.
-LABELS_ASSET = os.path.join('assets', 'labels.txt')
+from official_coatnet import files
+from official_coatnet.export.options import ExportOptions
+
+# Within the folder of an export; `experiment.json` is as in the run's.
+GRAPH_FILE = 'saved_model.pb'
+LABELS_FILE = os.path.join('assets', 'labels.txt')
+# TF Serving looks for this name.
+WARMUP_FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
+CONFIG_FILE = 'config.gin'
+PROVENANCE_FILE = 'export.json'
+CARD_FILE = 'README.md'
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+  """Where an export comes from and how it was made: its export.json.
+
+  Attributes:
+    model_dir: Folder of the run.
+    checkpoint: Name of the checkpoint in it.
+    weights: 'ema' or 'raw'.
+    folded: Whether norms are folded into convolutions.
+    options: The rest.
+  """
+
+  model_dir: str
+  checkpoint: str
+  weights: str
+  folded: bool
+  options: ExportOptions
 
 
 def list_versions(export_dir: str) -> list[int]:
@@ -39,6 +76,16 @@ def find_latest(export_dir: str) -> str:
       'name. Run tools/export.py first, or give the folder it wrote to.'
     )
   return os.path.join(export_dir, str(versions[-1]))
+
+
+def find_export(path: str) -> str:
+  """Returns `path` if it is an export, or else the latest version in it.
+
+  Raises:
+    ValueError: If it is neither.
+  """
+  is_export = tf.saved_model.contains_saved_model(path)
+  return path if is_export else find_latest(path)
 
 
 def choose_version(export_dir: str, *, version: int | None = None) -> int:
@@ -123,6 +170,33 @@ def writing(export_dir: str) -> Iterator[None]:
     raise ValueError(
       f'The export cannot be written to {export_dir!r} ({e}). Is '
       'there enough space? Nothing of it is left behind.'
+    ) from e
+
+
+def write_provenance(provenance: Provenance, path: str):
+  """Writes export.json into the export at `path`."""
+  values = dataclasses.asdict(provenance)
+  values['options'] = provenance.options.to_dict()
+  text = json.dumps(values, indent=2) + '\n'
+  files.write_text(os.path.join(path, PROVENANCE_FILE), text)
+
+
+def read_provenance(path: str) -> Provenance:
+  """Reads export.json of the export at `path`.
+
+  Raises:
+    ValueError: If there is none, or it is of another version.
+  """
+  file = os.path.join(path, PROVENANCE_FILE)
+  try:
+    with tf.io.gfile.GFile(file) as f:
+      values = json.loads(f.read())
+    options = ExportOptions.from_dict(values.pop('options'))
+    return Provenance(options=options, **values)
+  except (tf.errors.OpError, ValueError, TypeError, KeyError) as e:
+    raise ValueError(
+      f'{file!r} cannot be read ({e}): {path!r} is no export of this version '
+      'of tools/export.py, or damaged.'
     ) from e
 
 

@@ -9,6 +9,7 @@ and there may be 1000 at most.
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import (
   classification_pb2,
@@ -16,12 +17,8 @@ from tensorflow_serving.apis import (
   prediction_log_pb2,
 )
 
-from official_coatnet.export import preprocessing, serving
+from official_coatnet.export import preprocessing, serving, versions
 from official_coatnet.export.options import ExportOptions
-from official_coatnet.export.verify import samples
-
-# Within the folder of an export; TF Serving looks for this name.
-PATH = os.path.join('assets.extra', 'tf_serving_warmup_requests')
 
 
 def make_requests(
@@ -34,7 +31,7 @@ def make_requests(
     height: Of the network's images in pixels, as `width`.
     width: See `height`.
   """
-  encoded = samples.jpeg(height, width)
+  encoded = make_jpeg(height, width)
   example = make_example(encoded)
   for size in options.batch_sizes:
     for signature, name in serving.INPUTS.items():
@@ -48,6 +45,20 @@ def make_requests(
         row = example.SerializeToString() if is_example else encoded
         tensor = tf.make_tensor_proto([row] * size, dtype=tf.string)
         yield _predict_log(signature, name=name, tensor=tensor)
+
+
+def make_pixels(
+  height: int, width: int, channels: int = 3, *, seed: int = 0
+) -> np.ndarray:
+  """Makes a smooth image, uint8 [height, width, channels]."""
+  noise = np.random.default_rng(seed).uniform(0, 255, (4, 4, channels))
+  smooth = tf.image.resize(noise, [height, width], method='bilinear')
+  return np.round(smooth.numpy()).astype(np.uint8)
+
+
+def make_jpeg(height: int, width: int, *, seed: int = 0) -> bytes:
+  """Makes a JPEG in colour."""
+  return tf.io.encode_jpeg(make_pixels(height, width, seed=seed)).numpy()
 
 
 def make_example(encoded: bytes) -> tf.train.Example:
@@ -87,7 +98,7 @@ def write_requests(
   path: str, options: ExportOptions, *, height: int, width: int
 ):
   """Writes the requests of `make_requests` into the export at `path`."""
-  file = os.path.join(path, PATH)
+  file = os.path.join(path, versions.WARMUP_FILE)
   tf.io.gfile.makedirs(os.path.dirname(file))
   with tf.io.TFRecordWriter(file) as writer:
     for request in make_requests(options, height=height, width=width):
@@ -103,7 +114,7 @@ def read_requests(path: str) -> list[tuple[str, str, tf.Tensor]]:
   Raises:
     ValueError: If the file is missing, damaged, or holds other requests.
   """
-  file = os.path.join(path, PATH)
+  file = os.path.join(path, versions.WARMUP_FILE)
   try:
     records = list(tf.data.TFRecordDataset(file).as_numpy_iterator())
     logs = [prediction_log_pb2.PredictionLog.FromString(r) for r in records]

@@ -12,7 +12,6 @@ from official_coatnet.analysis.runs import summary
 from official_coatnet.data import device
 from official_coatnet.export import (
   preprocessing,
-  provenance,
   saved_model,
   versions,
   warmup,
@@ -251,7 +250,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     self.assertEqual(
       paths, [os.path.join(self.exports, name) for name in ('1', '7', '8')]
     )
-    self.assertEqual(saved_model.find_latest(self.exports), paths[-1])
+    self.assertEqual(versions.find_latest(self.exports), paths[-1])
     self.assertEqual(sorted(os.listdir(self.exports)), ['1', '7', '8'])
 
   def test_a_failure_while_saving_leaves_nothing(self):
@@ -313,8 +312,8 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     )
     self.assertEqual(model_dir_lib.read_experiment(path), self.experiment)
     self.assertEqual(
-      provenance.read(path),
-      provenance.Provenance(
+      versions.read_provenance(path),
+      versions.Provenance(
         model_dir=model_dir,
         checkpoint='ckpt-4',
         weights='raw',

@@ -5,6 +5,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from official_coatnet.export import versions
+from official_coatnet.export.options import ExportOptions
 from official_coatnet.training import model_dir
 
 
@@ -29,9 +30,12 @@ class VersionsTest(parameterized.TestCase):
     self.assertEqual(versions.list_versions(self.folder), [1, 9, 10])
     self.assertEqual(versions.choose_version(self.folder), 11)
     self.assertEqual(versions.choose_version(self.folder, version=5), 5)
-    self.assertEqual(
-      versions.find_latest(self.folder), os.path.join(self.folder, '10')
-    )
+    latest = os.path.join(self.folder, '10')
+    self.assertEqual(versions.find_latest(self.folder), latest)
+    self.assertEqual(versions.find_export(self.folder), latest)
+    with open(os.path.join(latest, versions.GRAPH_FILE), 'w'):
+      pass
+    self.assertEqual(versions.find_export(latest), latest)
 
   def test_refuses_versions_that_are_taken_or_no_number(self):
     self._write(3)
@@ -96,6 +100,35 @@ class VersionsTest(parameterized.TestCase):
       versions.writing('/x'),
     ):
       raise full
+
+
+class ProvenanceTest(absltest.TestCase):
+  def test_there_and_back(self):
+    folder = self.create_tempdir().full_path
+    provenance = versions.Provenance(
+      model_dir='/runs/x',
+      checkpoint='ckpt-7',
+      weights='ema',
+      folded=True,
+      options=ExportOptions(top_k=2),
+    )
+    versions.write_provenance(provenance, folder)
+    self.assertEqual(versions.read_provenance(folder), provenance)
+
+  def test_no_export_of_ours(self):
+    folder = self.create_tempdir().full_path
+    for content in (
+      None,
+      'x',
+      '[]',
+      '{"options": {}}',
+      '{"options": {"a": 1}}',
+    ):
+      if content is not None:
+        with open(os.path.join(folder, versions.PROVENANCE_FILE), 'w') as f:
+          f.write(content)
+      with self.assertRaisesRegex(ValueError, 'is no export of this version'):
+        versions.read_provenance(folder)
 
 
 class LabelsTest(absltest.TestCase):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from official_coatnet.export import serving, warmup
+from official_coatnet.export import serving, versions, warmup
 from official_coatnet.export.options import ExportOptions
 
 
@@ -12,7 +12,7 @@ class WarmupTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = self.create_tempdir().full_path
-    self.file = os.path.join(self.folder, warmup.PATH)
+    self.file = os.path.join(self.folder, versions.WARMUP_FILE)
     options = ExportOptions(batch_sizes=(1, 3))
     warmup.write_requests(self.folder, options, height=20, width=30)
 

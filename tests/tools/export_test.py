@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import app
 from absl.testing import absltest, flagsaver
 
-from official_coatnet.export import provenance
+from official_coatnet.export import versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.training import checkpoints
 from tests.fixtures import experiments, runs
@@ -56,7 +56,7 @@ class ExportTest(absltest.TestCase):
     with open(os.path.join(path, 'assets', 'labels.txt')) as f:
       self.assertEqual(f.read(), 'a\nb\nc\nd\ne\n')
     self.assertEqual(
-      provenance.read(path).options,
+      versions.read_provenance(path).options,
       ExportOptions(
         batch_sizes=(1, 3),
         top_k=2,

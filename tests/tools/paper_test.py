@@ -13,7 +13,7 @@ from absl.testing import absltest, flagsaver
 
 from official_coatnet.analysis.paper import (
   counts,
-  listing,
+  runs,
   tables as paper_lib,
 )
 from official_coatnet.modeling import complexity
@@ -131,7 +131,7 @@ class PaperToolTest(absltest.TestCase):
       f.write('OptimizerConfig.weight_decay = 0.05\n')
     self.addCleanup(os.chdir, os.getcwd())
     os.chdir(root)  # gin looks for what is included here first.
-    with mock.patch.object(paper, 'repository.ROOT', root):
+    with mock.patch.object(paper, 'ROOT', root):
       code, text, err = run_tool(check=True)
     self.assertEqual(code, 1)
     self.assertIn(
@@ -147,7 +147,7 @@ class PaperToolTest(absltest.TestCase):
     # Four fine-tunings after JFT, and the other.
     self.assertIn(': 5 differ', text)
     os.remove(path)
-    with mock.patch.object(paper, 'repository.ROOT', root):
+    with mock.patch.object(paper, 'ROOT', root):
       code, _, err = run_tool(check=True)
     self.assertEqual(code, 1)
     self.assertIn("No gin file 'gin/imagenet21k_coatnet4_ptra_e150.gin'", err)
@@ -158,7 +158,7 @@ class PaperToolTest(absltest.TestCase):
     # By line: a long string would be no message to read.
     self.assertEqual(
       table.splitlines(),
-      listing.format_markdown(listing.all_rows()).splitlines(),
+      runs.format_markdown(runs.all_rows()).splitlines(),
     )
 
   def test_wrong_usage(self):

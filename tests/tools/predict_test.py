@@ -1,3 +1,5 @@
+"""The tool; what it does has its tests in tests/export/prediction_test.py."""
+
 import json
 import os
 import struct
@@ -11,7 +13,6 @@ from absl.testing import absltest
 from PIL import Image
 
 from official_coatnet.export import saved_model
-from official_coatnet.export.options import ExportOptions
 from tests.fixtures import experiments, runs
 from tools import predict
 
@@ -24,7 +25,7 @@ class PredictTest(absltest.TestCase):
     super().setUpClass()
     folder = tempfile.mkdtemp(dir=absltest.get_default_test_tmpdir())
     sizes = {'num_classes': len(LABELS)}
-    cls.run_dir = runs.write_run(
+    run_dir = runs.write_run(
       os.path.join(folder, 'run'),
       experiments.make_experiment(
         model=sizes, train_data=sizes, eval_data=sizes
@@ -32,8 +33,8 @@ class PredictTest(absltest.TestCase):
       labels=LABELS,
     )
     cls.exports = os.path.join(folder, 'exports')
-    cls.path = saved_model.export(cls.run_dir, cls.exports)
-    signature = tf.saved_model.load(cls.path).signatures['serving_default']
+    path = saved_model.export(run_dir, cls.exports)
+    signature = tf.saved_model.load(path).signatures['serving_default']
     cls.encoded = runs.encoded_images()
     cls.probabilities = {
       name: signature(image_bytes=tf.constant([image]))['probabilities'][0]
@@ -113,77 +114,12 @@ class PredictTest(absltest.TestCase):
     with Image.open(picture) as image:
       self.assertGreater(min(image.size), 200)
 
-  def test_top_k(self):
-    encoded = self.encoded['rgb.png']
-    file = self._write('rgb.png', encoded)
-    # With and without what the signature itself calls the top.
-    for top_k in (1, 5, 6, 100):
-      predictor = predict.Predictor(self.path, top_k=top_k)
-      (result,) = predict.predict_batch(predictor, [file])
-      line = json.loads(predict.to_json(result))
-      self._check('rgb.png', line, top_k=min(top_k, len(LABELS)))
-
-  def test_an_export_that_answers_bad_images(self):
-    """What it cannot say, the tool finds out: the same errors come out."""
-    jpeg = self.encoded['rgb.jpg']
-    files = [
-      self._write('rgb.jpg', jpeg),
-      self._write('cut.jpg', jpeg[: len(jpeg) // 2]),
-      self._write('grey.png', self.encoded['grey.png']),
-      self._write('notes.txt', b'no image'),
-    ]
-    path = saved_model.export(
-      self.run_dir,
-      os.path.join(self.folder, 'exports'),
-      options=ExportOptions(
-        answer_bad_images=True, max_pixels=64 * 64, batch_sizes=(1,)
-      ),
-    )
-    predictor = predict.Predictor(path, top_k=5)
-    large, cut, good, text = predict.predict_batch(predictor, files)
+  def test_a_line_of_json(self):
+    result = {'file': 'x', 'predictions': [('Bär', np.float32(0.1))]}
     self.assertEqual(
-      large['error'], 'The image has 4800 pixels, more than 4096.'
+      predict.to_json(result),
+      '{"file": "x", "predictions": [{"class": "Bär", "score": 0.1}]}',
     )
-    self.assertIn('pixels, more than 4096', cut['error'])
-    self.assertStartsWith(text['error'], 'Unknown image file format')
-    self._check('grey.png', json.loads(predict.to_json(good)), top_k=5)
-
-  def test_the_latest_version_is_taken(self):
-    predictor = predict.Predictor(self.exports, top_k=1)
-    self.assertEqual(predictor.path, self.path)
-
-  def test_says_what_is_no_export(self):
-    with self.assertRaisesRegex(ValueError, 'No export in '):
-      predict.Predictor(self.folder, top_k=1)
-    self._write('saved_model.pb', b'damaged')
-    with self.assertRaisesRegex(ValueError, 'cannot be loaded .* is damaged'):
-      predict.Predictor(self.folder, top_k=1)
-
-    other = os.path.join(self.create_tempdir().full_path, 'other')
-    module = tf.Module()
-    module.f = tf.function(
-      lambda image_bytes: {'y': tf.strings.length(image_bytes)},
-      input_signature=[tf.TensorSpec([None], tf.string)],
-    )
-    tf.saved_model.save(module, other, signatures=module.f)
-    with self.assertRaisesRegex(ValueError, 'has no output .*probabilities'):
-      predict.Predictor(other, top_k=1)
-
-  def test_files_folders_and_patterns(self):
-    a, b, c = (self._write(n, b'') for n in ('b/1.jpg', 'b/2.jpg', 'a/3.png'))
-    os.makedirs(empty := os.path.join(self.folder, 'empty'))
-    find, join = predict.find_files, os.path.join
-    self.assertEqual(find([self.folder]), [c, a, b])
-    self.assertEqual(find([b, join(self.folder, 'a')]), [b, c])
-    self.assertEqual(find([join(self.folder, '*', '*.jpg')]), [a, b])
-    self.assertEqual(find([join(self.folder, '**', '*.png')]), [c])
-    self.assertEqual(find([join(self.folder, '[a]')]), [c])
-    # Nothing is passed over in silence.
-    self.assertEqual(find([empty, '*.none']), [empty, '*.none'])
-
-  def test_a_name_with_the_signs_of_a_pattern_is_a_name(self):
-    file = self._write('x[1].jpg', b'')
-    self.assertEqual(predict.find_files([file]), [file])
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ from unittest import mock
 from absl import flags
 from absl.testing import absltest, flagsaver
 
-from official_coatnet.analysis.tpu import depths as depths_lib, memory, report
+from official_coatnet.analysis.tpu import memory, report
 from tools import tpu_report as tool
 
 _GIB = 2**30
@@ -31,7 +31,9 @@ def _run(**settings):
       gin_file=['gin/imagenet1k_coatnet0.gin'], memory=True, **settings
     ),
     mock.patch.object(memory, 'measure', side_effect=_measure) as whole,
-    mock.patch.object(depths_lib, 'measure', side_effect=_measure) as depths,
+    mock.patch.object(
+      memory, 'measure_by_depths', side_effect=_measure
+    ) as depths,
     mock.patch.object(report, 'cost', return_value={'cycles': 9e6}) as cost,
     mock.patch.object(report, 'format_cost', return_value='table'),
     mock.patch('builtins.print') as printed,

@@ -17,22 +17,14 @@ how many cores of a host it needs. Times are CPU seconds of one thread: images
 a second of a core that does nothing else.
 """
 
-import os
-import sys
+import tools.prologue
+
 import tempfile
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags, logging
 
-# The folder of this file, which Python puts first, would hide other modules
-# behind the ones here.
-sys.path[0] = os.path.dirname(
-  os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-
-from tools.benchmark import input_variants, timing  # noqa: E402
+from tools.benchmark import input_variants, timing
 
 _IMAGES_PER_SECOND = flags.DEFINE_float(
   'images_per_second', None, 'What the model needs, over all its devices.'

@@ -18,26 +18,21 @@ clock says more, on an idle machine. A process takes 2 to 3.5 GB at 8 images of
 224: with --variants some at a time.
 """
 
+from tools.prologue import ROOT
+
 import json
 import os
 import subprocess
 import sys
 import tempfile
 
-_ROOT = os.path.dirname(
-  os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
-# The folder of this file, which Python puts first, would hide other modules
-# behind the ones here.
-sys.path[0] = _ROOT
+from absl import app, flags
 
-from absl import app, flags  # noqa: E402
-
-from tools.benchmark import peers_variants, timing  # noqa: E402
+from tools.benchmark import peers_variants, timing
 
 _PEERS_PYTHON = flags.DEFINE_string(
   'peers_python',
-  os.path.join(_ROOT, '.venv_peers', 'bin', 'python'),
+  os.path.join(ROOT, '.venv_peers', 'bin', 'python'),
   'Python of the environment of the other packages.',
 )
 _VARIANTS = flags.DEFINE_list(

@@ -12,6 +12,8 @@ Training is forward, softmax cross entropy, backward and AdamW, without clipping
 and averages. Inference ends in logits.
 """
 
+import tools.prologue
+
 import dataclasses
 import json
 import os
@@ -20,15 +22,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
-# The folder of this file, which Python puts first, would hide other modules
-# behind the ones here.
-sys.path[0] = os.path.dirname(
-  os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
-
-import numpy as np  # noqa: E402
+import numpy as np
 
 _LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 0.05

@@ -19,27 +19,20 @@ On one thread times are CPU seconds, those of an idle machine; with more threads
 they are seconds of the clock, and the machine has to be idle.
 """
 
+import tools.prologue
+
 import base64
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags, logging
 
-# The folder of this file, which Python puts first, would hide other modules
-# behind the ones here.
-sys.path[0] = os.path.dirname(
-  os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-
-from official_coatnet.export import saved_model  # noqa: E402
-from tools.benchmark import serving_variants, timing  # noqa: E402
+from official_coatnet.export import saved_model
+from tools.benchmark import serving_variants, timing
 
 _MODEL = flags.DEFINE_string('model', 'coatnet_0', 'Row of the size table.')
 _IMAGE_SIZE = flags.DEFINE_integer('image_size', 224, 'In pixels.')

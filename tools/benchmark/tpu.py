@@ -9,24 +9,17 @@ for one core, and prints a table by stage. The last line is the ratio of the
 sums. The cycles are the compiler's estimates. Results are kept by content.
 """
 
+import tools.prologue
+
 import functools
-import os
 import sys
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from absl import app, flags, logging
 
-# The folder of this file, which Python puts first, would hide other modules
-# behind the ones here.
-sys.path[0] = os.path.dirname(
-  os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
-
-from absl import app, flags, logging  # noqa: E402
-
-from official_coatnet.analysis.tpu import compiler  # noqa: E402
-from official_coatnet.modeling import implementations, sizes  # noqa: E402
-from tools import progress  # noqa: E402
-from tools.benchmark import tpu_blocks  # noqa: E402
+from official_coatnet.analysis.tpu import compiler
+from official_coatnet.modeling import implementations, sizes
+from tools import progress
+from tools.benchmark import tpu_blocks
 
 _TOPOLOGY = flags.DEFINE_enum(
   'topology', 'v3', list(compiler.TOPOLOGIES), 'Which TPU.'
@@ -108,7 +101,7 @@ def _measure(blocks) -> dict[tuple[str, str], int]:
     modules,
     topology=_TOPOLOGY.value,
     cache_dir=_CACHE_DIR.value,
-    on_progress=progress.Progress('blocks compiled'),
+    progress=progress.Progress('blocks compiled'),
   )
   for (who, name), result in results.items():
     if result.error is not None:

@@ -15,29 +15,21 @@ checkpoint costs is shared out over RunConfig.checkpoint_interval_steps: the
 shorter it is bound for the benchmark, the lower is the ratio.
 """
 
+from tools.prologue import ROOT
+
 import os
-import sys
 import tempfile
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import tensorflow as tf
+from absl import app, flags, logging
 
-_ROOT = os.path.dirname(
-  os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
-# The folder of this file, which Python puts first, would hide other modules
-# behind the ones here.
-sys.path[0] = _ROOT
-
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-
-from official_coatnet.records import demo  # noqa: E402
-from official_coatnet.training import (  # noqa: E402
+from official_coatnet.records import demo
+from official_coatnet.training import (
   controller,
   devices,
   gin_config,
 )
-from tools.benchmark import trainer_variants  # noqa: E402
+from tools.benchmark import trainer_variants
 
 _GIN_FILE = flags.DEFINE_multi_string(
   'gin_file', ['gin/demo.gin'], 'Gin file of the run.'
@@ -101,7 +93,7 @@ def main(argv):
       data = os.path.join(folder, 'data')
       _write_data(data)
       bindings.append(f'DATA_DIR = {data!r}')
-    experiment = gin_config.load(_GIN_FILE.value, bindings, root=_ROOT)
+    experiment = gin_config.load(_GIN_FILE.value, bindings, root=ROOT)
     pairs = _run(experiment, folder=os.path.join(folder, 'run'))
     of_input = trainer_variants.input_seconds(experiment, num_batches=8)
   by_cpu, by_wall = (pairs.ratio(clock=clock) for clock in (0, 1))

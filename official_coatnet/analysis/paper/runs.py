@@ -1,20 +1,22 @@
-"""The runs that give the paper's results: their gin files, and a check of them.
+"""The runs that give the paper's results: their gin files and commands.
 
-A run is one gin file. `all_runs` lists those of every row of the paper and of
-Figure 1, pre-trainings included; `check` resolves their files and compares each
-hyper-parameter with Table 10; `chain` says which commands lead to a result.
+A run is one gin file. `all_runs` has those of every row of the paper and of
+Figure 1, pre-trainings included; `chain` says which commands lead to a result;
+`all_rows` and what follows list them all, for people and as JSON. Rows that the
+paper prints twice with two numbers show both.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from official_coatnet.analysis.paper import table10, tables
-from official_coatnet.modeling import config as model_config
-from official_coatnet.training import experiment as experiment_lib, gin_config
+from official_coatnet.analysis.paper import tables
 
-# Fields of `ModelConfig` of which the paper says nothing.
-_FREE = ('dtype', 'head_bias', 'lookup', 'rematerialize')
+_METRICS = {'top1': 'top-1', 'precision_at_1': 'precision@1'}
+_DATA = {
+  tables.IMAGENET1K: 'ImageNet-1K',
+  tables.IMAGENET21K: 'ImageNet-21K',
+  tables.JFT: 'JFT',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Run:
     column: Of Table 10, such as 'jft_finetune'.
     model: Row of the size table.
     image_size: Side of the images, in pixels.
-    variant: As in `paper.Result`; 'Figure 1' for the runs of that figure.
-    settings: As in `paper.Result`.
+    variant: As in `tables.Result`; 'Figure 1' for the runs of that figure.
+    settings: As in `tables.Result`.
     results: What the paper prints of it, possibly nothing.
   """
 
@@ -48,22 +50,6 @@ class Run:
   def name(self) -> str:
     """The name of the file, without folder and ending."""
     return self.gin_file.rsplit('/', 1)[1].removesuffix('.gin')
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  """A hyper-parameter that is not the paper's."""
-
-  gin_file: str
-  key: str
-  value: Any
-  expected: Any
-
-  def __str__(self):
-    return (
-      f'{self.gin_file}: {self.key} is {self.value!r}, but the paper has '
-      f'{self.expected!r}.'
-    )
 
 
 def all_runs() -> dict[str, Run]:
@@ -129,125 +115,128 @@ def _command(run: Run, *, data: str) -> str:
   )
 
 
-def check(root: str) -> tuple[list[Difference], int]:
-  """Resolves the file of every run and compares it with the paper.
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A row of a table, or a curve of Figure 1, as it is listed.
 
-  Args:
-    root: Folder that holds gin/.
-
-  Returns:
-    What differs, and how many hyper-parameters were compared.
-
-  Raises:
-    gin_config.ConfigError: If a file is missing or does not resolve.
+  Attributes:
+    tables: Where it is printed, such as ('4', '12') or ('Figure 1',).
+    title: What it is, such as 'coatnet_4 PT-RA at 384, ImageNet-21K'.
+    metric: 'top1' or 'precision_at_1'.
+    expected: The printed number in per cent, or None if there is none.
+    elsewhere: (tables, number) where the paper has another number for the same.
+    gin_file: The run that gives it.
+    commands: (step, command) pairs from pre-training to evaluation.
   """
-  differences, count = [], 0
-  for run in all_runs().values():
-    values = values_of(gin_config.load([run.gin_file], root=root))
-    for key, expected in expected_values(run).items():
-      count += 1
-      if values[key] != expected:
-        differences.append(Difference(run.gin_file, key, values[key], expected))
-  return differences, count
+
+  tables: tuple[str, ...]
+  title: str
+  metric: str
+  expected: float | None
+  elsewhere: tuple[tuple[tuple[str, ...], float], ...]
+  gin_file: str
+  commands: tuple[tuple[str, str], ...]
 
 
-def values_of(experiment: experiment_lib.Experiment) -> dict[str, Any]:
-  """Returns every setting of an experiment by its key in gin files.
-
-  The learning rate that `decay` = 'constant' ends with is its peak, whatever
-  `min_learning_rate` says.
-  """
-  parts = {
-    'ModelConfig': experiment.model,
-    'train/DataConfig': experiment.train_data,
-    'eval/DataConfig': experiment.eval_data,
-    'LossConfig': experiment.loss,
-    'OptimizerConfig': experiment.optimizer,
-    'RunConfig': experiment.run,
-  }
-  values = {
-    f'{part}.{field.name}': getattr(config, field.name)
-    for part, config in parts.items()
-    for field in dataclasses.fields(config)
-  }
-  if experiment.optimizer.decay == 'constant':
-    key = 'OptimizerConfig.min_learning_rate'
-    values[key] = experiment.optimizer.peak_learning_rate
-  return values
-
-
-def expected_values(run: Run) -> dict[str, Any]:
-  """Returns what the paper says of a run, by key in gin files.
-
-  Where it says nothing of a run (Figure 1 and Table 2), the reading that the
-  head of the gin file names.
-  """
-  column = table10.TABLE_10[run.column]
-  data = 'imagenet1k' if run.fine_tunes else run.column.split('_')[0]
-  num_classes, schema = table10.CLASSES[data]
-  network = '_'.join(run.model.split('_')[:2])  # 'coatnet_2_v1' -> 'coatnet_2'
-  figure_1 = run.variant == 'Figure 1'
-  if figure_1:  # Its networks are of no column: the smallest stands for them.
-    network = next(iter(column.stochastic_depth))
-  values = {
-    **_expected_augmentation(run, column, network=network),
-    'RunConfig.epochs': column.epochs,
-    'RunConfig.train_steps': None,
-    'RunConfig.init_checkpoint_required': run.fine_tunes,
-    'LossConfig.name': column.loss,
-    'LossConfig.label_smoothing': column.label_smoothing,
-    'OptimizerConfig.peak_learning_rate': column.peak_learning_rate[network],
-    **{
-      f'OptimizerConfig.{field}': getattr(column, field)
-      for field in (
-        'min_learning_rate', 'warmup_steps', 'warmup_epochs', 'decay',
-        'weight_decay', 'clip_norm', 'ema_decay',
+def all_rows() -> list[Row]:
+  """Returns a row for each result, then for each curve of Figure 1."""
+  runs = all_runs()
+  rows = [_row_of(result, runs) for result in tables.RESULTS]
+  for data in ('imagenet1k', 'jft'):
+    for layout in tables.FIGURE_1:
+      run = runs[tables.figure_1_file(layout, data=data)]
+      title = f'{layout} at 224, {_DATA[tables.JFT if data == "jft" else data]}'
+      metric = 'precision_at_1' if data == 'jft' else 'top1'
+      commands = tuple(chain(run))
+      rows.append(
+        Row(('Figure 1',), title, metric, None, (), run.gin_file, commands)
       )
-    },
-  }  # fmt: skip
-  for split in ('train', 'eval'):
-    values[f'{split}/DataConfig.center_crop'] = column.center_crop
-    values[f'{split}/DataConfig.batch_size'] = column.batch_size
-    values[f'{split}/DataConfig.num_classes'] = num_classes
-    values[f'{split}/DataConfig.image_size'] = run.image_size
-    values[f'{split}/DataConfig.schema'] = schema
-  depth = 0.0 if figure_1 else column.stochastic_depth[network]
-  values |= _expected_model(
-    run, num_classes=num_classes, stochastic_depth=depth
+  return rows
+
+
+def _row_of(result: tables.Result, runs: dict[str, Run]) -> Row:
+  run = runs[result.gin_file]
+  model = ' '.join(filter(None, (result.model, result.variant)))
+  return Row(
+    tables=result.tables,
+    title=f'{model} at {result.image_size}, {_DATA[result.pretrained_on]}',
+    metric=result.metric,
+    expected=result.accuracy,
+    elsewhere=tuple(
+      (other.tables, other.accuracy)
+      for other in run.results
+      if other.metric == result.metric and other.accuracy != result.accuracy
+    ),
+    gin_file=result.gin_file,
+    commands=tuple(chain(run)),
   )
-  if run.variant == 'PT-RA-E150' and not run.fine_tunes:
-    values['RunConfig.epochs'] = table10.E150_EPOCHS
-  if figure_1 and not run.fine_tunes:
-    # "Without any regularization or augmentation".
-    values['LossConfig.label_smoothing'] = 0.0
-    values['OptimizerConfig.weight_decay'] = 0.0
-    if data == 'jft':
-      values['RunConfig.epochs'] = table10.FIGURE_1_JFT_EPOCHS
-  return values
 
 
-def _expected_augmentation(
-  run: Run, column: table10.Column, *, network: str
-) -> dict[str, Any]:
-  exceptions = column.randaugment_exceptions
-  randaugment = exceptions.get(
-    run.variant, exceptions.get(network, column.randaugment)
-  )
-  mixup_alpha = column.mixup_alpha
-  if run.variant == 'Figure 1':
-    randaugment = mixup_alpha = None
-  return {
-    'train/DataConfig.randaugment': randaugment,
-    'train/DataConfig.mixup_alpha': mixup_alpha,
-  }
+def format_text(rows: list[Row]) -> str:
+  """Writes each row with its number, file and commands."""
+  lines = [
+    'DATA and RUNS stand for folders of yours; --tpu and the rest are in the',
+    "head of each gin file. The numbers are the paper's: none was run here.",
+  ]
+  for row in rows:
+    lines += ['', f'{_name_tables(row.tables)}: {row.title}']
+    lines.append(f'  expected   {_expected(row)}')
+    lines.append(f'  gin file   {row.gin_file}')
+    lines += [f'  {step:9}  {command}' for step, command in row.commands]
+  return '\n'.join(lines)
 
 
-def _expected_model(run: Run, **settings) -> Mapping[str, Any]:
-  config = model_config.ModelConfig(
-    run.model, image_size=run.image_size, **settings, **dict(run.settings)
-  )
-  return {
-    f'ModelConfig.{field.name}': getattr(config, field.name)
-    for field in dataclasses.fields(config)
-    if field.name not in _FREE
-  }
+def _expected(row: Row) -> str:
+  if row.expected is None:
+    return 'no number, an order: see the head of the gin file'
+  text = f'{_METRICS[row.metric]} {row.expected} %'
+  for names, number in row.elsewhere:
+    text += f', but {number} % in {_name_tables(names)}: the paper has both'
+  return text
+
+
+def _name_tables(names: tuple[str, ...]) -> str:
+  if names == ('Figure 1',):
+    return names[0]
+  *first, last = names
+  if not first:
+    return f'Table {last}'
+  return f'Tables {", ".join(first)} and {last}'
+
+
+def to_list(rows: list[Row]) -> list[dict[str, Any]]:
+  """Returns the rows as what JSON can hold."""
+  return [
+    {**dataclasses.asdict(row), 'commands': dict(row.commands)} for row in rows
+  ]
+
+
+def format_markdown(rows: list[Row]) -> str:
+  """Writes the table of docs/recipes.md: one line a gin file."""
+  by_file = {}
+  for row in rows:
+    by_file.setdefault(row.gin_file, []).append(row)
+  runs = all_runs()
+  lines = [
+    '| gin file | Starts from | Tables | The paper has |',
+    '|---|---|---|---|',
+  ]
+  for path in sorted(runs):
+    run = runs[path]
+    start = '-'
+    if run.fine_tunes:
+      start = f'`{runs[run.results[0].pretraining_file].name}`'
+    numbers = [_number(row) for row in by_file.get(path, [])]
+    names = [_name_tables(row.tables) for row in by_file.get(path, [])]
+    lines.append(
+      f'| `{path.removeprefix("gin/")}` | {start} | '
+      f'{"; ".join(dict.fromkeys(names)) or "pre-training alone"} | '
+      f'{"; ".join(dict.fromkeys(numbers)) or "-"} |'
+    )
+  return '\n'.join(lines) + '\n'
+
+
+def _number(row: Row) -> str:
+  if row.expected is None:
+    return 'an order'
+  return f'{_METRICS[row.metric]} {row.expected}'

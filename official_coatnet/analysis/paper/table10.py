@@ -1,12 +1,20 @@
 """Table 10: the hyper-parameters that the paper prints, column by column.
 
-The numbers alone, and those of the data sets (Sec. 4.1); `paper_runs` compares
-the gin files with them.
+And those of the data sets (Sec. 4.1). `check` resolves the gin file of each run
+and compares every setting with them.
 """
 
 import dataclasses
 import types
 from collections.abc import Mapping
+from typing import Any
+
+from official_coatnet.analysis.paper import runs
+from official_coatnet.modeling import config as model_config
+from official_coatnet.training import experiment as experiment_lib, gin_config
+
+# Fields of `ModelConfig` of which the paper says nothing.
+_FREE = ('dtype', 'head_bias', 'lookup', 'rematerialize')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,3 +197,143 @@ CLASSES: Mapping[str, tuple[int, str]] = types.MappingProxyType(
 E150_EPOCHS = 150
 # Sec. 2.2: of the JFT runs of Figure 1.
 FIGURE_1_JFT_EPOCHS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """A hyper-parameter that is not the paper's."""
+
+  gin_file: str
+  key: str
+  value: Any
+  expected: Any
+
+  def __str__(self):
+    return (
+      f'{self.gin_file}: {self.key} is {self.value!r}, but the paper has '
+      f'{self.expected!r}.'
+    )
+
+
+def check(root: str) -> tuple[list[Difference], int]:
+  """Resolves the file of every run and compares it with the paper.
+
+  Args:
+    root: Folder that holds gin/.
+
+  Returns:
+    What differs, and how many hyper-parameters were compared.
+
+  Raises:
+    gin_config.ConfigError: If a file is missing or does not resolve.
+  """
+  differences, count = [], 0
+  for run in runs.all_runs().values():
+    values = values_of(gin_config.load([run.gin_file], root=root))
+    for key, expected in expected_values(run).items():
+      count += 1
+      if values[key] != expected:
+        differences.append(Difference(run.gin_file, key, values[key], expected))
+  return differences, count
+
+
+def values_of(experiment: experiment_lib.Experiment) -> dict[str, Any]:
+  """Returns every setting of an experiment by its key in gin files.
+
+  The learning rate that `decay` = 'constant' ends with is its peak, whatever
+  `min_learning_rate` says.
+  """
+  parts = {
+    'ModelConfig': experiment.model,
+    'train/DataConfig': experiment.train_data,
+    'eval/DataConfig': experiment.eval_data,
+    'LossConfig': experiment.loss,
+    'OptimizerConfig': experiment.optimizer,
+    'RunConfig': experiment.run,
+  }
+  values = {
+    f'{part}.{field.name}': getattr(config, field.name)
+    for part, config in parts.items()
+    for field in dataclasses.fields(config)
+  }
+  if experiment.optimizer.decay == 'constant':
+    key = 'OptimizerConfig.min_learning_rate'
+    values[key] = experiment.optimizer.peak_learning_rate
+  return values
+
+
+def expected_values(run: runs.Run) -> dict[str, Any]:
+  """Returns what the paper says of a run, by key in gin files.
+
+  Where it says nothing of a run (Figure 1 and Table 2), the reading that the
+  head of the gin file names.
+  """
+  column = TABLE_10[run.column]
+  data = 'imagenet1k' if run.fine_tunes else run.column.split('_')[0]
+  num_classes, schema = CLASSES[data]
+  network = '_'.join(run.model.split('_')[:2])  # 'coatnet_2_v1' -> 'coatnet_2'
+  figure_1 = run.variant == 'Figure 1'
+  if figure_1:  # Its networks are of no column: the smallest stands for them.
+    network = next(iter(column.stochastic_depth))
+  values = {
+    **_expected_augmentation(run, column, network=network),
+    'RunConfig.epochs': column.epochs,
+    'RunConfig.train_steps': None,
+    'RunConfig.init_checkpoint_required': run.fine_tunes,
+    'LossConfig.name': column.loss,
+    'LossConfig.label_smoothing': column.label_smoothing,
+    'OptimizerConfig.peak_learning_rate': column.peak_learning_rate[network],
+    **{
+      f'OptimizerConfig.{field}': getattr(column, field)
+      for field in (
+        'min_learning_rate', 'warmup_steps', 'warmup_epochs', 'decay',
+        'weight_decay', 'clip_norm', 'ema_decay',
+      )
+    },
+  }  # fmt: skip
+  for split in ('train', 'eval'):
+    values[f'{split}/DataConfig.center_crop'] = column.center_crop
+    values[f'{split}/DataConfig.batch_size'] = column.batch_size
+    values[f'{split}/DataConfig.num_classes'] = num_classes
+    values[f'{split}/DataConfig.image_size'] = run.image_size
+    values[f'{split}/DataConfig.schema'] = schema
+  depth = 0.0 if figure_1 else column.stochastic_depth[network]
+  values |= _expected_model(
+    run, num_classes=num_classes, stochastic_depth=depth
+  )
+  if run.variant == 'PT-RA-E150' and not run.fine_tunes:
+    values['RunConfig.epochs'] = E150_EPOCHS
+  if figure_1 and not run.fine_tunes:
+    # "Without any regularization or augmentation".
+    values['LossConfig.label_smoothing'] = 0.0
+    values['OptimizerConfig.weight_decay'] = 0.0
+    if data == 'jft':
+      values['RunConfig.epochs'] = FIGURE_1_JFT_EPOCHS
+  return values
+
+
+def _expected_augmentation(
+  run: runs.Run, column: Column, *, network: str
+) -> dict[str, Any]:
+  exceptions = column.randaugment_exceptions
+  randaugment = exceptions.get(
+    run.variant, exceptions.get(network, column.randaugment)
+  )
+  mixup_alpha = column.mixup_alpha
+  if run.variant == 'Figure 1':
+    randaugment = mixup_alpha = None
+  return {
+    'train/DataConfig.randaugment': randaugment,
+    'train/DataConfig.mixup_alpha': mixup_alpha,
+  }
+
+
+def _expected_model(run: runs.Run, **settings) -> Mapping[str, Any]:
+  config = model_config.ModelConfig(
+    run.model, image_size=run.image_size, **settings, **dict(run.settings)
+  )
+  return {
+    f'ModelConfig.{field.name}': getattr(config, field.name)
+    for field in dataclasses.fields(config)
+    if field.name not in _FREE
+  }

@@ -34,6 +34,8 @@ _NOTE = (
 MAX_IMAGES = 48
 _CLASSES_SHOWN = 3
 _MAX_COLUMNS = 8
+# Longest side of a thumbnail, in pixels.
+_THUMBNAIL_SIDE = 320
 
 
 def _figure(**kwargs):
@@ -200,6 +202,31 @@ def predictions(
     figure.suptitle(title)
   _write(figure, path)
   return figure
+
+
+def thumbnail(file: str) -> np.ndarray:
+  """Reads an image file, small enough for `predictions`.
+
+  Returns:
+    uint8 [height, width, 3], of at most 320 pixels a side.
+
+  Raises:
+    tf.errors.InvalidArgumentError: If it does not decode.
+  """
+  encoded = tf.io.read_file(file)
+  try:
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+  except tf.errors.InvalidArgumentError:
+    # TensorFlow's BMP decoder cannot convert: grey stays grey, RGBA so too.
+    image = tf.io.decode_image(encoded, expand_animations=False)
+    grey = image.shape[-1] == 1
+    image = tf.repeat(image, 3, axis=-1) if grey else image[..., :3]
+  scale = _THUMBNAIL_SIDE / max(image.shape)
+  if scale < 1:
+    size = [max(1, round(side * scale)) for side in image.shape[:2]]
+    image = tf.image.resize(image, size, antialias=True)
+    image = tf.saturate_cast(tf.round(image), tf.uint8)
+  return image.numpy()
 
 
 def _draw_scores(ax, result: Sequence[tuple[str, float]]):

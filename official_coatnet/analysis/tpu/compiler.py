@@ -1,10 +1,10 @@
 """Compiles XLA modules for TPUs that are not there, and keeps what it learns.
 
-    module = tpu_lowering.lower(function, *specs)
-    results = tpu_compile.compile_modules({'block': module}, topology='v3')
+    module = lowering.lower(function, *specs)
+    results = compiler.compile_modules({'block': module}, topology='v3')
     results['block'].cycles
 
-The compiler runs in a process of its own, `tpu_worker`, in the environment that
+The compiler runs in a process of its own, `worker`, in the environment that
 `make tpu-report` creates. The cycles are the compiler's own estimates of one
 core, not measurements.
 """
@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 
 from official_coatnet.analysis.tpu import lowering, worker
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_ROOT = pathlib.Path(__file__).resolve().parents[3]
 _WORKER = pathlib.Path(worker.__file__)
 # The Python of the environment with jax and libtpu.
 DEFAULT_PYTHON = _ROOT / '.venv_tpu' / 'bin' / 'python'
@@ -167,17 +167,17 @@ def compile_modules(
   *,
   topology: str,
   cache_dir: str | os.PathLike | None = DEFAULT_CACHE,
-  on_progress: Callable[[int, int], None] | None = None,
+  progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Compiled]:
   """Compiles modules for one core, each distinct one once.
 
   Args:
-    modules: Name to module, from `tpu_lowering.lower`.
+    modules: Name to module, from `lowering.lower`.
     topology: One of `TOPOLOGIES`.
     cache_dir: Where results are kept, by the content of the module, the
       topology and the versions of the compiler; None keeps none. A failure is
       not kept, except where the compiler ran out of memory.
-    on_progress: Called with how many distinct modules are done, of how many
+    progress: Called with how many distinct modules are done, of how many
       that are not in the cache.
 
   Returns:
@@ -207,8 +207,8 @@ def compile_modules(
     found[key] = result
     if result.error is None or out_of_memory(result.error):
       _write(cache_dir, key, result)
-    if on_progress is not None:
-      on_progress(done, len(missing))
+    if progress is not None:
+      progress(done, len(missing))
   return {name: found[key] for name, key in keys.items()}
 
 

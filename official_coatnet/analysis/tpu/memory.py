@@ -1,8 +1,10 @@
 """The memory of a run's training step on a TPU, and the batch that fits.
 
-The whole step is compiled as one, which takes the compiler minutes.
+The whole step is compiled as one, which takes the compiler minutes; or, of a
+network too deep for that, the steps of a few shallower ones.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +13,13 @@ from official_coatnet.analysis.tpu import compiler, report, step as step_lib
 from official_coatnet.training import experiment as experiment_lib
 
 _GIB = 2**30
+# A stage of two blocks has one that changes the shape and one that does not.
+_SHALLOW = 2
+# How many more a deeper one has. Two, so that the end of a stage, where the
+# compiler overlaps it with what follows, weighs less.
+_MORE = 2
+
+Blocks = tuple[int, ...]
 
 
 def measure(
@@ -24,9 +33,9 @@ def measure(
 
   Args:
     experiment: The run.
-    topology: One of `tpu_compile.TOPOLOGIES`.
+    topology: One of `compiler.TOPOLOGIES`.
     batch_per_core: Images of a step on one core.
-    cache_dir: As in `tpu_compile.compile_modules`.
+    cache_dir: As in `compiler.compile_modules`.
 
   Returns:
     `batch_per_core`, `fits`, `needed` and `available` (bytes of HBM); where it
@@ -62,6 +71,128 @@ def measure(
     'cycles': result.cycles,
     'memory': dict(result.memory),
     'compile_seconds': result.seconds,
+  }
+
+
+def shallow_depths(blocks: Blocks) -> tuple[Blocks, ...]:
+  """Returns the depths to compile in place of a network's.
+
+  Args:
+    blocks: Blocks of each stage, the stem first, which stays as it is.
+
+  Returns:
+    Blocks with at most two a stage; and then, for each stage that has more, the
+    same with up to two more in that stage.
+  """
+  base = (blocks[0], *(min(n, _SHALLOW) for n in blocks[1:]))
+  return base, *(
+    (*base[:i], min(n, base[i] + _MORE), *base[i + 1 :])
+    for i, n in enumerate(blocks)
+    if n > base[i]
+  )
+
+
+def measure_by_depths(
+  experiment: experiment_lib.Experiment,
+  *,
+  topology: str,
+  batch_per_core: int,
+  cache_dir: str | os.PathLike | None = compiler.DEFAULT_CACHE,
+  progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+  """Predicts what `measure` returns, from shallower networks.
+
+  Compiling a whole training step takes time and memory of this machine with
+  each block. But the blocks of a stage, after its first, are equal: with each
+  of them the step needs as much more as with the one before. So the step is
+  compiled with few blocks in all stages, then with a few more in one stage at a
+  time, and what that adds is multiplied.
+
+  Two errors, of opposite sign. What a step needs is the most of any moment of
+  it, and which moment that is may change with the depth: the prediction is then
+  too low. And a compiler that runs out of memory begins to compute things twice
+  and to store less, for which a shallow network gives it no reason: near the
+  limit the prediction is above what a whole compilation would find.
+
+  Args:
+    experiment: The run.
+    topology: One of `compiler.TOPOLOGIES`.
+    batch_per_core: Images of a step on one core.
+    cache_dir: As in `compiler.compile_modules`.
+    progress: Called with how many networks are compiled, of how many.
+
+  Returns:
+    As `measure`, and `extrapolated_from`, the depths.
+
+  Raises:
+    As `measure`.
+  """
+  blocks = experiment.model.blocks
+  depths = shallow_depths(blocks)
+  measured = {}
+  for shallow in depths:
+    measured[shallow] = measure(
+      dataclasses.replace(
+        experiment,
+        model=dataclasses.replace(experiment.model, blocks=shallow),
+      ),
+      topology=topology,
+      batch_per_core=batch_per_core,
+      cache_dir=cache_dir,
+    )
+    if progress is not None:
+      progress(len(measured), len(depths))
+  return extrapolate(measured, blocks)
+
+
+def extrapolate(
+  measured: Mapping[Blocks, Mapping[str, Any]], blocks: Blocks
+) -> dict[str, Any]:
+  """Extends what is known of shallow networks, linearly in each stage's depth.
+
+  Args:
+    measured: Blocks to a result of `measure`, for all of
+      `shallow_depths(blocks)`.
+    blocks: Of the network in question.
+
+  Returns:
+    As `measure_by_depths`. A network of which a part does not fit does not fit;
+    there is then no `cycles` and no `memory`, and what it needs may be more
+    than said.
+  """
+  base, *deeper = shallow_depths(blocks)
+
+  def extend(value):
+    first = value(measured[base])
+    total = float(first)
+    for depths in deeper:
+      ((more, all_of_them),) = [
+        (d - b, n - b) for d, b, n in zip(depths, base, blocks) if d != b
+      ]
+      total += (value(measured[depths]) - first) * all_of_them / more
+    return round(total)
+
+  available = min(result['available'] for result in measured.values())
+  needed = extend(lambda result: result['needed'])
+  predicted = {
+    'batch_per_core': measured[base]['batch_per_core'],
+    'needed': needed,
+    'available': available,
+    'extrapolated_from': [list(depths) for depths in measured],
+  }
+  if not all(result['fits'] for result in measured.values()):
+    # The compiler says what is missing after it has done what it can.
+    return predicted | {
+      'fits': False,
+      'needed': max(needed, *(r['needed'] for r in measured.values())),
+    }
+  return predicted | {
+    'fits': needed <= available,
+    'cycles': extend(lambda result: result['cycles']),
+    'memory': {
+      kind: extend(lambda result, kind=kind: result['memory'][kind])
+      for kind in measured[base]['memory']
+    },
   }
 
 
@@ -152,7 +283,7 @@ def out_of_memory_line(
 
 
 def format_memory(measured: Mapping[str, Any]) -> str:
-  """Writes a result that fits, of `measure` here or in `tpu_depths`."""
+  """Writes a result that fits, of `measure` or `measure_by_depths`."""
   sizes = ', '.join(
     f'{kind} {size / _GIB:.2f}' for kind, size in measured['memory'].items()
   )

@@ -1,7 +1,7 @@
 """What a run's training step costs on a TPU, by the compiler's own estimate.
 
 Costing a network compiles each distinct part of its training step once
-(`tpu_step`) and sums; the memory is that of the whole step, compiled as one.
+(`step`) and sums; the memory is that of the whole step, compiled as one.
 Nothing here was measured on a TPU. Not in the figures: the sum of the gradients
 over cores, and waiting for the host.
 """
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from official_coatnet.analysis.tpu import compiler, forward, step
+from official_coatnet.analysis.tpu import compiler, step
 from official_coatnet.modeling import complexity
 from official_coatnet.training import experiment as experiment_lib
 
@@ -37,11 +37,11 @@ def cost(
 
   Args:
     experiment: The run.
-    topology: One of `tpu_compile.TOPOLOGIES`.
+    topology: One of `compiler.TOPOLOGIES`.
     batch_per_core: Images of a step on one core.
     mode: One of `MODES`: the training step, or inference with or without
       cached relative biases.
-    cache_dir: As in `tpu_compile.compile_modules`.
+    cache_dir: As in `compiler.compile_modules`.
     on_lowered: Called with how many parts are lowered, of how many.
     on_compiled: Called with how many are compiled, of how many.
 
@@ -58,34 +58,38 @@ def cost(
   compiler.find_python()  # Before minutes of lowering.
   local = step.with_batch(experiment, batch_per_core)
   flops = model_flops(experiment)
-  if mode == 'train':
-    parts = step.lower_parts(local, on_progress=on_lowered)
-  else:
+  if mode != 'train':
     flops /= 3  # Without the backward pass.
-    parts = forward.lower_forward(
-      local, cache_bias=mode == 'forward_cached', on_progress=on_lowered
-    )
+  parts = _lower(local, mode=mode, progress=on_lowered)
   results = compiler.compile_modules(
     {part.name: part.module for part in parts},
     topology=topology,
     cache_dir=cache_dir,
-    on_progress=on_compiled,
+    progress=on_compiled,
   )
   for name, result in results.items():
     check(result, what=f'{name} at {batch_per_core} images a core')
+  sums = sum_up(
+    parts,
+    results,
+    target=target,
+    batch_per_core=batch_per_core,
+    flops_per_image=flops,
+  )
   return {
     'model': experiment.model.name,
     'image_size': list(experiment.model.height_width),
     'dtype': experiment.model.dtype,
     'topology': topology,
-    **sum_up(
-      parts,
-      results,
-      target=target,
-      batch_per_core=batch_per_core,
-      flops_per_image=flops,
-    ),
+    **sums,
   }
+
+
+def _lower(experiment, *, mode: str, progress) -> list[step.Part]:
+  if mode == 'train':
+    return step.lower_parts(experiment, progress=progress)
+  cached = mode == 'forward_cached'
+  return step.lower_forward(experiment, cache_bias=cached, progress=progress)
 
 
 def model_flops(experiment: experiment_lib.Experiment) -> float:
@@ -109,7 +113,7 @@ def sum_up(
   """Adds up the parts of a step.
 
   Args:
-    parts: Of `tpu_step.lower_parts`.
+    parts: Of `step.lower_parts`.
     results: By the parts' names.
     target: The core.
     batch_per_core: Images of a step.
@@ -126,11 +130,7 @@ def sum_up(
   """
   total = sum(part.count * results[part.name].cycles for part in parts)
   uncosted = collections.Counter()
-  stages = {}
   for part in parts:
-    entry = stages.setdefault(part.stage, {'parts': 0, 'cycles': 0})
-    entry['parts'] += part.count
-    entry['cycles'] += part.count * results[part.name].cycles
     for opcode, count in results[part.name].uncosted.items():
       uncosted[opcode] += part.count * count
   seconds = total / target.clock
@@ -144,15 +144,7 @@ def sum_up(
     'model_flop_utilization': rate * flops_per_image / target.peak_flops,
     'peak_flops': target.peak_flops,
     'uncosted': dict(uncosted.most_common()),
-    'stages': [
-      {
-        'stage': stage,
-        **entry,
-        'ms': 1e3 * entry['cycles'] / target.clock,
-        'share': entry['cycles'] / total,
-      }
-      for stage, entry in stages.items()
-    ],
+    'stages': _sum_stages(parts, results, clock=target.clock),
     'parts': [
       {
         'name': part.name,
@@ -163,6 +155,24 @@ def sum_up(
       for part in parts
     ],
   }
+
+
+def _sum_stages(parts, results, *, clock: float) -> list[dict[str, Any]]:
+  stages = {}
+  for part in parts:
+    entry = stages.setdefault(part.stage, {'parts': 0, 'cycles': 0})
+    entry['parts'] += part.count
+    entry['cycles'] += part.count * results[part.name].cycles
+  total = sum(entry['cycles'] for entry in stages.values())
+  return [
+    {
+      'stage': stage,
+      **entry,
+      'ms': 1e3 * entry['cycles'] / clock,
+      'share': entry['cycles'] / total,
+    }
+    for stage, entry in stages.items()
+  ]
 
 
 def check(result: compiler.Compiled, *, what: str):

@@ -1,4 +1,4 @@
-"""A run's training step as XLA modules: whole, and in parts that repeat.
+"""A run's training step as XLA modules, whole and in parts; and its inference.
 
 The parts are made of what the trainer itself runs: its device half, the
 network's layers, its losses, `optimizer.apply_gradients` and the moving
@@ -6,17 +6,17 @@ average. A block's part is its forward and backward pass, given its input and
 the gradient of its output; the whole step is `Trainer.train_step`.
 
 Both are of one replica: the sum of the gradients over replicas is not in them.
+A part of inference is the same layers' forward pass.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Collection
 
 import tensorflow as tf
 
 from official_coatnet.analysis.tpu import lowering
 from official_coatnet.data import pipeline
-from official_coatnet.modeling import complexity, network, rematerialize
+from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
   ema,
@@ -30,20 +30,17 @@ from official_coatnet.training import (
 
 # Images, or else steps, for runs that count epochs: they change constants only.
 _EXAMPLES, _STEPS = 1_000_000, 2**15
-# The rate and the salt of a block's stochastic depth are constants that do not
-# change its cost. With these in their place equal blocks are equal modules.
-_SALT, _DROP_RATE = 0, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """Part of a training step.
+  """Part of a training step, or of inference.
 
   Attributes:
     name: The first layer that it stands for, such as 's3_block1'.
     stage: 's0' and on, 'head' or 'optimizer'.
     count: How many times the step has it; of a block, in each microbatch.
-    module: From `tpu_lowering.lower`.
+    module: From `lowering.lower`.
   """
 
   name: str
@@ -96,7 +93,7 @@ def lower_parts(
   experiment: experiment_lib.Experiment,
   *,
   stages: Collection[str] | None = None,
-  on_progress: Callable[[int, int], None] | None = None,
+  progress: Callable[[int, int], None] | None = None,
 ) -> list[Part]:
   """Lowers each distinct part of a training step once.
 
@@ -104,7 +101,7 @@ def lower_parts(
     experiment: From `with_batch`.
     stages: The stages to lower, without their update; None means all, and the
       optimizer.
-    on_progress: Called with how many parts are lowered, of how many.
+    progress: Called with how many parts are lowered, of how many.
 
   Returns:
     The parts in the network's order, and after them the optimizer's, one for
@@ -117,13 +114,13 @@ def lower_parts(
   _plan(experiment)
   groups = [
     group
-    for group in layer_groups(experiment)
+    for group in lowering.layer_groups(experiment)
     if stages is None or group.stage in stages
   ]
   rounds, micro = experiment.optimizer.microbatches, _microbatch(experiment)
   forward, update = [], []
   for group in groups:
-    model = copy_layers(
+    model = lowering.copy_layers(
       group.layers, recompute=group.stage in experiment.model.rematerialize
     )
     lowered = lowering.lower(*_pass(micro, group.stage, model))
@@ -133,9 +130,57 @@ def lower_parts(
       update.append(
         Part(f'update of {group.name}', 'optimizer', group.count, lowered)
       )
-    if on_progress is not None:
-      on_progress(len(forward), len(groups))
+    if progress is not None:
+      progress(len(forward), len(groups))
   return forward + update
+
+
+def lower_forward(
+  experiment: experiment_lib.Experiment,
+  *,
+  cache_bias: bool,
+  progress: Callable[[int, int], None] | None = None,
+) -> list[Part]:
+  """Lowers each distinct part of the forward pass at inference once.
+
+  Args:
+    experiment: From `with_batch`. Images are normalised already.
+    cache_bias: Whether relative biases are looked up beforehand (appendix A.1).
+    progress: Called with how many parts are lowered, of how many.
+
+  Returns:
+    The parts, in the network's order.
+  """
+  tf.keras.backend.clear_session()
+  parts = []
+  groups = lowering.layer_groups(experiment)
+  for group in groups:
+    model = lowering.copy_layers(group.layers)
+    if cache_bias:
+      with lowering.unallocated_variables():
+        network.cache_relative_bias(model)
+    parts.append(_lower_forward(experiment, group, model))
+    if progress is not None:
+      progress(len(parts), len(groups))
+  return parts
+
+
+def _lower_forward(experiment, group, model) -> Part:
+  x = model.input['x']
+  keys = {
+    # Nothing is drawn at inference; the compiler drops them.
+    name: tf.zeros([experiment.train_data.batch_size], tensor.dtype)
+    for name, tensor in model.input.items()
+    if name != 'x'
+  }
+  # The network's own images are in the policy's compute type.
+  policy = tf.keras.mixed_precision.Policy(experiment.model.dtype)
+  dtype = policy.compute_dtype if group.stage == 's0' else x.dtype
+  spec = tf.TensorSpec([experiment.train_data.batch_size, *x.shape[1:]], dtype)
+  module = lowering.lower(
+    lambda values: model({'x': values, **keys}, training=False), spec
+  )
+  return Part(group.name, group.stage, group.count, module)
 
 
 def batch_specs(
@@ -168,74 +213,6 @@ def _plan(experiment) -> plan.Plan:
     num_train_examples=images,
     num_eval_examples=None,
   )
-
-
-@dataclasses.dataclass
-class Group:
-  """Layers that one part is made of, and how often the network has them."""
-
-  name: str
-  stage: str
-  layers: list[tf.keras.layers.Layer]
-  count: int = 1
-
-
-def layer_groups(experiment) -> list[Group]:
-  """Groups the network's layers into its distinct parts."""
-  with lowering.unallocated_variables():
-    model = network.classifier(experiment.model, draw_keys=True)
-  groups, head = {}, None
-  for layer in model.layers:
-    if isinstance(layer, tf.keras.layers.InputLayer):
-      continue
-    stage = complexity.stage_of(layer.name)
-    if stage == 'head':
-      if head is None:
-        head = groups['head'] = Group('head', stage, [])
-      head.layers.append(layer)
-      continue
-    key = (stage, layer.input_shape, _settings(layer))
-    if key in groups:
-      groups[key].count += 1
-    else:
-      groups[key] = Group(layer.name, stage, [layer])
-  return list(groups.values())
-
-
-def _normal_config(layer: tf.keras.layers.Layer) -> dict:
-  config = layer.get_config()
-  if 'drop_rate' in config:
-    config['salt'] = _SALT
-    config['drop_rate'] = _DROP_RATE if config['drop_rate'] else 0.0
-  return config
-
-
-def _settings(layer: tf.keras.layers.Layer) -> str:
-  """Returns all that makes a layer what it is, but for its name."""
-  config = {**_normal_config(layer), 'name': None}
-  return type(layer).__name__ + json.dumps(config, sort_keys=True, default=str)
-
-
-def copy_layers(
-  layers: list[tf.keras.layers.Layer], *, recompute: bool = False
-) -> tf.keras.Model:
-  """Copies a chain, `recompute`d or not; rate and salt become constants."""
-  first = layers[0]
-  inputs = {
-    'x': tf.keras.Input(first.input_shape[1:], dtype=first.input.dtype.name)
-  }
-  keys = {}
-  if 'draw_keys' in first.inbound_nodes[0].call_kwargs:
-    inputs['draw_keys'] = tf.keras.Input((), dtype=tf.int32, name='draw_keys')
-    keys = {'draw_keys': inputs['draw_keys']}
-  with lowering.unallocated_variables():
-    x = inputs['x']
-    for layer in layers:
-      twin = type(layer).from_config(_normal_config(layer))
-      if recompute:
-        twin = rematerialize.rematerialize(twin)
-      x = twin(x, **keys)
-    return tf.keras.Model(inputs, x)
 
 
 def _pass(experiment, stage: str, model: tf.keras.Model) -> tuple:

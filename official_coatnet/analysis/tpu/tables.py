@@ -1,17 +1,19 @@
 """The tables of docs/tpu.md: what is costed for them, and how they are written.
 
 A table is rows; a row is a run's gin file, bindings, a TPU generation and a
-batch, and becomes a record, a JSON object. Records are kept in a file beside
-the page, so that a table can be made over several days and written again
+batch, and has figures, a JSON object. Those of all rows are kept in a file
+beside the page, so that a table can be made over several days and written again
 without a compiler.
 """
 
 import dataclasses
+import itertools
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from official_coatnet import files
 
 # Of the pre-training runs of Table 5: 14 epochs of 300 million images.
 JFT_IMAGES = 14 * 300_000_000
@@ -45,7 +47,7 @@ class Row:
 
   @property
   def key(self) -> str:
-    """Names the record."""
+    """Names the figures."""
     name = pathlib.Path(self.gin_file).stem
     parts = (
       name,
@@ -96,28 +98,12 @@ _FORMS = (('', ()), (', reference', (_REFERENCE,)))
 
 
 def _tables() -> tuple[Table, ...]:
-  small = 'gin/imagenet1k_coatnet0.gin'
   return (
     Table(
       'table5',
       'Table 5: pre-training on JFT',
       'TPUv3-core-days of 300 M images x 14 epochs at 224.',
-      tuple(
-        Row(
-          f'{name}{suffix}',
-          f'gin/jft_{name.lower().replace("-", "")}.gin',
-          'v3',
-          bindings,
-          batch_per_core=batch,
-          paper_core_days=days,
-        )
-        for suffix, bindings in _FORMS
-        for name, batch, days in (
-          ('CoAtNet-3', 16, 580),
-          ('CoAtNet-4', 16, 950),
-          ('CoAtNet-5', 8, 1820),
-        )
-      ),
+      _pretraining_rows(),
     ),
     Table(
       'generations',
@@ -126,18 +112,49 @@ def _tables() -> tuple[Table, ...]:
       'a chip of v3 and v4, a whole chip of the others.',
       tuple(Row(t, _JFT_3, t) for t in _GENERATIONS),
     ),
+    *_bias_tables(),
+    *_block_tables(),
+  )
+
+
+def _pretraining_rows() -> tuple[Row, ...]:
+  networks = (
+    ('CoAtNet-3', 16, 580),
+    ('CoAtNet-4', 16, 950),
+    ('CoAtNet-5', 8, 1820),
+  )
+  return tuple(
+    Row(
+      f'{name}{suffix}',
+      f'gin/jft_{name.lower().replace("-", "")}.gin',
+      'v3',
+      bindings,
+      batch_per_core=batch,
+      paper_core_days=days,
+    )
+    for suffix, bindings in _FORMS
+    for name, batch, days in networks
+  )
+
+
+def _bias_tables() -> tuple[Table, ...]:
+  """Those of the relative bias."""
+  lookups = (('einsum', ()), ('gather', (_GATHER,)), ('no bias', (_NO_BIAS,)))
+  at_inference = (
+    ('einsum', (), 'forward'),
+    ('gather', (_GATHER,), 'forward'),
+    ('cached', (), 'forward_cached'),
+  )
+  return (
     Table(
       'lookup',
       'Relative bias: einsum, gather, none',
       'Appendix A.1: on TPU two einsums look the bias up, at a cost "strictly '
       'subsumed" by the attention; gather is for GPUs.',
       tuple(
-        row
-        for topology in ('v3', 'v5e')
-        for row in (
-          _row(f'einsum, {topology}', topology),
-          _row(f'gather, {topology}', topology, _GATHER),
-          _row(f'no bias, {topology}', topology, _NO_BIAS),
+        _row(f'{name}, {topology}', topology, *bindings)
+        for topology, (name, bindings) in itertools.product(
+          ('v3', 'v5e'), lookups
         )
       ),
     ),
@@ -147,31 +164,25 @@ def _tables() -> tuple[Table, ...]:
       'Appendix A.1: caching the looked-up bias increases the throughput at '
       'inference.',
       tuple(
-        row
-        for batch in (1, 16)
-        for row in (
-          _row(
-            f'einsum, {batch} images',
-            'v3',
-            batch_per_core=batch,
-            mode='forward',
-          ),
-          _row(
-            f'gather, {batch} images',
-            'v3',
-            _GATHER,
-            batch_per_core=batch,
-            mode='forward',
-          ),
-          _row(
-            f'cached, {batch} images',
-            'v3',
-            batch_per_core=batch,
-            mode='forward_cached',
-          ),
+        _row(
+          f'{name}, {batch} images',
+          'v3',
+          *bindings,
+          batch_per_core=batch,
+          mode=mode,
+        )
+        for batch, (name, bindings, mode) in itertools.product(
+          (1, 16), at_inference
         )
       ),
     ),
+  )
+
+
+def _block_tables() -> tuple[Table, ...]:
+  """Those of what blocks are made of."""
+  small = 'gin/imagenet1k_coatnet0.gin'
+  return (
     Table(
       'norm',
       'BatchNorm against LayerNorm in MBConv',
@@ -215,22 +226,19 @@ def get_tables(names: Sequence[str] = ()) -> tuple[Table, ...]:
   return tuple(tables[name] for name in names or tables)
 
 
-def read_records(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
-  """Reads records by `Row.key`; none if there is no file yet."""
-  try:
-    return json.loads(pathlib.Path(path).read_text())
-  except FileNotFoundError:
-    return {}
+def read_figures(path: str) -> dict[str, dict[str, Any]]:
+  """Reads figures by `Row.key`; none if there is no file yet."""
+  return files.read_json(path) or {}
 
 
-def write_records(path: str | os.PathLike, records: Mapping[str, Any]):
-  """Writes records, in the order of their keys."""
-  text = json.dumps(dict(sorted(records.items())), indent=1)
-  pathlib.Path(path).write_text(text + '\n')
+def write_figures(path: str, figures: Mapping[str, Mapping[str, Any]]):
+  """Writes figures, in the order of their keys."""
+  text = json.dumps(dict(sorted(figures.items())), indent=1)
+  files.write_text(path, text + '\n')
 
 
-def make_record(report: Mapping[str, Any], *, compiler: str) -> dict[str, Any]:
-  """Keeps of a report of `tpu_report.cost` what a table shows.
+def make_figures(report: Mapping[str, Any], *, compiler: str) -> dict[str, Any]:
+  """Keeps of a report of `report.cost` what a table shows.
 
   Args:
     report: The report.
@@ -250,12 +258,12 @@ def core_days(images_per_second_per_core: float) -> float:
   return JFT_IMAGES / images_per_second_per_core / SECONDS_A_DAY
 
 
-def render(records: Mapping[str, Mapping[str, Any]]) -> str:
-  """Writes all tables as Markdown; a row without a record says so."""
-  return '\n'.join(_render_table(table, records) for table in get_tables())
+def render(figures: Mapping[str, Mapping[str, Any]]) -> str:
+  """Writes all tables as Markdown; a row without figures says so."""
+  return '\n'.join(_render_table(table, figures) for table in get_tables())
 
 
-def _render_table(table: Table, records) -> str:
+def _render_table(table: Table, figures) -> str:
   with_days = any(row.paper_core_days for row in table.rows)
   head = ['', 'Images', 'M cycles', 'ms', 'Images/s/core', 'MFU']
   head += ['Core-days', 'Paper', 'Ratio'] if with_days else ['Cycles']
@@ -263,30 +271,30 @@ def _render_table(table: Table, records) -> str:
   lines += ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
   bases = {}
   for row in table.rows:
-    record = records.get(row.key)
+    found = figures.get(row.key)
     cells = [row.label, str(row.batch_per_core)]
-    if record is None:
+    if found is None:
       cells += [_MISSING] + [''] * (len(head) - 3)
     else:
       cells += [
-        f'{record["cycles"] / 1e6:.1f}',
-        f'{record["ms"]:.1f}',
-        f'{record["images_per_second_per_core"]:.1f}',
-        f'{100 * record["model_flop_utilization"]:.1f} %',
+        f'{found["cycles"] / 1e6:.1f}',
+        f'{found["ms"]:.1f}',
+        f'{found["images_per_second_per_core"]:.1f}',
+        f'{100 * found["model_flop_utilization"]:.1f} %',
       ]
       if with_days:
-        cells += _days(row, record)
+        cells += _days(row, found)
       else:
         # Against the first row of the same run, core and batch.
         group = (row.gin_file, row.topology, row.batch_per_core)
-        base = bases.setdefault(group, record['cycles'])
-        cells.append(f'{record["cycles"] / base:.3f}')
+        base = bases.setdefault(group, found['cycles'])
+        cells.append(f'{found["cycles"] / base:.3f}')
     lines.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines) + '\n'
 
 
-def _days(row: Row, record) -> list[str]:
-  days = core_days(record['images_per_second_per_core'])
+def _days(row: Row, found) -> list[str]:
+  days = core_days(found['images_per_second_per_core'])
   return [
     f'{days:.0f}',
     f'{row.paper_core_days:.0f}',

@@ -7,7 +7,7 @@ libtpu holds the TPU's whole compiler, and compiles for a topology that is only
 described. It needs a current jax, which cannot share an environment with
 TensorFlow 2.15 (numpy 2 against numpy 1): so this file runs as a process of its
 own, in the environment of `make tpu-report`. It imports nothing of this package
-and no TensorFlow, and jax only once it compiles. `analysis.tpu_compile` calls
+and no TensorFlow, and jax only once it compiles. `compiler` calls
 it; others may too.
 
 One line of JSON a module, in the order given and as soon as it is known: `path`

@@ -1,22 +1,33 @@
 """Runs a SavedModel as a server does: by TensorFlow's C++, without its Python.
 
+    python -P official_coatnet/export/verify/c_api.py EXPORT REQUESTS REPLIES
+
 A reload in Python hides what a server trips over: an asset that is missing
 beside the graph, an operation that Python registers. Here the shared libraries
 of the installed wheel load and run the export, through the C API and ctypes.
-Nothing in this module imports TensorFlow or anything else that is not in
-Python's own library.
+`runners.run_in_cpp` runs this file as a process of its own: nothing in it
+imports TensorFlow or anything else that is not in Python's own library.
+
+REQUESTS is a JSON file, a list of {"signature", "inputs": {name: tensor}}; what
+is written to REPLIES is {"replies", "peak_memory"}: a list of {"outputs":
+{name: tensor}} or {"error": why there are none}, and bytes. A tensor is
+{"dtype", "shape", "data"}: base64 of its bytes, or a list of these for strings.
 """
 
+import base64
 import ctypes
 import importlib.util
+import json
 import os
+import resource
+import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-# Names of the types by their number in TensorFlow's DataType, and bytes each.
-_TYPES = {1: 'float32', 3: 'int32', 4: 'uint8', 7: 'string', 9: 'int64'}
-_TYPES |= {10: 'bool'}
 _STRING = 7
+# Names of the types by their number in TensorFlow's DataType.
+_TYPES = {1: 'float32', 3: 'int32', 4: 'uint8', 9: 'int64', 10: 'bool'}
+_TYPES[_STRING] = 'string'
 _STRING_SIZE = 24  # sizeof(TF_TString).
 # Field numbers of the protocol buffers that are read here.
 _SIGNATURES_IN_META_GRAPH = 5
@@ -56,10 +67,7 @@ class _Buffer(ctypes.Structure):
 
 # What is called of TensorFlow's C API: type of the result, and of arguments.
 _POINTER, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
-_STRINGS, _POINTERS = (
-  ctypes.POINTER(ctypes.c_char_p),
-  ctypes.POINTER(_POINTER),
-)
+_STRINGS, _POINTERS = map(ctypes.POINTER, (ctypes.c_char_p, _POINTER))
 _OUTPUTS, _BUFFER = ctypes.POINTER(_Output), ctypes.POINTER(_Buffer)
 _FUNCTIONS = {
   'TF_NewStatus': (_POINTER,),
@@ -283,3 +291,57 @@ def _read_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     at += length
     if wire == 2:
       yield field, message[at - length : at]
+
+
+def from_json(value: dict) -> Tensor:
+  """Makes a tensor of what JSON says."""
+  data = value['data']
+  if value['dtype'] == 'string':
+    data = [base64.b64decode(each) for each in data]
+  else:
+    data = base64.b64decode(data)
+  return Tensor(value['dtype'], tuple(value['shape']), data)
+
+
+def to_json(tensor: Tensor) -> dict:
+  """Inverse of `from_json`."""
+  data = tensor.data
+  if isinstance(data, list):
+    data = [base64.b64encode(each).decode() for each in data]
+  else:
+    data = base64.b64encode(data).decode()
+  return {'dtype': tensor.dtype, 'shape': list(tensor.shape), 'data': data}
+
+
+def _answer(model: SavedModel, request: dict) -> dict:
+  """Answers one request."""
+  inputs = {n: from_json(v) for n, v in request['inputs'].items()}
+  try:
+    outputs = model.run(request['signature'], inputs)
+  except LoadError as e:
+    return {'error': str(e)}
+  return {'outputs': {n: to_json(v) for n, v in outputs.items()}}
+
+
+def main(argv: list[str]) -> None:
+  """Runs the requests."""
+  program = os.path.basename(argv[0])
+  if len(argv) != 4:
+    sys.exit(f'usage: {program} EXPORT REQUESTS REPLIES')
+  path, requests_file, replies_file = argv[1:]
+  with open(requests_file) as f:
+    requests = json.load(f)
+  try:
+    model = SavedModel(path)
+  except LoadError as e:
+    sys.exit(f'{program}: {e}')
+  replies = [_answer(model, request) for request in requests]
+  if 'tensorflow' in sys.modules:
+    sys.exit(f'{program}: TensorFlow was imported; this proves nothing.')
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  with open(replies_file, 'w') as f:
+    json.dump({'replies': replies, 'peak_memory': peak}, f)
+
+
+if __name__ == '__main__':
+  main(sys.argv)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from official_coatnet.export import provenance, serving, warmup
+from official_coatnet.export import serving, versions, warmup
 
 BATCH_SIZES = (1, 2, 3, 8, 17)
 # Largest difference, as a multiple of max(1, |value|), by whether norms are
@@ -66,7 +66,7 @@ class Judge:
     self,
     *,
     loss: str,
-    source: provenance.Provenance,
+    provenance: versions.Provenance,
     reference: Reference,
     labels: Sequence[str],
   ):
@@ -74,13 +74,13 @@ class Judge:
 
     Args:
       loss: 'softmax' or 'sigmoid'.
-      source: Of the export.
+      provenance: Of the export.
       reference: Of its network.
       labels: Names of the classes.
     """
     self._loss = loss
-    self._options = source.options
-    self._tolerance = TOLERANCES[source.folded]
+    self._options = provenance.options
+    self._tolerance = TOLERANCES[provenance.folded]
     self._reference = reference
     self._labels = np.array([label.encode() for label in labels], object)
 

@@ -1,25 +1,26 @@
-"""Small images of every format, to warm up and to check an export with."""
+"""Small images to check an export with: whole, of every format, and damaged.
+
+The damaged ones are to be refused or answered, and survived: files cut off,
+bytes changed, pieces removed, repeated or taken from another file, and headers
+of every format that lie about the size.
+"""
 
 import struct
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet.export.warmup import make_jpeg, make_pixels
 
-def pixels(height: int, width: int, channels: int = 3, *, seed: int = 0):
-  """Returns a smooth image, uint8 [height, width, channels]."""
-  noise = np.random.default_rng(seed).uniform(0, 255, (4, 4, channels))
-  smooth = tf.image.resize(noise, [height, width], method='bilinear')
-  return np.round(smooth.numpy()).astype(np.uint8)
-
-
-def jpeg(height: int, width: int, *, seed: int = 0) -> bytes:
-  """Returns a JPEG in colour."""
-  return tf.io.encode_jpeg(pixels(height, width, seed=seed)).numpy()
+# What a header may claim: nothing, little, much, and what overflows.
+_SIDES = (0, 1, 2, 255, 256, 4096, 9000, 30000, 65535)
+_HUGE = (2**15 - 1, 2**16, 2**24, 2**31 - 1)
 
 
-def images(count: int, *, side: int) -> list[bytes]:
-  """Returns images of different formats, kinds and sizes, in turn.
+def make_images(count: int, *, side: int) -> list[bytes]:
+  """Makes images of different formats, kinds and sizes, in turn.
 
   JPEG in colour and grey, PNG in colour, grey, with alpha and of 16 bits, BMP
   of 24 bits, GIF.
@@ -29,7 +30,7 @@ def images(count: int, *, side: int) -> list[bytes]:
     side: About how large, in pixels.
   """
   kinds = (
-    jpeg,
+    make_jpeg,
     lambda h, w, seed: _png(h, w, channels=3, seed=seed),
     _gif,
     lambda h, w, seed: _png(h, w, channels=4, seed=seed),
@@ -48,21 +49,22 @@ def images(count: int, *, side: int) -> list[bytes]:
 
 
 def _grey_jpeg(height: int, width: int, *, seed: int) -> bytes:
-  return tf.io.encode_jpeg(pixels(height, width, 1, seed=seed)).numpy()
+  return tf.io.encode_jpeg(make_pixels(height, width, 1, seed=seed)).numpy()
 
 
 def _png(height: int, width: int, *, channels: int, seed: int) -> bytes:
-  return tf.io.encode_png(pixels(height, width, channels, seed=seed)).numpy()
+  image = make_pixels(height, width, channels, seed=seed)
+  return tf.io.encode_png(image).numpy()
 
 
 def _deep_png(height: int, width: int, *, seed: int) -> bytes:
-  deep = tf.constant(pixels(height, width, seed=seed), tf.uint16) * 257
+  deep = tf.constant(make_pixels(height, width, seed=seed), tf.uint16) * 257
   return tf.io.encode_png(deep).numpy()
 
 
 def _bmp(height: int, width: int, *, seed: int) -> bytes:
   """Returns a BMP of 24 bits, bottom row first."""
-  rows = pixels(height, width, seed=seed)[::-1, :, ::-1]
+  rows = make_pixels(height, width, seed=seed)[::-1, :, ::-1]
   padding = b'\0' * (-3 * width % 4)
   body = b''.join(row.tobytes() + padding for row in rows)
   header = struct.pack(
@@ -79,7 +81,7 @@ def _gif(height: int, width: int, *, seed: int) -> bytes:
 
   Codes of 8 bits, and a code that clears the table before it makes them longer.
   """
-  values = pixels(height, width, 1, seed=seed).reshape(-1) // 2
+  values = make_pixels(height, width, 1, seed=seed).reshape(-1) // 2
   clear, end = 128, 129
   codes = bytearray()
   for i in range(0, len(values), 100):
@@ -92,3 +94,93 @@ def _gif(height: int, width: int, *, seed: int) -> bytes:
   screen = struct.pack('<6sHHBBB', b'GIF89a', width, height, 0xF6, 0, 0)
   image = struct.pack('<BHHHHBB', 0x2C, 0, 0, width, height, 0, 7)
   return screen + palette + image + body + b'\0;'
+
+
+def make_damaged(
+  index: int, originals: Sequence[bytes], *, seed: int = 0
+) -> bytes:
+  """Makes a damaged image, the same one for equal arguments.
+
+  Args:
+    index: Its number.
+    originals: Whole images to damage, such as `make_images` gives.
+    seed: Of all numbers.
+  """
+  rng = np.random.default_rng([seed, index])
+  image = bytearray(originals[rng.integers(len(originals))])
+  other = originals[rng.integers(len(originals))]
+  damages = (_cut, _flip, _remove, _repeat, _zero, _noise)
+  kind = rng.integers(len(damages) + 3)
+  if kind < len(damages):
+    damages[kind](image, rng)
+  elif kind == len(damages):
+    at = rng.integers(len(image) + 1)
+    image[at:] = other[min(at, len(other)) :]
+  else:
+    _lie(image, rng)
+  if rng.random() < 0.2:
+    damages[rng.integers(len(damages))](image, rng)
+  return bytes(image)
+
+
+def _piece(image: bytearray, rng: np.random.Generator) -> slice:
+  start = int(rng.integers(len(image) + 1))
+  return slice(start, start + int(rng.integers(1, 64)))
+
+
+def _cut(image, rng):
+  del image[rng.integers(len(image) + 1) :]
+
+
+def _flip(image, rng):
+  for _ in range(rng.integers(1, 9)):
+    if image:
+      image[rng.integers(len(image))] = rng.integers(256)
+
+
+def _remove(image, rng):
+  del image[_piece(image, rng)]
+
+
+def _repeat(image, rng):
+  piece = _piece(image, rng)
+  image[piece.start : piece.start] = image[piece] * int(rng.integers(1, 5))
+
+
+def _zero(image, rng):
+  piece = _piece(image, rng)
+  image[piece] = bytes(len(image[piece]))
+
+
+def _noise(image, rng):
+  piece = _piece(image, rng)
+  image[piece] = rng.bytes(len(image[piece]))
+
+
+def _lie(image: bytearray, rng: np.random.Generator):
+  """Writes another size into the header."""
+  sides = [int(rng.choice(_SIDES)) for _ in range(2)]
+  large = [int(rng.choice(_SIDES + _HUGE)) for _ in range(2)]
+  if image[:2] == b'\xff\xd8':
+    _lie_jpeg(image, sides)
+  elif image[:4] == b'\x89PNG':
+    image[16:24] = struct.pack('>II', *large)
+    # A wrong checksum would give it away.
+    image[29:33] = struct.pack('>I', zlib.crc32(image[12:29]))
+  elif image[:3] == b'GIF':
+    frame = image.find(b'\x2c', 13)
+    at = 6 if rng.random() < 0.5 or frame < 0 else frame + 5
+    image[at : at + 4] = struct.pack('<HH', *sides)
+  elif image[:2] == b'BM':
+    signs = [int(rng.choice((-1, 1))) for _ in range(2)]
+    image[18:26] = struct.pack('<ii', *(a * b for a, b in zip(large, signs)))
+
+
+def _lie_jpeg(image: bytearray, sides: Sequence[int]):
+  """Finds the start of the frame, from marker to marker."""
+  at = 2
+  while at + 9 < len(image) and image[at] == 0xFF:
+    if 0xC0 <= image[at + 1] <= 0xC2:
+      image[at + 5 : at + 9] = struct.pack('>HH', *sides)
+      return
+    at += 2 + int.from_bytes(image[at + 2 : at + 4], 'big')

@@ -11,31 +11,26 @@ export as encoded bytes, so that decoding and resizing are compared as well.
 
 import dataclasses
 import os
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from official_coatnet.data import device, pipeline, schema
-from official_coatnet.export import (
-  model_card,
-  provenance,
-  serving,
-  versions,
-  warmup,
-)
-from official_coatnet.export.verify import samples
+from official_coatnet.export import serving, versions, warmup
+from official_coatnet.export.verify import c_api, samples
 from official_coatnet.export.verify.comparison import (
   BATCH_SIZES,
   Check,
   Judge,
   Reference,
-  Reply,
   Request,
   Runner,
 )
+from official_coatnet.export.verify.runners import run_in_cpp
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
@@ -43,23 +38,11 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
 )
 
-
-def run_in_python(path: str) -> Runner:
-  """Returns what answers requests by `tf.saved_model.load`."""
-  loaded = tf.saved_model.load(path)
-
-  def answer(request: Request) -> Reply | str:
-    # A type is needed where there are no strings.
-    dtype = tf.string if request.value.dtype == object else None
-    value = tf.constant(request.value, dtype)
-    try:
-      signature = loaded.signatures[request.signature]
-      outputs = signature(**{request.name: value})
-    except (KeyError, TypeError, tf.errors.OpError) as e:
-      return str(e)
-    return {name: value.numpy() for name, value in outputs.items()}
-
-  return lambda requests: [answer(request) for request in requests]
+# Damaged images that one process answers, and how many seconds and bytes of
+# memory it may take for them, the network included.
+_FUZZ_CHUNK = 500
+_FUZZ_TIMEOUT = 1200
+_FUZZ_MEMORY = 2e9
 
 
 def verify(
@@ -86,19 +69,20 @@ def verify(
     ValueError: If the export is none of this package, or the run has lost the
       checkpoint.
   """
-  source = provenance.read(path)
+  provenance = versions.read_provenance(path)
   experiment = model_dir_lib.read_experiment(path)
   if encoded is None:
     side = max(experiment.model.height_width)
-    encoded = samples.images(max(BATCH_SIZES), side=side + side // 4)
-  checkpoint = os.path.join(model_dir or source.model_dir, source.checkpoint)
+    encoded = samples.make_images(max(BATCH_SIZES), side=side + side // 4)
+  model_dir = model_dir or provenance.model_dir
+  checkpoint = os.path.join(model_dir, provenance.checkpoint)
   reference = make_reference(
-    experiment, checkpoint, weights=source.weights, encoded=list(encoded)
+    experiment, checkpoint, weights=provenance.weights, encoded=list(encoded)
   )
-  checks = [check_files(path, experiment), check_warmup_file(path, source)]
+  checks = [check_files(path, experiment), check_warmup_file(path, provenance)]
   judge = Judge(
     loss=experiment.loss.name,
-    source=source,
+    provenance=provenance,
     reference=reference,
     labels=_read_labels(path, experiment),
   )
@@ -113,7 +97,7 @@ def verify(
 
 def _read_labels(path, experiment) -> list[str]:
   return versions.read_labels(
-    os.path.join(path, versions.LABELS_ASSET),
+    os.path.join(path, versions.LABELS_FILE),
     num_classes=experiment.model.num_classes,
   )
 
@@ -184,7 +168,11 @@ def evaluation_pixels(
 def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
   """Checks that all files are there, and what the signatures look like."""
   problems = []
-  for file in (model_card.FILE, provenance.FILE, versions.LABELS_ASSET):
+  for file in (
+    versions.CARD_FILE,
+    versions.PROVENANCE_FILE,
+    versions.LABELS_FILE,
+  ):
     if not tf.io.gfile.exists(os.path.join(path, file)):
       problems.append(f'{file} is missing')
   height, width = experiment.model.height_width
@@ -212,7 +200,7 @@ def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
 
 def _read_signatures(path: str):
   """Returns signatures by name: inputs and outputs, as (dtype, shape)."""
-  with tf.io.gfile.GFile(os.path.join(path, 'saved_model.pb'), 'rb') as f:
+  with tf.io.gfile.GFile(os.path.join(path, versions.GRAPH_FILE), 'rb') as f:
     graph = saved_model_pb2.SavedModel.FromString(f.read()).meta_graphs[0]
 
   def read(tensors):
@@ -233,7 +221,7 @@ def _shape(proto) -> list[int | None] | None:
   return None if shape.rank is None else shape.as_list()
 
 
-def check_warmup_file(path: str, source: provenance.Provenance) -> Check:
+def check_warmup_file(path: str, provenance: versions.Provenance) -> Check:
   """Checks that every signature is warmed up in every allowed batch size."""
   found = {
     (signature, len(value))
@@ -242,7 +230,50 @@ def check_warmup_file(path: str, source: provenance.Provenance) -> Check:
   problems = [
     f'no request of `{signature}` with batch size {size}'
     for signature in serving.INPUTS
-    for size in source.options.batch_sizes
+    for size in provenance.options.batch_sizes
     if (signature, size) not in found
   ]
   return Check('warm-up file', problems)
+
+
+def fuzz(
+  path: str,
+  *,
+  count: int,
+  seed: int = 0,
+  progress: Callable[[int, int], None] | None = None,
+) -> Check:
+  """Sends damaged images, each in a request of its own, to TensorFlow's C++.
+
+  Args:
+    path: The export.
+    count: How many.
+    seed: Of the damage.
+    progress: Called with how many are answered, of how many.
+  """
+  originals = samples.make_images(16, side=64)
+  problems, refused, peak = [], 0, 0
+  for start in range(0, count, _FUZZ_CHUNK):
+    numbers = range(start, min(start + _FUZZ_CHUNK, count))
+    requests = []
+    for i in numbers:
+      value = np.empty([1], object)
+      value[0] = samples.make_damaged(i, originals, seed=seed)
+      requests.append(Request('serving_default', 'image_bytes', value))
+    try:
+      replies, memory = run_in_cpp(path, requests, timeout=_FUZZ_TIMEOUT)
+    except (c_api.LoadError, subprocess.TimeoutExpired) as e:
+      problems.append(f'images {numbers[0]} to {numbers[-1]}: {e}')
+      continue
+    peak = max(peak, memory)
+    for i, reply in zip(numbers, replies):
+      if isinstance(reply, str) or not reply.get('ok', np.ones(1)).all():
+        refused += 1
+      elif not np.isfinite(reply['logits']).all():
+        problems.append(f'image {i}: the logits are not finite')
+    if progress is not None:
+      progress(numbers[-1] + 1, count)
+  if peak > _FUZZ_MEMORY:
+    problems.append(f'{peak / 1e9:.2f} GB of memory')
+  name = f'C++: {count} damaged images, {refused} refused'
+  return Check(f'{name}, at most {peak / 1e9:.2f} GB', problems)

@@ -1,12 +1,11 @@
-"""Tests of analysis.paper_runs: which file gives what, and the comparison."""
+"""Which file gives what, and the list of all."""
 
-import dataclasses
+import json
 import os
 
 from absl.testing import absltest
 
-from official_coatnet.analysis.paper import runs
-from official_coatnet.training import gin_config
+from official_coatnet.analysis.paper import runs, tables
 from tests.fixtures import repository
 
 
@@ -36,21 +35,41 @@ class PaperRunsTest(absltest.TestCase):
     steps = runs.chain(self.runs['gin/imagenet1k_coatnet0.gin'])
     self.assertEqual([step for step, _ in steps], ['pre-train', 'evaluate'])
 
-  def test_a_value_that_differs_is_seen(self):
-    run = self.runs['gin/imagenet1k_coatnet0.gin']
-    experiment = gin_config.load([run.gin_file], root=repository.ROOT)
-    expected = runs.expected_values(run)
-    values = runs.values_of(experiment)
-    self.assertEqual({k: values[k] for k in expected}, expected)
-    wrong = dataclasses.replace(
-      experiment,
-      optimizer=dataclasses.replace(experiment.optimizer, weight_decay=0.3),
+
+class ListingTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.rows = runs.all_rows()
+
+  def test_a_row_for_each_result_and_each_curve(self):
+    curves = [row for row in self.rows if row.tables == ('Figure 1',)]
+    self.assertLen(curves, 10)  # Five layouts on two data sets.
+    self.assertLen(self.rows, len(tables.RESULTS) + 10)
+    for row in self.rows:
+      self.assertEqual(row.expected is None, row in curves)
+
+  def test_both_numbers_where_the_paper_has_two(self):
+    text = runs.format_text(
+      [
+        row
+        for row in self.rows
+        if row.gin_file == 'gin/imagenet21k_coatnet3_384.gin'
+      ]
     )
-    values = runs.values_of(wrong)
-    self.assertEqual(
-      [k for k in expected if values[k] != expected[k]],
-      ['OptimizerConfig.weight_decay'],
+    self.assertIn('87.6 %, but 87.9 %', text)
+
+  def test_markdown_has_a_line_for_each_file(self):
+    lines = runs.format_markdown(self.rows).splitlines()[2:]
+    files = [line.split('`')[1] for line in lines]
+    self.assertLen(set(files), len(files))
+    self.assertContainsSubset(
+      {row.gin_file.removeprefix('gin/') for row in self.rows}, set(files)
     )
+
+  def test_json(self):
+    values = json.loads(json.dumps(runs.to_list(self.rows)))
+    self.assertLen(values, len(self.rows))
+    self.assertIn('evaluate', values[0]['commands'])
 
 
 if __name__ == '__main__':

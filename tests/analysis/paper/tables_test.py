@@ -1,4 +1,4 @@
-"""Tests of analysis.paper: that what is written there is consistent."""
+"""What is written there is consistent."""
 
 import dataclasses
 import os

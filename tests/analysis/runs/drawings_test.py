@@ -165,5 +165,21 @@ class PredictionsTest(absltest.TestCase):
       drawings.predictions([None], [[], []], self.path)
 
 
+class ThumbnailTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('RGB', 'png', (700, 350), (160, 320, 3)),
+    ('RGB', 'png', (20, 10), (10, 20, 3)),
+    ('L', 'bmp', (20, 10), (10, 20, 3)),
+    ('RGBA', 'bmp', (20, 10), (10, 20, 3)),
+  )
+  def test_size_and_channels(self, mode, kind, size, expected):
+    path = os.path.join(self.create_tempdir().full_path, f'x.{kind}')
+    Image.new(mode, size, 7 if mode == 'L' else (7, 7, 7)).save(path)
+    image = drawings.thumbnail(path)
+    self.assertEqual(image.shape, expected)
+    self.assertEqual(image.dtype, np.uint8)
+    self.assertEqual(np.unique(image).tolist(), [7])
+
+
 if __name__ == '__main__':
   absltest.main()

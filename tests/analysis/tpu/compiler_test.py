@@ -1,4 +1,4 @@
-"""Tests of analysis.tpu_compile, with a script in place of the compiler."""
+"""With a script in place of the compiler."""
 
 import os
 import pathlib
@@ -64,7 +64,7 @@ class TpuCompileTest(absltest.TestCase):
         modules,
         topology=topology,
         cache_dir=cache,
-        on_progress=lambda *args: seen.append(args),
+        progress=lambda *args: seen.append(args),
       )
 
     results = compile_all('v3')
@@ -121,6 +121,10 @@ class TpuCompileTest(absltest.TestCase):
       ValueError, "'v33'; it must be one of v3, v4, v5e, v5p, v6e"
     ):
       compiler.compile_modules({}, topology='v33')
+
+  def test_compiler_is_looked_for_beside_the_makefile(self):
+    root = compiler.DEFAULT_PYTHON.parents[2]
+    self.assertTrue((root / 'Makefile').is_file(), root)
 
   def test_not_installed(self):
     self.enter_context(

@@ -1,5 +1,3 @@
-"""Tests of analysis.tpu_lowering."""
-
 import collections
 
 import tensorflow as tf

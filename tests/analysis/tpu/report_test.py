@@ -1,4 +1,4 @@
-"""Tests of analysis.tpu_report: arithmetic and messages."""
+"""Arithmetic and messages."""
 
 import dataclasses
 import math

@@ -1,5 +1,4 @@
-"""Tests of analysis.tpu_tables."""
-
+import os
 import pathlib
 
 from absl.testing import absltest
@@ -10,7 +9,7 @@ from tests.fixtures import repository
 _ROOT = pathlib.Path(repository.ROOT).resolve()
 
 
-def _record(cycles, rate):
+def _figures(cycles, rate):
   return {
     'cycles': cycles,
     'ms': cycles / 940e3,
@@ -40,8 +39,8 @@ class TpuTablesTest(absltest.TestCase):
 
   def test_render(self):
     table, *_ = tables.get_tables(['table5'])
-    records = {table.rows[0].key: _record(150_000_000, 100.0)}
-    lines = tables.render(records).splitlines()
+    figures = {table.rows[0].key: _figures(150_000_000, 100.0)}
+    lines = tables.render(figures).splitlines()
     self.assertIn(
       '| CoAtNet-3 | 16 | 150.0 | 159.6 | 100.0 | 25.0 % | 486 | 580 | 0.84 |',
       lines,
@@ -51,8 +50,8 @@ class TpuTablesTest(absltest.TestCase):
   def test_ratio_is_to_the_same_run_core_and_batch(self):
     (table,) = tables.get_tables(['lookup'])
     cycles = (100, 110, 90, 50, 75, 40)
-    records = {row.key: _record(c, 1.0) for row, c in zip(table.rows, cycles)}
-    text = tables.render(records)
+    figures = {row.key: _figures(c, 1.0) for row, c in zip(table.rows, cycles)}
+    text = tables.render(figures)
     for label, ratio in (
       ('gather, v3', '1.100'),
       ('no bias, v3', '0.900'),
@@ -61,11 +60,11 @@ class TpuTablesTest(absltest.TestCase):
     ):
       self.assertRegex(text, rf'\| {label} \|.*\| {ratio} \|')
 
-  def test_records_and_page(self):
-    path = pathlib.Path(self.create_tempdir(), 'records.json')
-    self.assertEqual(tables.read_records(path), {})
-    tables.write_records(path, {'b': {'cycles': 1}, 'a': {'cycles': 2}})
-    self.assertEqual(list(tables.read_records(path)), ['a', 'b'])
+  def test_figures_and_page(self):
+    path = os.path.join(self.create_tempdir(), 'figures.json')
+    self.assertEqual(tables.read_figures(path), {})
+    tables.write_figures(path, {'b': {'cycles': 1}, 'a': {'cycles': 2}})
+    self.assertEqual(list(tables.read_figures(path)), ['a', 'b'])
     page = 'x\n<!-- tables: begin -->\nold\n<!-- tables: end -->\ny\n'
     new = tables.put_into_page(page, 'new')
     self.assertEqual(
@@ -79,11 +78,11 @@ class TpuTablesTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "'table6' is unknown.*table5"):
       tables.get_tables(['table6'])
 
-  def test_page_is_what_the_records_say(self):
+  def test_page_is_what_the_figures_say(self):
     """docs/tpu.md is never edited between its markers."""
     page = (_ROOT / 'docs' / 'tpu.md').read_text()
-    records = tables.read_records(_ROOT / 'docs' / 'tpu.json')
-    self.assertEqual(tables.put_into_page(page, tables.render(records)), page)
+    figures = tables.read_figures(str(_ROOT / 'docs' / 'tpu.json'))
+    self.assertEqual(tables.put_into_page(page, tables.render(figures)), page)
 
 
 if __name__ == '__main__':

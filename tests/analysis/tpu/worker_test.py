@@ -1,4 +1,4 @@
-"""Tests of analysis.tpu_worker, of what needs neither jax nor libtpu."""
+"""What needs neither jax nor libtpu."""
 
 import subprocess
 import sys

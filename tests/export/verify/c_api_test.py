@@ -109,7 +109,7 @@ class CApiTest(tf.test.TestCase):
   def test_what_a_reload_hides(self):
     """In a process of its own: this one has what Python registers."""
     code = (
-      'import sys; from official_coatnet.export import c_api\n'
+      'import sys; from official_coatnet.export.verify import c_api\n'
       'model = c_api.SavedModel(sys.argv[1])\n'
       "text = c_api.Tensor('string', (1,), [b''])\n"
       "assert model.run('echo', {'text': text})['text'] == text\n"

@@ -1,16 +1,16 @@
 import numpy as np
 from absl.testing import absltest
 
-from official_coatnet.export import options, provenance, serving
+from official_coatnet.export import options, serving, versions
 from official_coatnet.export.verify import comparison
 
 CLASSES = 4
 
 
-def make_source(**kwargs):
+def make_provenance(**kwargs):
   values = {'model_dir': '/x', 'checkpoint': 'ckpt-1', 'weights': 'raw'}
   answers = kwargs.pop('answer_bad_images', False)
-  return provenance.Provenance(
+  return versions.Provenance(
     **{**values, 'folded': False, **kwargs},
     options=options.ExportOptions(top_k=2, answer_bad_images=answers),
   )
@@ -151,7 +151,7 @@ class JudgeTest(absltest.TestCase):
   def _judge(self, **kwargs):
     return comparison.Judge(
       loss='softmax',
-      source=make_source(**kwargs),
+      provenance=make_provenance(**kwargs),
       reference=self.reference,
       labels=self.labels,
     )

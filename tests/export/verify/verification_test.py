@@ -10,9 +10,9 @@ import tempfile
 import tensorflow as tf
 from absl.testing import absltest, flagsaver
 
-from official_coatnet.export import provenance, saved_model
+from official_coatnet.export import saved_model, versions
 from official_coatnet.export.options import ExportOptions
-from official_coatnet.export.verify import verification
+from official_coatnet.export.verify import runners, verification
 from tests.fixtures import experiments, runs
 from tools import verify_export
 
@@ -66,7 +66,7 @@ class VerificationTest(absltest.TestCase):
   def test_other_weights(self):
     """The averages were exported; the others are not what it answers."""
     path = self._copy()
-    file = os.path.join(path, provenance.FILE)
+    file = os.path.join(path, versions.PROVENANCE_FILE)
     with open(file) as f:
       values = json.load(f)
     self.assertEqual(values['weights'], 'ema')
@@ -76,7 +76,7 @@ class VerificationTest(absltest.TestCase):
     def run(requests):
       """Answers with pixels alone, which will do here."""
       asked = [r for r in requests if r.signature == 'serving_image_tensor']
-      replies = iter(verification.run_in_python(path)(asked))
+      replies = iter(runners.run_in_python(path)(asked))
       return [
         next(replies) if r.signature == 'serving_image_tensor' else 'no'
         for r in requests
@@ -91,7 +91,7 @@ class VerificationTest(absltest.TestCase):
     path = self._copy()
     os.remove(os.path.join(path, 'assets', 'labels.txt'))
     with self.assertRaisesRegex(Exception, 'labels.txt'):
-      verify_export.call_cpp(path, [])
+      runners.run_in_cpp(path, [])
 
   def test_what_is_missing(self):
     _, code = self._verify(self.create_tempdir().full_path)
@@ -101,7 +101,7 @@ class VerificationTest(absltest.TestCase):
       os.path.join(path, 'assets.extra/tf_serving_warmup_requests'), 'w'
     ):
       pass
-    check = verification.check_warmup_file(path, provenance.read(path))
+    check = verification.check_warmup_file(path, versions.read_provenance(path))
     self.assertLen(check.problems, 10)
     os.remove(os.path.join(path, 'README.md'))
     experiment = experiments.make_experiment(

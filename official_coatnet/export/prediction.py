@@ -1,0 +1,179 @@
+"""Predicts the classes of images with an export.
+
+    predictor = prediction.Predictor('runs/exports', top_k=5)
+    predictor([open('photo.jpg', 'rb').read()])   # [[('cat', 0.93), ...]]
+
+What runs is the export's own signature; the code of the network is not needed.
+"""
+
+import glob
+import os
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.data import images, pixel_count
+from official_coatnet.export import versions
+
+
+class Predictor:
+  """A loaded export.
+
+  Attributes:
+    path: Where it was loaded from.
+  """
+
+  def __init__(self, path: str, *, top_k: int):
+    """Loads an export.
+
+    Args:
+      path: The export, or the folder of its versions.
+      top_k: Classes wanted an image.
+
+    Raises:
+      ValueError: If there is none, or none of this package.
+    """
+    path = versions.find_export(path)
+    try:
+      # Kept: the signature alone does not keep the variables alive.
+      self._model = tf.saved_model.load(path)
+      self._signature = self._model.signatures['serving_default']
+    except (OSError, KeyError, tf.errors.OpError) as e:
+      raise ValueError(
+        f'--saved_model={path} cannot be loaded ({e}). It is damaged or no '
+        'export of tools/export.py.'
+      ) from e
+    outputs = self._signature.structured_outputs
+    missing = {'probabilities', 'classes', 'scores'} - set(outputs)
+    if missing:
+      raise ValueError(
+        f'--saved_model={path} has no output {sorted(missing)}; it is no '
+        'export of tools/export.py.'
+      )
+    self.path = path
+    self._top_k = top_k
+    self._labels = None
+    if top_k > outputs['classes'].shape[-1]:
+      self._labels = np.array(
+        versions.read_labels(
+          os.path.join(path, versions.LABELS_FILE),
+          num_classes=outputs['probabilities'].shape[-1],
+        )
+      )
+
+  def __call__(self, encoded: list[bytes]) -> list[list[tuple[str, float]]]:
+    """Returns classes with scores, best first, of each encoded image.
+
+    Raises:
+      tf.errors.OpError: If any of them cannot be decoded.
+    """
+    outputs = self._signature(image_bytes=tf.constant(encoded))
+    if not np.all(outputs.get('ok', True)):
+      self._raise_reason(encoded)
+    if self._labels is None:
+      classes = np.char.decode(outputs['classes'].numpy().astype(bytes))
+      scores = outputs['scores'].numpy()
+    else:
+      probabilities = outputs['probabilities'].numpy()
+      order = np.argsort(-probabilities, axis=-1, kind='stable')
+      classes = self._labels[order]
+      scores = np.take_along_axis(probabilities, order, axis=-1)
+    return [
+      list(zip(names.tolist(), values))[: self._top_k]
+      for names, values in zip(classes, scores)
+    ]
+
+  def _raise_reason(self, encoded: list[bytes]):
+    """Raises what is wrong with images, which the export does not say."""
+    for image in encoded:
+      image = tf.constant(image)
+      limit = versions.read_provenance(self.path).options.max_pixels
+      pixels = int(pixel_count.count_pixels(image, all_frames=True))
+      if pixels > limit:
+        message = f'The image has {pixels} pixels, more than {limit}.'
+        raise tf.errors.InvalidArgumentError(None, None, message)
+      images.decode_whole(image)
+    message = 'The image cannot be decoded.'
+    raise tf.errors.InvalidArgumentError(None, None, message)
+
+
+def find_files(arguments: list[str]) -> list[str]:
+  """Returns the files that arguments name: files, folders and patterns.
+
+  A folder stands for all files in it and below, but for hidden ones. What
+  matches nothing is returned as it is, and fails when it is read.
+  """
+  files = []
+  for argument in arguments:
+    found = [argument]
+    if os.path.isdir(argument):
+      found = _files_below(argument)
+    elif not os.path.exists(argument):
+      found = find_files(sorted(glob.glob(argument, recursive=True)))
+    files += found or [argument]
+  return files
+
+
+def _files_below(top: str) -> list[str]:
+  return [
+    os.path.join(folder, name)
+    for folder, _, names in sorted(os.walk(top))
+    for name in sorted(names)
+    if not name.startswith('.')
+  ]
+
+
+def predict_batch(
+  predictor: Predictor, files: list[str]
+) -> list[dict[str, Any]]:
+  """Predicts the classes of image files, bad ones among them.
+
+  Args:
+    predictor: The export.
+    files: Paths; the network sees all images at once.
+
+  Returns:
+    Of each file a dict: `file`, and `predictions`, (class, score) pairs with
+    the best first, or `error`, why there are none.
+  """
+  contents, errors = {}, {}
+  for file in files:
+    try:
+      with tf.io.gfile.GFile(file, 'rb') as f:
+        contents[file] = f.read()
+    except (OSError, tf.errors.OpError) as e:
+      errors[file] = getattr(e, 'message', None) or str(e)
+  results = {}
+  try:
+    if contents:
+      results = dict(zip(contents, predictor(list(contents.values()))))
+  except tf.errors.OpError:
+    # One bad image fails the whole batch; alone, each answers for itself.
+    for file, encoded in contents.items():
+      try:
+        results[file] = predictor([encoded])[0]
+      except tf.errors.OpError as e:
+        errors[file] = _reason(e)
+  return [
+    {'file': file, 'error': errors[file]}
+    if file in errors
+    else {'file': file, 'predictions': results[file]}
+    for file in files
+  ]
+
+
+def _reason(error: tf.errors.OpError) -> str:
+  """Returns what an error of a graph says, without where in the graph."""
+  noise = ('Graph execution error', 'Detected at node', '<stack traces', '[[')
+  lines = (line.strip() for line in error.message.split('\n'))
+  kept = [line for line in lines if line and not line.startswith(noise)]
+  text = ' '.join(kept) or error.message
+  for pattern, replacement in (
+    (r'\{\{function_node [^}]*\}\}\s*', ''),
+    (r' \[Op:\w+\].*', ''),
+    (r'^assertion failed: \[(.*)\]$', r'\1'),
+  ):
+    text = re.sub(pattern, replacement, text)
+  return text

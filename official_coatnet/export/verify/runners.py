@@ -1,0 +1,101 @@
+"""Runs an export in two ways: reloaded in Python, and by TensorFlow's C++."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from official_coatnet.export.verify import c_api
+from official_coatnet.export.verify.comparison import Reply, Request, Runner
+
+
+def run_in_python(path: str) -> Runner:
+  """Returns what answers requests by `tf.saved_model.load`."""
+  loaded = tf.saved_model.load(path)
+
+  def answer(request: Request) -> Reply | str:
+    # A type is needed where there are no strings.
+    dtype = tf.string if request.value.dtype == object else None
+    value = tf.constant(request.value, dtype)
+    try:
+      signature = loaded.signatures[request.signature]
+      outputs = signature(**{request.name: value})
+    except (KeyError, TypeError, tf.errors.OpError) as e:
+      return str(e)
+    return {name: value.numpy() for name, value in outputs.items()}
+
+  return lambda requests: [answer(request) for request in requests]
+
+
+def run_in_cpp(
+  path: str,
+  requests: Sequence[Request],
+  *,
+  timeout: float | None = None,
+) -> tuple[list[Reply | str], int]:
+  """Answers requests in a process of its own, by C++ alone.
+
+  Args:
+    path: The export.
+    requests: The requests.
+    timeout: Seconds it may take.
+
+  Returns:
+    A reply to each, or why there is none; and the process's largest memory in
+    bytes.
+
+  Raises:
+    c_api.LoadError: If the export does not load, or the process dies.
+    subprocess.TimeoutExpired: If it takes too long.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    files = [os.path.join(folder, name) for name in ('requests', 'replies')]
+    with open(files[0], 'w') as f:
+      json.dump([_to_json(request) for request in requests], f)
+    process = subprocess.run(
+      # -P: without the folder of the file, whose modules are not for it.
+      [sys.executable, '-P', c_api.__file__, os.path.abspath(path), *files],
+      capture_output=True,
+      text=True,
+      errors='replace',
+      timeout=timeout,
+      check=False,
+    )
+    if process.returncode:
+      reason = process.stderr.strip()[-1000:]
+      raise c_api.LoadError(reason or f'exit code {process.returncode}')
+    with open(files[1]) as f:
+      answers = json.load(f)
+  replies = [
+    answer['error']
+    if 'error' in answer
+    else {
+      name: _to_array(c_api.from_json(value))
+      for name, value in answer['outputs'].items()
+    }
+    for answer in answers['replies']
+  ]
+  return replies, answers['peak_memory']
+
+
+def _to_json(request: Request) -> dict:
+  value = request.value
+  if value.dtype == object:
+    tensor = c_api.Tensor('string', value.shape, value.reshape(-1).tolist())
+  else:
+    tensor = c_api.Tensor(value.dtype.name, value.shape, value.tobytes())
+  inputs = {request.name: c_api.to_json(tensor)}
+  return {'signature': request.signature, 'inputs': inputs}
+
+
+def _to_array(tensor: c_api.Tensor) -> np.ndarray:
+  if tensor.dtype != 'string':
+    return np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
+  values = np.empty([len(tensor.data)], object)
+  values[:] = tensor.data
+  return values.reshape(tensor.shape)

@@ -31,7 +31,8 @@ def topic_test(name, modules, deps, size = "medium", **kwargs):
       name: The topic, and `_test`.
       modules: Paths of the modules from here, without their ending.
       deps: What they import, besides tests/fixtures.
-      size: As of py_test.
+      size: As of py_test. "small" is what takes less than 30 seconds on an idle
+        core: those are the tests of `make test-fast`.
       **kwargs: Of py_test.
     """
     package = native.package_name().replace("/", ".")

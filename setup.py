@@ -34,6 +34,6 @@ setup(
     'demo': ['scikit-learn', 'matplotlib'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
-    'dev': ['ruff', 'mypy'],
+    'dev': ['coverage>=7.10', 'mypy', 'ruff'],
   },
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import tempfile
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import augment, pipeline, schema
 from official_coatnet.records import writing
-from tests.fixtures import devices
+from tests.fixtures import devices, graphs
 
 NUM_TRAIN = 61
 NUM_VALIDATION = 29
@@ -17,6 +18,7 @@ NUM_VALIDATION = 29
 
 def setUpModule():
   devices.use_two_cpus()
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def encode(level):
@@ -221,8 +223,7 @@ class TrainingTest(PipelineTestCase):
     self.assert_batches_equal(joined, whole)
 
   def test_distributed_by_a_strategy(self):
-    cpus = tf.config.list_logical_devices('CPU')
-    strategy = tf.distribute.MirroredStrategy([cpu.name for cpu in cpus])
+    strategy = devices.two_replicas()
     self.assertEqual(strategy.num_replicas_in_sync, 2)
     config = self.config()
     dataset = strategy.distribute_datasets_from_function(

@@ -7,6 +7,7 @@ stochastic depth.
 import os
 import shutil
 import tempfile
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -16,11 +17,15 @@ from absl.testing import parameterized
 from official_coatnet.data import pipeline, schema
 from official_coatnet.records import writing
 from official_coatnet.training import checkpoints, controller
-from tests.fixtures import experiments as fixture
+from tests.fixtures import experiments as fixture, graphs
 
 _NUM_EXAMPLES = 22
 _NUM_CLASSES = 5
 _STEPS = 14  # Of 4 examples: two epochs and a half.
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def make_images():

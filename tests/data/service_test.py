@@ -4,11 +4,13 @@ import collections
 import os
 import subprocess
 import sys
+import unittest
 
 import tensorflow as tf
 
 from official_coatnet.data import pipeline, schema, service, sources
 from official_coatnet.records import writing
+from tests.fixtures import graphs
 
 NUM_EXAMPLES = 60
 NUM_SHARDS = 6
@@ -35,6 +37,10 @@ print('ready', flush=True)
 sys.stdin.read()
 os._exit(0)
 """
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def write(folder):
@@ -119,11 +125,12 @@ class ServiceTest(tf.test.TestCase):
         is_training=True,
         input_context=tf.distribute.InputContext(2, host, 2),
       )
-      # Until the first three epochs have come, of 30 examples each: they are
-      # mixed a little with those that follow.
+      # Until the first three epochs have come, of 30 examples each. They are
+      # mixed with those that follow: with a few, or with many while the machine
+      # is busy and one of the workers has to wait.
       seen = collections.Counter()
       missing = set(range(90))
-      for batch in dataset.take(200).as_numpy_iterator():
+      for batch in dataset.take(50_000).as_numpy_iterator():
         self.assertLen(batch['label'], 2)
         # Labels belong to images.
         self.assertAllEqual(batch['label'][:, 0], batch['image'][:, 4, 4, 0])

@@ -2,16 +2,22 @@
 
 import os
 import tempfile
+import unittest
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.data import sources, streams
+from tests.fixtures import graphs
 
 # Uneven, with empty ones, and more files than are open at once.
 COUNTS = (3, 7, 5, 0, 9) + (4,) * 18 + (1, 0)
 TOTAL = sum(COUNTS)
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 class StreamsTest(parameterized.TestCase, tf.test.TestCase):

@@ -163,9 +163,10 @@ class SettingsTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class PrecisionTest(tf.test.TestCase):
-  def tearDown(self):
-    tf.keras.mixed_precision.set_global_policy('float32')
-    super().tearDown()
+  def setUp(self):
+    super().setUp()
+    policy = tf.keras.mixed_precision.global_policy()
+    self.addCleanup(tf.keras.mixed_precision.set_global_policy, policy)
 
   def test_bfloat16(self):
     tf.keras.mixed_precision.set_global_policy('mixed_bfloat16')

@@ -3,6 +3,7 @@
 import glob
 import math
 import os
+import unittest
 
 import tensorflow as tf
 from absl.testing import parameterized
@@ -12,7 +13,7 @@ from official.vision.utils import summary_manager
 
 from official_coatnet.model_garden import backbone, experiments
 from official_coatnet.training import optimizer as optimizer_lib
-from tests.fixtures import devices, model_garden as fixture
+from tests.fixtures import devices, graphs, model_garden as fixture
 
 # What an evaluation writes. None for the detector, whose evaluation takes
 # longer than all the rest: Model Garden's non-maximum suppression.
@@ -149,7 +150,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
 
   def _first_moment(self, **adamw):
     """Gradients 10 and -9.5 of two replicas; returns Adam's first moment."""
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    strategy = devices.two_replicas()
     with strategy.scope():
       variable = tf.Variable(1.0)
       optimizer = self._optimizer(**adamw)
@@ -179,6 +180,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
 def setUpModule():
   # For the tests with two replicas; before the first use of TensorFlow.
   devices.use_two_cpus()
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Tests of modeling.rematerialize: nothing differs but where memory goes."""
 
 import re
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -12,16 +13,14 @@ from official_coatnet.modeling import (
   network,
   rematerialize,
 )
-from tests.fixtures import devices, weights
+from tests.fixtures import devices, graphs, weights
 
 _BATCH = 4
 
 
 def setUpModule():
   devices.use_two_cpus()
-  # Graphs that run once are not worth optimizing.
-  options = {'disable_meta_optimizer': True}
-  tf.config.optimizer.set_experimental_options(options)
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def _config(**kwargs):
@@ -121,7 +120,7 @@ class RematerializeTest(tf.test.TestCase, parameterized.TestCase):
     self.assertLen(moved, 2 * 7)
 
   def test_two_replicas_with_synchronized_statistics(self):
-    strategy = devices.mirrored_cpu_strategy(2)
+    strategy = devices.two_replicas()
     config = _config(sync_batch_norm=True, stochastic_depth=0.9)
     self._compare(config, strategy=strategy)
 

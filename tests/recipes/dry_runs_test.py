@@ -2,33 +2,30 @@
 
 import os
 import re
+import unittest
 
 import tensorflow as tf
 from absl import flags
 from absl.testing import parameterized
 
-from tests.fixtures import dry_runs, repository
+from tests.fixtures import dry_runs, graphs, repository
 
-# The others change sizes and numbers alone, or do what another file does as
-# well: with one block a stage there is no difference left.
+# Each recipe and each kind of data once. The others change sizes, numbers or
+# the network: the tests of gradients and of folding have each such network.
 _FILES = (
   'demo',
-  'custom_finetune',
-  'imagenet1k_coatnet0',
   'imagenet1k_coatnet3_384',
   'imagenet21k_coatnet4_ptra_e150',
   'imagenet21k_coatnet2_384',
   'jft_coatnet3',
-  'jft_coatnet3_512',
-  'ablations/average_pooling',
-  'ablations/figure1_cccc',
   'ablations/figure1_jft_ccct',
   'ablations/figure1_jft_cttt_384',
   'ablations/figure1_vit_rel',
-  'ablations/post_softmax',
-  'ablations/table6_no_relative_attention',
-  'ablations/table8_layer_norm',
 )
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def _included(path):

@@ -10,6 +10,8 @@ from absl.testing import absltest
 from tests.fixtures import model_garden as fixture, repository
 
 _TOOL = os.path.join(repository.ROOT, 'tools', 'model_garden_train.py')
+# An upper bound, so that a tool that hangs fails; no measure of its speed.
+_TIMEOUT = 600
 
 
 def _run(*args):
@@ -19,7 +21,7 @@ def _run(*args):
     cwd='/',
     capture_output=True,
     text=True,
-    timeout=240,
+    timeout=_TIMEOUT,
   )
   return result.returncode, result.stdout + result.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 
 import grpc
 import numpy as np
@@ -124,8 +125,10 @@ class GrpcTest(queries.ToolTest):
     self.assertRegex(end, 'unavailable .*Is the server up')
 
   def test_timeout(self):
-    with serving_stub.grpc_server(delay=0.5) as (address, _):
+    gone = threading.Event()
+    with serving_stub.grpc_server(hold=gone.wait) as (address, _):
       _, end = self._run(self.image, grpc=address, timeout=0.1)
+      gone.set()
     self.assertIn('did not answer in time', end)
 
   def test_status_and_metadata(self):

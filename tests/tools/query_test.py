@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -198,12 +197,15 @@ class RestTest(queries.ToolTest):
     self.assertIn('is this its port', end)
 
   def test_timeout(self):
+    gone = threading.Event()
+
     def answer(path, body):
-      time.sleep(0.5)
+      gone.wait()
       return 200, serving_replies.PREDICT
 
     with serving_stub.rest(answer) as (url, _):
       _, end = self._run(self.image, rest=url, timeout=0.1)
+      gone.set()
     self.assertIn('did not answer in time', end)
 
   def test_status_and_metadata(self):

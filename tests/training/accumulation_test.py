@@ -1,5 +1,7 @@
 """Tests of training.accumulation, and of steps in microbatches."""
 
+import unittest
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
@@ -13,7 +15,11 @@ from official_coatnet.training import (
   reporting,
   trainer,
 )
-from tests.fixtures import experiments as fixture
+from tests.fixtures import experiments as fixture, graphs
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def _sum_of_squares(w):
@@ -127,12 +133,6 @@ class AccumulationTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class StepTest(tf.test.TestCase):
-  def setUp(self):
-    super().setUp()
-    # Graphs that run twice are not worth optimizing.
-    options = {'disable_meta_optimizer': True}
-    tf.config.optimizer.set_experimental_options(options)
-
   def test_equals_the_batch_in_one_piece(self):
     # Masked examples, mixup, stochastic depth, clipping and EMA are all on; and
     # in the loop rematerialisation, which is to change nothing.

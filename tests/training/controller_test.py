@@ -3,14 +3,38 @@
 import dataclasses
 import os
 import shutil
+import tempfile
+import unittest
 
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.training import checkpoints, controller, model_dir
-from tests.fixtures import experiments as fixture
+from official_coatnet.training import (
+  checkpoints,
+  controller,
+  model_dir as model_dir_lib,
+)
+from tests.fixtures import experiments as fixture, graphs
 
 _EMA = {'ema_decay': 0.5}
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
+
+
+def _run(experiment, *, model_dir, mode='train_and_eval', **kwargs):
+  return controller.run(
+    experiment,
+    mode=mode,
+    model_dir=model_dir,
+    strategy=tf.distribute.OneDeviceStrategy('CPU:0'),
+    **kwargs,
+  )
+
+
+def _lines(model_dir):
+  return model_dir_lib.read_metrics(model_dir)
 
 
 def _weights(model_dir, weights='raw'):
@@ -18,38 +42,39 @@ def _weights(model_dir, weights='raw'):
   return {name: stored.read(name) for name in stored.shapes}
 
 
-class ControllerTest(tf.test.TestCase):
+class PlainRunTest(tf.test.TestCase):
+  """One run of four steps, evaluated twice, and what can be done with it."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.whole = cls.enterClassContext(tempfile.TemporaryDirectory())
+    cls.experiment = fixture.make_experiment(run={'eval_interval_steps': 2})
+    cls.calls = []
+    with unittest.TestCase().assertLogs(level='INFO') as logs:
+      cls.results = _run(
+        cls.experiment,
+        model_dir=cls.whole,
+        on_start=lambda: cls.calls.append('start'),
+        on_first_loop=lambda: cls.calls.append('first loop'),
+      )
+    cls.words = '\n'.join(logs.output)
+
   def setUp(self):
     super().setUp()
-    self.folder = self.create_tempdir().full_path
-
-  def _run(self, experiment, *, mode='train_and_eval', **kwargs):
-    return controller.run(
-      experiment,
-      mode=mode,
-      model_dir=kwargs.pop('model_dir', self.folder),
-      strategy=tf.distribute.OneDeviceStrategy('CPU:0'),
-      **kwargs,
-    )
-
-  def _lines(self):
-    return model_dir.read_metrics(self.folder)
+    # A copy, so that no test depends on another.
+    self.folder = os.path.join(self.create_tempdir().full_path, 'run')
+    shutil.copytree(self.whole, self.folder)
 
   def test_train_and_evaluate(self):
-    calls = []
-    results = self._run(
-      fixture.make_experiment(run={'eval_interval_steps': 2}),
-      on_start=lambda: calls.append('start'),
-      on_first_loop=lambda: calls.append('first loop'),
-    )
-    self.assertEqual(calls, ['start', 'first loop'])
-    self.assertEqual(results['examples'], 8)
-    lines = self._lines()
+    self.assertEqual(self.calls, ['start', 'first loop'])
+    self.assertEqual(self.results['examples'], 8)
+    lines = _lines(self.folder)
     self.assertEqual(
       [(line['step'], 'eval/loss' in line) for line in lines],
       [(2, False), (2, True), (4, False), (4, True)],
     )
-    self.assertAllClose(lines[-1]['eval/loss'], results['loss'])
+    self.assertAllClose(lines[-1]['eval/loss'], self.results['loss'])
     self.assertEqual(
       tf.train.latest_checkpoint(self.folder),
       os.path.join(self.folder, 'ckpt-4'),
@@ -57,15 +82,63 @@ class ControllerTest(tf.test.TestCase):
     for name in ('train', 'eval', 'experiment.json'):
       self.assertTrue(os.path.exists(os.path.join(self.folder, name)), name)
 
-  def test_resumed_run_equals_one_that_never_stopped(self):
-    experiment = fixture.make_experiment(
+  def test_plan_is_logged_first(self):
+    for part in (
+      'Devices: 1 x CPU',
+      'parameters',
+      'multiply-adds',
+      '4 steps (2.00 epochs, 16 images), batch 4, 4 a core',
+    ):
+      self.assertIn(part, self.words)
+
+  def test_resumed_at_its_end_it_still_evaluates(self):
+    before = _weights(self.folder)
+    for name, value in before.items():
+      self.assertTrue(np.isfinite(value).all(), name)
+    lines = _lines(self.folder)
+    index = os.path.join(self.folder, 'ckpt-4.index')
+    saved = os.stat(index).st_mtime_ns
+    again = _run(self.experiment, model_dir=self.folder)
+    self.assertAllClose(self.results, again)
+    self.assertEqual(_lines(self.folder), lines)
+    self.assertEqual(os.stat(index).st_mtime_ns, saved)
+    for name, value in _weights(self.folder).items():
+      self.assertAllEqual(value, before[name])
+
+  def test_ema_that_is_not_there(self):
+    experiment = fixture.make_experiment(run={'weights': 'ema'})
+    with self.assertRaisesRegex(ValueError, 'holds no average'):
+      _run(experiment, mode='eval', model_dir=self.folder)
+
+  def test_seed_decides_the_start(self):
+    first = _weights(self.folder)['logits/kernel']
+    for seed, is_equal in ((0, True), (1, False)):
+      folder = self.create_tempdir().full_path
+      _run(
+        fixture.replace_run(self.experiment, seed=seed),
+        mode='train',
+        model_dir=folder,
+      )
+      compare = self.assertAllEqual if is_equal else self.assertNotAllClose
+      compare(_weights(folder)['logits/kernel'], first)
+
+
+class AveragedRunTest(tf.test.TestCase):
+  """One run with averages and all that draws; its last loop is shorter."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+    cls.experiment = fixture.make_experiment(
       model={'stochastic_depth': 0.3},
-      train_data={'mixup_alpha': 0.8},
+      train_data={'mixup_alpha': 0.8, 'num_examples': 10},
       optimizer={**_EMA, 'decay': 'linear'},
-      run={'train_steps': 5, 'checkpoint_interval_steps': 2},
+      run={'train_steps': None, 'epochs': 2, 'checkpoint_interval_steps': 2},
     )
-    self._run(experiment, mode='train')
-    whole, average = _weights(self.folder), _weights(self.folder, 'ema')
+    cls.results = _run(cls.experiment, model_dir=cls.folder)
+
+  def test_resumed_run_equals_one_that_never_stopped(self):
     # As if it had been killed after its checkpoint at step 2.
     stopped = self.create_tempdir().full_path
     for name in os.listdir(self.folder):
@@ -75,60 +148,31 @@ class ControllerTest(tf.test.TestCase):
       stopped, os.path.join(stopped, 'ckpt-2')
     )
     with self.assertLogs(level='INFO') as logs:
-      self._run(experiment, mode='train', model_dir=stopped)
+      _run(self.experiment, mode='train', model_dir=stopped)
     self.assertIn('Resumed at step 2 of 5', '\n'.join(logs.output))
-    for name, value in _weights(stopped).items():
-      self.assertAllEqual(value, whole[name], name)
-    for name, value in _weights(stopped, 'ema').items():
-      self.assertAllEqual(value, average[name], name)
-
-  def test_run_resumed_at_its_end_still_evaluates(self):
-    experiment = fixture.make_experiment()
-    first = self._run(experiment)
-    before = _weights(self.folder)
-    for name, value in before.items():
-      self.assertTrue(np.isfinite(value).all(), name)
-    lines = self._lines()
-    index = os.path.join(self.folder, 'ckpt-4.index')
-    saved = os.stat(index).st_mtime_ns
-    again = self._run(experiment)
-    self.assertAllClose(first, again)
-    self.assertEqual(self._lines(), lines)
-    self.assertEqual(os.stat(index).st_mtime_ns, saved)
-    for name, value in _weights(self.folder).items():
-      self.assertAllEqual(value, before[name])
+    for weights in ('raw', 'ema'):
+      whole = _weights(self.folder, weights)
+      for name, value in _weights(stopped, weights).items():
+        self.assertAllEqual(value, whole[name], name)
 
   def test_modes_agree_on_the_averaged_weights(self):
-    experiment = fixture.make_experiment(optimizer=_EMA)
-    trained = self._run(experiment)
-    evaluated = self._run(experiment, mode='eval')
-    self.assertAllClose(trained, evaluated, rtol=1e-5)
-    followed = self._run(experiment, mode='continuous_eval')
-    self.assertAllClose(trained, followed, rtol=1e-5)
-    raw = fixture.replace_run(experiment, weights='raw')
-    self.assertNotAllClose(
-      trained['loss'], self._run(raw, mode='eval')['loss'], rtol=1e-6
-    )
+    for mode in ('eval', 'continuous_eval'):
+      results = _run(self.experiment, mode=mode, model_dir=self.folder)
+      self.assertAllClose(self.results, results, rtol=1e-5)
+    raw = fixture.replace_run(self.experiment, weights='raw')
+    results = _run(raw, mode='eval', model_dir=self.folder)
+    self.assertNotAllClose(self.results['loss'], results['loss'], rtol=1e-6)
 
   def test_evaluation_needs_no_training_data(self):
-    experiment = fixture.make_experiment(run={'train_steps': None, 'epochs': 2})
-    trained = self._run(experiment)
     away = fixture.make_data(source='tfrecord', num_examples=None)
-    experiment = dataclasses.replace(experiment, train_data=away)
-    evaluated = self._run(experiment, mode='continuous_eval')
-    self.assertAllClose(trained, evaluated, rtol=1e-5)
-
-  def test_ema_that_is_not_there(self):
-    self._run(fixture.make_experiment(), mode='train')
-    experiment = fixture.make_experiment(run={'weights': 'ema'})
-    with self.assertRaisesRegex(ValueError, 'holds no average'):
-      self._run(experiment, mode='eval')
+    experiment = dataclasses.replace(self.experiment, train_data=away)
+    results = _run(experiment, mode='continuous_eval', model_dir=self.folder)
+    self.assertAllClose(self.results, results, rtol=1e-5)
 
   def test_init_checkpoint(self):
-    self._run(fixture.make_experiment(optimizer=_EMA), mode='train')
     start = _weights(self.folder, 'ema')
     other = self.create_tempdir().full_path
-    self._run(
+    _run(
       fixture.make_experiment(
         optimizer={'peak_learning_rate': 1e-12, **_EMA},
         run={'init_checkpoint': self.folder, 'train_steps': 1},
@@ -141,18 +185,11 @@ class ControllerTest(tf.test.TestCase):
         if 'moving_' not in name:  # BatchNorm statistics do move.
           self.assertAllClose(value, start[name], atol=1e-6, msg=name)
 
-  def test_seed_decides_the_start(self):
-    values = []
-    for seed in (0, 0, 1):
-      folder = self.create_tempdir().full_path
-      self._run(
-        fixture.make_experiment(run={'seed': seed, 'train_steps': 1}),
-        mode='train',
-        model_dir=folder,
-      )
-      values.append(_weights(folder)['logits/kernel'])
-    self.assertAllEqual(values[0], values[1])
-    self.assertNotAllClose(values[0], values[2])
+
+class RefusedTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
 
   def test_loss_that_explodes_leaves_the_last_good_checkpoint(self):
     experiment = fixture.make_experiment(
@@ -164,29 +201,17 @@ class ControllerTest(tf.test.TestCase):
       },
     )
     with self.assertRaisesRegex(FloatingPointError, 'peak_learning_rate'):
-      self._run(experiment, mode='train')
+      _run(experiment, mode='train', model_dir=self.folder)
     latest = tf.train.latest_checkpoint(self.folder)
-    step = model_dir.checkpoint_step(latest) if latest else 0
-    self.assertLess(step, max(line['step'] for line in self._lines()))
+    step = model_dir_lib.checkpoint_step(latest) if latest else 0
+    self.assertLess(step, max(line['step'] for line in _lines(self.folder)))
 
   def test_problems_come_in_one_message(self):
     experiment = fixture.make_experiment(train_data={'source': 'tfrecord'})
     with self.assertRaisesRegex(ValueError, '(?s)cannot start.*DATA_DIR'):
-      self._run(experiment)
+      _run(experiment, model_dir=self.folder)
     with self.assertRaisesRegex(ValueError, "`mode` is 'test'"):
-      self._run(experiment, mode='test')
-
-  def test_plan_is_logged_first(self):
-    with self.assertLogs(level='INFO') as logs:
-      self._run(fixture.make_experiment(), mode='train')
-    text = '\n'.join(logs.output)
-    for part in (
-      'Devices: 1 x CPU',
-      'parameters',
-      'multiply-adds',
-      '4 steps (2.00 epochs, 16 images), batch 4, 4 a core',
-    ):
-      self.assertIn(part, text)
+      _run(experiment, mode='test', model_dir=self.folder)
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ def _variables():
 class EmaTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
-    self.strategy = devices.mirrored_cpu_strategy(2)
+    self.strategy = devices.two_replicas()
 
   def _make(self, **kwargs):
     with self.strategy.scope():

@@ -1,6 +1,7 @@
 """Tests of training.evaluator: every image once, on one and two replicas."""
 
 import contextlib
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -9,13 +10,14 @@ from absl.testing import parameterized
 from official_coatnet.data import device, pipeline
 from official_coatnet.modeling import network
 from official_coatnet.training import evaluator
-from tests.fixtures import devices, experiments as fixture
+from tests.fixtures import devices, experiments as fixture, graphs
 
 _NUM_EXAMPLES = 11  # Neither a multiple of the batch nor of the replicas.
 
 
 def setUpModule():
   devices.use_two_cpus()
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def _experiment(batch_size=4):
@@ -71,7 +73,7 @@ class EvaluatorTest(tf.test.TestCase, parameterized.TestCase):
   def test_equals_an_average_by_hand(self, replicas, expected_steps):
     strategy = tf.distribute.OneDeviceStrategy('CPU:0')
     if replicas == 2:
-      strategy = devices.mirrored_cpu_strategy(2)
+      strategy = devices.two_replicas()
     experiment = _experiment()
     made, model = _make(experiment, strategy, expected_steps=expected_steps)
     loss, top1 = _by_hand(experiment, model)

@@ -1,6 +1,7 @@
 """Tests of training.inputs: what a run says of damaged data."""
 
 import os
+import unittest
 from unittest import mock
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from official_coatnet.data import schema, sources as sources_lib
 from official_coatnet.records import writing
 from official_coatnet.training import controller, inputs, model_dir
-from tests.fixtures import experiments as fixture, image_files
+from tests.fixtures import experiments as fixture, graphs, image_files
 
 # By Pillow: while modules are imported TensorFlow's devices are yet to be made.
 _PNG = image_files.encode_pixels(
@@ -18,6 +19,10 @@ _PNG = image_files.encode_pixels(
 _CUT = _PNG[: len(_PNG) // 2]
 # Its beginning and its end are as they should be.
 _BROKEN = _PNG[:500] + bytes(40) + _PNG[540:]
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def write(folder, *, split, bad=(), image=_CUT):

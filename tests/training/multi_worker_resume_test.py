@@ -19,7 +19,7 @@ class MultiWorkerResumeTest(absltest.TestCase):
     steps = '--gin_bindings=TRAIN_STEPS = 30'
     workers = fixture.start(killed, steps)
     try:
-      fixture.wait_for_file(os.path.join(killed, 'ckpt-6.index'), workers)
+      fixture.wait_for_checkpoint(killed, 6, workers)
     finally:
       fixture.stop(workers)
     for model_dir in (killed, whole):

@@ -19,8 +19,7 @@ class MultiWorkerTest(absltest.TestCase):
       model_dir, '--mode=train', '--gin_bindings=TRAIN_STEPS = 100000'
     )
     try:
-      path = os.path.join(model_dir, 'ckpt-6.index')
-      fixture.wait_for_file(path, workers)
+      fixture.wait_for_checkpoint(model_dir, 6, workers)
       workers[1].kill()
       # The survivor notices, says what to do and does not hang.
       self.assertEqual(workers[0].wait(fixture.TIMEOUT), fixture.WORKER_LOST)

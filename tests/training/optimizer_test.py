@@ -41,12 +41,6 @@ def _adamw(weights, gradients, *, schedule, config, decayed):
 
 
 class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    # One for all tests: the collectives of two would collide.
-    cls.two_replicas = devices.mirrored_cpu_strategy(2)
-
   @parameterized.parameters(1, 2)
   def test_adamw_decays_kernels_by_the_scheduled_rate(self, replicas):
     config = _config(clip_norm=None)
@@ -58,7 +52,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
     # Mirrored variables are decayed part by part, or not at all.
     strategy = tf.distribute.OneDeviceStrategy('CPU:0')
     if replicas == 2:
-      strategy = self.two_replicas
+      strategy = devices.two_replicas()
     with strategy.scope():
       kernel = tf.Variable(start, name='s1_block0/expand_conv/kernel')
       bias = tf.Variable(start, name='s3_block0/attention/relative_bias')
@@ -87,7 +81,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
 
   def test_reduces_before_it_clips(self):
     """The gradients (3, 0) and (0, 4) of two replicas have norm 5 together."""
-    strategy = self.two_replicas
+    strategy = devices.two_replicas()
     with strategy.scope():
       variable = tf.Variable([0.0, 0.0], name='kernel')
       seen = []

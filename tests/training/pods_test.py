@@ -1,6 +1,7 @@
 """Input pipelines of a pod: 2 and 16 hosts, simulated in one process."""
 
 import tempfile
+import unittest
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +9,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import pipeline, schema
 from official_coatnet.records import writing
+from tests.fixtures import graphs
 
 # The colour of an image says its class and which one it is; a class is as
 # frequent as its number. Shards are mixed, as builders mix them.
@@ -17,6 +19,10 @@ LABELS = np.random.default_rng(0).permutation(
   np.repeat(np.arange(NUM_CLASSES), 20 * np.arange(1, NUM_CLASSES + 1))
 )
 BATCH_SIZE = 64
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def encode(number):

@@ -1,5 +1,7 @@
 """Tests of training.trainer on one device; replicas_test has more of them."""
 
+import unittest
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +13,11 @@ from official_coatnet.training import (
   reporting,
   trainer,
 )
-from tests.fixtures import experiments as fixture
+from tests.fixtures import experiments as fixture, graphs
+
+
+def setUpModule():
+  unittest.enterModuleContext(graphs.unoptimized())
 
 
 def _make(experiment, strategy):

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import stat
+from unittest import mock
 
 from absl.testing import absltest
 from tensorflow.compiler.xla.service import hlo_pb2
@@ -43,8 +44,9 @@ class TpuCompileTest(absltest.TestCase):
     path = pathlib.Path(self.create_tempdir(), 'python')
     path.write_text(script)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    os.environ[compiler.PYTHON_VARIABLE] = str(path)
-    self.addCleanup(os.environ.pop, compiler.PYTHON_VARIABLE, None)
+    self.enter_context(
+      mock.patch.dict(os.environ, {compiler.PYTHON_VARIABLE: str(path)})
+    )
 
   def test_compiles_what_is_distinct_and_not_in_the_cache(self):
     log = pathlib.Path(self.create_tempdir(), 'log')
@@ -125,8 +127,11 @@ class TpuCompileTest(absltest.TestCase):
     self.assertTrue((root / 'Makefile').is_file(), root)
 
   def test_not_installed(self):
-    os.environ[compiler.PYTHON_VARIABLE] = '/nonexistent/python'
-    self.addCleanup(os.environ.pop, compiler.PYTHON_VARIABLE, None)
+    self.enter_context(
+      mock.patch.dict(
+        os.environ, {compiler.PYTHON_VARIABLE: '/nonexistent/python'}
+      )
+    )
     with self.assertRaisesRegex(FileNotFoundError, '`make tpu-report`'):
       compiler.compile_modules(
         {'a': _module('a', 1)}, topology='v3', cache_dir=None

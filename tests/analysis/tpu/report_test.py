@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -88,8 +89,11 @@ class TpuReportTest(absltest.TestCase):
     for function in (report_lib.cost, memory.measure):
       with self.assertRaisesRegex(ValueError, 'v3, v4, v5e, v5p, v6e'):
         function(experiment, topology='v1', **common)
-      os.environ[compiler.PYTHON_VARIABLE] = '/nonexistent/python'
-      self.addCleanup(os.environ.pop, compiler.PYTHON_VARIABLE, None)
+      self.enter_context(
+        mock.patch.dict(
+          os.environ, {compiler.PYTHON_VARIABLE: '/nonexistent/python'}
+        )
+      )
       with self.assertRaisesRegex(FileNotFoundError, 'make tpu-report'):
         function(experiment, topology='v3', **common)
 

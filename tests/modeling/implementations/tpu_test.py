@@ -128,7 +128,7 @@ class FusedTest(parameterized.TestCase, tf.test.TestCase):
     whole = tpu.FusedBatchNorm(synchronized=True)
     expected = pass_through(whole, x, d_y)
 
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    strategy = devices.two_replicas()
     with strategy.scope():
       split = tpu.FusedBatchNorm(synchronized=True)
       split.build(x.shape)

@@ -23,9 +23,9 @@ class ServingBenchmarkTest(tf.test.TestCase):
     self.assertEqual(result.returncode, 0, result.stderr)
     for line in (
       r'^first request of 1 after warm-up: \d+\.\d\d times .*at most 1\.5',
-      r'^ +8 +\d+ ms +\d+\.\d/s +\d+ ms +\d+\.\d/s +\d\.\d+  \(at least 1\.15',
+      r'^ +8 +\d+ ms +\d+\.\d/s +\d+ ms +\d+\.\d/s +\d+\.\d+  \(at least 1\.15',
       r'^as trained +\d+\.\d\d +1\.000$',
-      r'^\+ operations for oneDNN \(export\) +\d+\.\d\d +\d\.\d+$',
+      r'^\+ operations for oneDNN \(export\) +\d+\.\d\d +\d+\.\d+$',
       r'^encoded bytes +[\d,]+ bytes +\d+\.\d\d ms$',
     ):
       self.assertRegex(result.stdout, re.compile(line, re.MULTILINE))

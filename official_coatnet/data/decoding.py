@@ -54,16 +54,13 @@ def decode(
       image cannot be decoded or is too large.
   """
   where = [record['file'], ', record ', record['position']]
-
-  def look_closer() -> tf.Tensor:
-    _check_record(record['record'], encoded, where=where, schema=schema)
-    # Whatever the crop, an image that is cut off is as bad as no image.
-    tried = _try(encoded, images.decode_whole, max_pixels=max_pixels)
-    return tried[0]
-
   # Nothing but this and the limit is done for every image: see `looks_whole`.
   pixels = tf.cond(
-    images.looks_whole(encoded), lambda: tf.constant(0, tf.int64), look_closer
+    images.looks_whole(encoded),
+    lambda: tf.constant(0, tf.int64),
+    lambda: _look_closer(
+      record, encoded, where=where, schema=schema, max_pixels=max_pixels
+    ),
   )
   if skip or careful:
     tried, image = _try(
@@ -84,6 +81,20 @@ def decode(
       return tf.ensure_shape(decoder(encoded, limit), shape), tf.constant(False)
     with tf.control_dependencies([limit(pixels)]):
       return tf.identity(image), tf.constant(False)
+
+
+def _look_closer(
+  record: dict[str, tf.Tensor],
+  encoded: tf.Tensor,
+  *,
+  where: list[tf.Tensor | str],
+  schema: str,
+  max_pixels: int,
+) -> tf.Tensor:
+  """Returns the pixels of an image that is suspect; -1 if it is damaged."""
+  _check_record(record['record'], encoded, where=where, schema=schema)
+  # Whatever the crop, an image that is cut off is as bad as no image.
+  return _try(encoded, images.decode_whole, max_pixels=max_pixels)[0]
 
 
 def _expect_image(

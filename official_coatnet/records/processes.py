@@ -71,15 +71,8 @@ def map_tasks(
   workers: dict[Any, tuple[Any, Any]] = {}
   try:
     for task in _take(tasks, num_processes):
-      ours, theirs = context.Pipe()
-      # A daemon ends with this process, and one whose parent was killed ends
-      # at its next message.
-      worker = context.Process(
-        target=_work, args=(function, theirs), daemon=True
-      )
-      worker.start()
-      theirs.close()
-      workers[ours] = (worker, task)
+      connection, worker = _start(context, function)
+      workers[connection] = (worker, task)
     for connection, (worker, task) in workers.items():
       _send(connection, worker, ('task', task))
     while workers:
@@ -103,6 +96,19 @@ def map_tasks(
     for worker, _ in workers.values():
       worker.terminate()
       worker.join()
+
+
+def _start(context: Any, function: Callable) -> tuple[Any, Any]:
+  """Starts a process for tasks; returns the connection to it, and the process.
+
+  A daemon ends with this process, and one whose parent was killed ends at its
+  next message.
+  """
+  ours, theirs = context.Pipe()
+  worker = context.Process(target=_work, args=(function, theirs), daemon=True)
+  worker.start()
+  theirs.close()
+  return ours, worker
 
 
 def _take(tasks: Iterator[Any], number: int) -> list[Any]:

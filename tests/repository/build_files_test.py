@@ -30,6 +30,11 @@ FLOORS = {
   'tests': 7,
 }
 MOST_TEST_TARGETS = 60
+# What //tests:reference holds.
+REFERENCE = {
+  pathlib.Path('tests/reference.py'),
+  pathlib.Path('tests/reference_counts.py'),
+}
 
 
 def python_files(*tops):
@@ -158,6 +163,8 @@ class BuildFilesTest(absltest.TestCase):
           pending += imported_files(path)
         seen.add(path)
       wanted = {folder_of(path) for path in seen} - {'tests'}
+      if seen & REFERENCE:
+        wanted.add('tests')
       missing = wanted - reachable(target['deps'])
       self.assertEmpty(missing, f'missing in the deps of //{folder}:{name}')
 

@@ -1,75 +1,35 @@
 import os
-import tempfile
 
-import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
 
 from official_coatnet.export import prediction, saved_model
 from official_coatnet.export.options import ExportOptions
-from tests.fixtures import experiments, image_files, runs
-
-LABELS = ['kettle', 'Bär', 'crane', 'crane', 'hen, biddy', 'x', 'y']
+from tests.fixtures import predictions
 
 
-class PredictionTest(absltest.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    folder = tempfile.mkdtemp(dir=absltest.get_default_test_tmpdir())
-    sizes = {'num_classes': len(LABELS)}
-    cls.run_dir = runs.write_run(
-      os.path.join(folder, 'run'),
-      experiments.make_experiment(
-        model=sizes, train_data=sizes, eval_data=sizes
-      ),
-      labels=LABELS,
-    )
-    cls.exports = os.path.join(folder, 'exports')
-    cls.path = saved_model.export(cls.run_dir, cls.exports)
-    signature = tf.saved_model.load(cls.path).signatures['serving_default']
-    cls.encoded = image_files.encoded_images()
-    cls.probabilities = {
-      name: signature(image_bytes=tf.constant([image]))['probabilities'][0]
-      for name, image in cls.encoded.items()
-    }
-
-  def setUp(self):
-    super().setUp()
-    self.folder = self.create_tempdir().full_path
-
-  def _write(self, name, content):
-    path = os.path.join(self.folder, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'wb') as f:
-      f.write(content)
-    return path
-
-  def _check(self, name, result, *, top_k):
-    """Compares names and scores with the probabilities of the image."""
-    probabilities = self.probabilities[name].numpy()
-    order = np.argsort(-probabilities)[:top_k]
-    names, scores = zip(*result['predictions'])
-    self.assertEqual(list(names), [LABELS[i] for i in order])
-    np.testing.assert_allclose(scores, probabilities[order], rtol=1e-5)
-
+class PredictionTest(predictions.PredictionsTestCase):
   def test_top_k(self):
     encoded = self.encoded['rgb.png']
-    file = self._write('rgb.png', encoded)
+    file = self.write('rgb.png', encoded)
     # With and without what the signature itself calls the top.
     for top_k in (1, 5, 6, 100):
       predictor = prediction.Predictor(self.path, top_k=top_k)
       (result,) = prediction.predict_batch(predictor, [file])
-      self._check('rgb.png', result, top_k=min(top_k, len(LABELS)))
+      self.check(
+        'rgb.png',
+        result['predictions'],
+        top_k=min(top_k, len(predictions.LABELS)),
+      )
 
   def test_an_export_that_answers_bad_images(self):
     """What it cannot say, the tool finds out: the same errors come out."""
     jpeg = self.encoded['rgb.jpg']
     files = [
-      self._write('rgb.jpg', jpeg),
-      self._write('cut.jpg', jpeg[: len(jpeg) // 2]),
-      self._write('grey.png', self.encoded['grey.png']),
-      self._write('notes.txt', b'no image'),
+      self.write('rgb.jpg', jpeg),
+      self.write('cut.jpg', jpeg[: len(jpeg) // 2]),
+      self.write('grey.png', self.encoded['grey.png']),
+      self.write('notes.txt', b'no image'),
     ]
     path = saved_model.export(
       self.run_dir,
@@ -85,7 +45,7 @@ class PredictionTest(absltest.TestCase):
     )
     self.assertIn('pixels, more than 4096', cut['error'])
     self.assertStartsWith(text['error'], 'Unknown image file format')
-    self._check('grey.png', good, top_k=5)
+    self.check('grey.png', good['predictions'], top_k=5)
 
   def test_the_latest_version_is_taken(self):
     predictor = prediction.Predictor(self.exports, top_k=1)
@@ -94,7 +54,7 @@ class PredictionTest(absltest.TestCase):
   def test_says_what_is_no_export(self):
     with self.assertRaisesRegex(ValueError, 'No export in '):
       prediction.Predictor(self.folder, top_k=1)
-    self._write('saved_model.pb', b'damaged')
+    self.write('saved_model.pb', b'damaged')
     with self.assertRaisesRegex(ValueError, 'cannot be loaded .* is damaged'):
       prediction.Predictor(self.folder, top_k=1)
 
@@ -109,7 +69,7 @@ class PredictionTest(absltest.TestCase):
       prediction.Predictor(other, top_k=1)
 
   def test_files_folders_and_patterns(self):
-    a, b, c = (self._write(n, b'') for n in ('b/1.jpg', 'b/2.jpg', 'a/3.png'))
+    a, b, c = (self.write(n, b'') for n in ('b/1.jpg', 'b/2.jpg', 'a/3.png'))
     os.makedirs(empty := os.path.join(self.folder, 'empty'))
     find, join = prediction.find_files, os.path.join
     self.assertEqual(find([self.folder]), [c, a, b])
@@ -121,7 +81,7 @@ class PredictionTest(absltest.TestCase):
     self.assertEqual(find([empty, '*.none']), [empty, '*.none'])
 
   def test_a_name_with_the_signs_of_a_pattern_is_a_name(self):
-    file = self._write('x[1].jpg', b'')
+    file = self.write('x[1].jpg', b'')
     self.assertEqual(prediction.find_files([file]), [file])
 
 

@@ -5,76 +5,26 @@ import os
 import struct
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
-import tensorflow as tf
 from absl.testing import absltest
 from PIL import Image
 
-from official_coatnet.export import saved_model
-from tests.fixtures import experiments, image_files, runs
+from tests.fixtures import predictions
 from tools import predict
 
-LABELS = ['kettle', 'Bär', 'crane', 'crane', 'hen, biddy', 'x', 'y']
 
-
-class PredictTest(absltest.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    folder = tempfile.mkdtemp(dir=absltest.get_default_test_tmpdir())
-    sizes = {'num_classes': len(LABELS)}
-    run_dir = runs.write_run(
-      os.path.join(folder, 'run'),
-      experiments.make_experiment(
-        model=sizes, train_data=sizes, eval_data=sizes
-      ),
-      labels=LABELS,
-    )
-    cls.exports = os.path.join(folder, 'exports')
-    path = saved_model.export(run_dir, cls.exports)
-    signature = tf.saved_model.load(path).signatures['serving_default']
-    cls.encoded = image_files.encoded_images()
-    cls.probabilities = {
-      name: signature(image_bytes=tf.constant([image]))['probabilities'][0]
-      for name, image in cls.encoded.items()
-    }
-
-  def setUp(self):
-    super().setUp()
-    self.folder = self.create_tempdir().full_path
-
-  def _write(self, name, content):
-    path = os.path.join(self.folder, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'wb') as f:
-      f.write(content)
-    return path
-
-  def _check(self, name, result, *, top_k):
-    """Compares names and scores with the probabilities of the image."""
-    probabilities = self.probabilities[name].numpy()
-    order = np.argsort(-probabilities)[:top_k]
-    self.assertEqual(
-      [p['class'] for p in result['predictions']], [LABELS[i] for i in order]
-    )
-    np.testing.assert_allclose(
-      [p['score'] for p in result['predictions']],
-      probabilities[order],
-      rtol=1e-5,
-    )
-
+class PredictTest(predictions.PredictionsTestCase):
   def test_the_tool_in_a_new_process(self):
     """All images, two that are none, and one that is not there."""
-    files = {n: self._write(n, image) for n, image in self.encoded.items()}
+    files = {n: self.write(n, image) for n, image in self.encoded.items()}
     jpeg = self.encoded['rgb.jpg']
-    files['cut.jpg'] = self._write('cut.jpg', jpeg[: len(jpeg) // 2])
-    files['notes.txt'] = self._write('notes.txt', b'no image')
+    files['cut.jpg'] = self.write('cut.jpg', jpeg[: len(jpeg) // 2])
+    files['notes.txt'] = self.write('notes.txt', b'no image')
     huge = bytearray(self.encoded['rgb.png'])
     huge[16:24] = struct.pack('>II', 10**5, 10**5)
-    files['huge.png'] = self._write('huge.png', huge)
-    self._write('.hidden', b'')
+    files['huge.png'] = self.write('huge.png', huge)
+    self.write('.hidden', b'')
     missing = os.path.join(self.folder, 'missing.jpg')
     picture = os.path.join(self.create_tempdir().full_path, 'sheet.png')
     process = subprocess.run(
@@ -100,7 +50,9 @@ class PredictTest(absltest.TestCase):
     )
     by_file = {r['file']: r for r in results}
     for name in self.encoded:
-      self._check(name, by_file[files[name]], top_k=5)
+      found = by_file[files[name]]['predictions']
+      pairs = [(each['class'], each['score']) for each in found]
+      self.check(name, pairs, top_k=5)
     self.assertEqual(
       by_file[files['notes.txt']]['error'],
       'Unknown image file format. One of JPEG, PNG, GIF, BMP required.',

@@ -57,6 +57,8 @@ class Manifest:
     fingerprint: stands for all that the records were made from and with, so
       that a builder can tell whether they would come out the same; or None.
     failures: images that were left out.
+    exif_orientation: whether images were turned as their EXIF data say before
+      they became records; who predicts has to do the same.
   """
 
   split: str
@@ -68,6 +70,7 @@ class Manifest:
   class_names: tuple[str, ...] | None = None
   fingerprint: str | None = None
   failures: tuple[Failure, ...] = ()
+  exif_orientation: bool = False
 
   @property
   def num_examples(self) -> int:
@@ -114,6 +117,7 @@ class Manifest:
         class_names=None if names is None else tuple(names),
         fingerprint=fields.get('fingerprint'),
         failures=tuple(Failure(**each) for each in fields.get('failures', ())),
+        exif_orientation=bool(fields.get('exif_orientation', False)),
       )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       raise ValueError(

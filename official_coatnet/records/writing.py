@@ -18,11 +18,12 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import split_files
-from official_coatnet.data.manifest import Failure, FileEntry, Manifest
+from official_coatnet.data import schema, sketch, split_files
+from official_coatnet.data.manifest import Build, Failure, FileEntry, Manifest
 from official_coatnet.records import processes, receipts
 from official_coatnet.records.receipts import Shard
 
@@ -97,6 +98,7 @@ def write_shard(
   label_counts: collections.Counter[int] = collections.Counter()
   num_records = 0
   failures = []
+  hashes = []
   with tf.io.TFRecordWriter(temporary) as writer:
     for item in items:
       if isinstance(item, Failure):
@@ -104,6 +106,7 @@ def write_shard(
       else:
         writer.write(item.serialized)
         label_counts.update(item.labels)
+        hashes.append(sketch.hash_image(schema.find_image(item.serialized)))
         num_records += 1
       progress()
   entry = FileEntry(
@@ -113,7 +116,8 @@ def write_shard(
     sha256=files.sha256(temporary),
   )
   files.rename(temporary, path)
-  return Shard(entry, label_counts, tuple(failures))
+  packed = np.array(hashes, sketch.HASH_TYPE).tobytes()
+  return Shard(entry, label_counts, tuple(failures), packed)
 
 
 def write_split(

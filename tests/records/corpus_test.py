@@ -11,7 +11,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import manifest as manifest_lib, split_files
 from official_coatnet.records import corpus, writing
 
 
@@ -62,7 +62,8 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
   def test_complete_split_is_left_alone_and_tidied(self):
     folder = self.create_tempdir().full_path
     first = corpus.write_corpus([make_split('train', 4)], folder)
-    os.makedirs(writing.unfinished_dir(folder, 'train'))
+    unfinished = split_files.unfinished_dir(folder, 'train')
+    os.makedirs(unfinished)
     calls = []
     again = corpus.write_corpus(
       [make_split('train', 4)],
@@ -71,7 +72,7 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     )
     self.assertEqual(again, first)
     self.assertEmpty(calls)
-    self.assertFalse(os.path.exists(writing.unfinished_dir(folder, 'train')))
+    self.assertFalse(os.path.exists(unfinished))
 
   def test_limits_of_failures(self):
     def write(**options):

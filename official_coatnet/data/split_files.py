@@ -127,7 +127,9 @@ def complete_manifest(
   return manifest if fingerprint in (None, manifest.fingerprint) else None
 
 
-def find_mixture(data_dir: str, split: str, names: Sequence[str]) -> list[str]:
+def find_mixture(
+  data_dir: str, split: str, *, names: Sequence[str]
+) -> list[str]:
   """Looks whether files without a manifest are those of one whole build.
 
   Args:
@@ -281,7 +283,7 @@ def _by_names(folder: str, split: str, shards: Sequence[str]) -> SplitFiles:
   for match in map(_SHARD.fullmatch, shards):
     assert match  # They were chosen so.
     numbers.setdefault(match['total'], set()).add(int(match['number']))
-  problems = find_mixture(folder, split, shards)
+  problems = find_mixture(folder, split, names=shards)
   for total in sorted(numbers, key=int):
     missing = sorted(set(range(int(total))) - numbers[total])
     if missing:

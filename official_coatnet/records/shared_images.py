@@ -20,6 +20,55 @@ from official_coatnet.records import receipts, validation
 _MAX_LISTED = 10
 
 
+def find_in_contents(
+  contents: Mapping[str, Sequence[validation.FileContents]], folder: str
+) -> list[str]:
+  """Looks for images that stand in two splits, all of which have been read.
+
+  Args:
+    contents: what is in the files of each split, by its name.
+    folder: where the files lie.
+
+  Returns:
+    A sentence for each pair of splits that share any, with the places of the
+    first of them.
+  """
+  hashes = {
+    split: np.concatenate([each.image_hashes for each in of_split])
+    for split, of_split in contents.items()
+    if of_split
+  }
+  sentences = []
+  for first, second in itertools.combinations(hashes, 2):
+    shared = np.intersect1d(hashes[first], hashes[second])
+    shared = shared[shared != 0]
+    if not len(shared):
+      continue
+    shown = '; '.join(
+      f'{_find_place(contents[second], each)} and '
+      f'{_find_place(contents[first], each)}'
+      for each in shared[:_MAX_LISTED]
+    )
+    more = len(shared) - _MAX_LISTED
+    sentences.append(
+      f'{folder}: {len(shared):,} images of split {second!r} are, byte for '
+      f'byte, in split {first!r} as well: {shown}'
+      f'{f"; and {more:,} more" if more > 0 else ""}'
+    )
+  return sentences
+
+
+def _find_place(
+  contents: Sequence[validation.FileContents], image: np.uint64
+) -> str:
+  """Returns where the first image of a checksum stands."""
+  for each in contents:
+    found = np.flatnonzero(each.image_hashes == image)
+    if len(found):
+      return f'{each.entry.name} at byte {each.offsets[found[0]]}'
+  raise AssertionError('It was among them.')
+
+
 def find(manifests: Mapping[str, Manifest], output_dir: str) -> list[str]:
   """Looks for images that stand in two splits.
 

@@ -58,9 +58,7 @@ def find_problems(
       ]
   if allow_shared_images:
     return problems
-  return problems + _shared_image_problems(
-    train[1], evaluation[1], paths=paths
-  )
+  return problems + _shared_image_problems(train[1], evaluation[1], paths=paths)
 
 
 def read_quietly(config: DataConfig) -> Manifest | None:

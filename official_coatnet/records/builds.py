@@ -91,8 +91,8 @@ def claim(
     raise ValueError(
       f'output_dir is {output_dir!r}, which holds what this build would not '
       f'write: {listing}. A run would take it for a part of the new records. '
-      'Give another folder, or set overwrite to replace all of this (the old '
-      'files go when the new ones are whole).'
+      'Give another folder, or set overwrite (--overwrite) to replace all of '
+      'this; the old files go when the new ones are whole.'
     )
   # All of them before the first new file: a training split of now must not be
   # met beside a validation split of before, not even after a power cut.
@@ -110,9 +110,7 @@ def finish(
     manifests: those of the splits that it has written.
     build: what they have in common.
   """
-  names = {
-    each.split: {file.name for file in each.files} for each in manifests
-  }
+  names = {each.split: {file.name for file in each.files} for each in manifests}
   for split in split_files.read_names(output_dir).unfinished:
     if split in names or not _is_sibling(output_dir, split, build=build):
       discard_unfinished(output_dir, split, keep=names.get(split, ()))
@@ -165,13 +163,15 @@ def _judge_manifest(
   names = {file.name for file in manifest.files}
   related = manifest.build is not None and manifest.build.mark == build.mark
   if part is None:
-    ours, why = related and split in build.splits, 'of an earlier build'
+    ours = related and split in build.splits
+    why = 'of an earlier build'
   else:
-    ours, why = manifest.fingerprint == part.fingerprint, 'of something else'
+    ours = manifest.fingerprint == part.fingerprint
+    why = 'from something else, or into other files'
   if ours:
     return None, names
-  if related:
-    why = f'in other files than the {part.num_shards:,} asked for'
+  if related and part:
+    why = f'into other files than the {part.num_shards:,} asked for'
   size = f'{manifest.num_examples:,} images in {len(names):,} files'
   return f'{name}, split {split!r} {why} ({size})', names
 

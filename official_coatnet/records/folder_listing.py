@@ -265,8 +265,8 @@ def _check_empty(
     raise ValueError(
       f'input_dir is {walk.path("")!r}, where no image is found for '
       f'{_list(empty)}: a class of which there is nothing to learn. Remove the '
-      'folder; set recursive, if its images lie in deeper folders; or '
-      f'set allow_empty_classes to keep it as a class.{found}'
+      'folder; set recursive (--recursive), if its images lie deeper; or set '
+      f'allow_empty_classes (--allow_empty_classes) to keep it.{found}'
     )
 
 

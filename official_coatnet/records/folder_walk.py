@@ -25,7 +25,7 @@ _CLUTTER = (
   'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', '__macosx', '@eadir',
   '$recycle.bin', 'system volume information', 'lost+found',
 )  # fmt: skip
-_DEEPER = 'in folders within class folders (`recursive` takes them)'
+_DEEPER = 'in folders within class folders (--recursive takes them)'
 _ENDING = re.compile(r'\.[a-z][a-z0-9]{0,5}')
 # Names of what was left out that are kept, a reason.
 _MAX_NAMES = 10

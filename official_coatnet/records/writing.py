@@ -332,6 +332,7 @@ class _Tally:
       raise ValueError(
         f'max_failures allows {limit} images of split {split!r} to be left '
         f'out, but {len(failures)} could not be used: {shown}'
-        f'{"; ..." if len(failures) > 5 else ""}. Mend them, or raise '
-        'max_failures; finished files are kept for the next run.'
+        f'{"; ..." if len(failures) > 5 else ""}. Mend them, and add '
+        '--overwrite, as the images are others then; or raise max_failures: '
+        'finished files are kept for the next run.'
       )

@@ -62,13 +62,26 @@ class TfrecordsTest(tf.test.TestCase):
     for name in ('a/1.jpg', 'b/2.jpg'):
       source.create_file(name, content=buffer.getvalue(), mode='wb')
     source.create_file('b/broken.jpg', content='text')
+    source.create_file('b/notes.txt', content='text')
+    source.create_file('b/deep/x.jpg', content='x')
     folder = self.create_tempdir().full_path
-    result = self.run_tool(
+    command = (
       'folder', f'--input_dir={source.full_path}', f'--output_dir={folder}'
-    )
+    )  # fmt: skip
+    result = self.run_tool(*command)
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertIn('train: 2 images of 2 classes in 3 files', result.stdout)
     self.assertIn('b/broken.jpg: no image of a known format', result.stdout)
+    for line in (
+      'left out, 1 no image that can be opened (.txt): b/notes.txt\n',
+      'left out, 1 in folders within class folders (--recursive takes them): '
+      'b/deep/x.jpg\n',
+    ):
+      self.assertIn(f'{source.full_path}: {line}', result.stdout)
+    result = self.run_tool(*command, '--recursive')
+    self.assertEqual(result.returncode, 1)
+    self.assertIn("split 'train' from something else", result.stderr)
+    self.assertIn('(--overwrite)', result.stderr)
 
   def test_killed_and_started_again(self):
     source, folder, whole = (self.create_tempdir() for _ in range(3))

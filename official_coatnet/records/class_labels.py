@@ -184,8 +184,12 @@ class LabelReader:
         )
 
   def _class_of(self, label: Any) -> int:
-    number = int(label) if _is_number(label) else None
-    if not self.class_names or (self.numeric == 'ids' and number is not None):
+    number = None
+    ids = not self.class_names or self.numeric == 'ids'
+    # Nearly all labels are text, of hundreds of millions: it is looked up.
+    if (ids or not isinstance(label, str)) and _is_number(label):
+      number = int(label)
+    if not self.class_names or (ids and number is not None):
       return self._check_number(label, number)
     if not isinstance(label, str) and number is None:
       raise ValueError(f'label {label!r} is no class number and no class name')
@@ -195,9 +199,10 @@ class LabelReader:
       raise UnknownLabelError(text)
     if (
       not isinstance(label, str)
+      and number is not None
       and self.numeric is None
       and found != number
-      and number in range(len(self.class_names))
+      and 0 <= number < len(self.class_names)
     ):
       raise ValueError(
         f'label {label} may be the class of that name, whose number is '

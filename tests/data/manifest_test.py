@@ -1,7 +1,6 @@
 """Tests of official_coatnet.data.manifest."""
 
 import json
-
 import os
 
 import tensorflow as tf

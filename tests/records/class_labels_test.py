@@ -1,5 +1,6 @@
 """Tests of official_coatnet.records.class_labels."""
 
+import contextlib
 import json
 
 from absl.testing import absltest, parameterized
@@ -136,10 +137,8 @@ class NumbersAsNamesTest(parameterized.TestCase):
           found = set()
           for label in (number, str(number)):
             for value in (label, [label], json.dumps([label])):
-              try:
+              with contextlib.suppress(ValueError):
                 found.add(reader.read(value))
-              except ValueError:
-                pass
           self.assertLessEqual(len(found), 1, (names, numeric, number))
 
   def test_digits_in_order_are_both(self):

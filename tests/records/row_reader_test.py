@@ -59,7 +59,7 @@ class RowReaderTest(absltest.TestCase):
   def test_images_that_are_no_file(self):
     for name in ('a\\u0000.jpg', '\\udcff.jpg', '\\ud800.jpg'):
       with self.assertRaisesRegex(ValueError, 'is no name of a file in UTF-8'):
-        _reader().read('{"image": "%s", "label": 1}' % name)
+        _reader().read(f'{{"image": "{name}", "label": 1}}')
     row = _reader().read('{"image": "\\ud83d\\ude00.jpg", "label": 1}')
     self.assertEqual(row.image, '\N{GRINNING FACE}.jpg')
 

@@ -251,9 +251,12 @@ class RowsTest(parameterized.TestCase, tf.test.TestCase):
     self.add_images('a.jpg', 'b.jpg', 'c.jpg')
     mark = '\ufeff'
     path = self.add_list(
-      [f'{mark}{{"image": "a.jpg", "label": 0}}', {'image': 'b.jpg', 'label': 1},
-       f'{mark}{{"image": "c.jpg", "label": 1}}']
-    )  # fmt: skip
+      [
+        f'{mark}{{"image": "a.jpg", "label": 0}}',
+        {'image': 'b.jpg', 'label': 1},
+        f'{mark}{{"image": "c.jpg", "label": 1}}',
+      ]
+    )
     manifest = self.build(path)['train']
     self.assertEmpty(manifest.failures)
     self.assertEqual(manifest.num_examples, 3)

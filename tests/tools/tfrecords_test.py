@@ -73,9 +73,7 @@ class TfrecordsTest(tf.test.TestCase):
   def test_list(self):
     source = self.create_tempdir()
     for i in range(3):
-      source.create_file(
-        f'{i}.jpg', content=image_files.encode(i), mode='wb'
-      )
+      source.create_file(f'{i}.jpg', content=image_files.encode(i), mode='wb')
     names = source.create_file('names.txt', '\ufeffred wine\ncheese\n')
     rows = source.create_file(
       'list.csv',

@@ -204,8 +204,8 @@ def printable(name: str | bytes) -> str:
       text.
 
   Returns:
-    The name, with escapes such as `\\xff` and `\\n` in place of bytes that are
-    not UTF-8, and of control characters. Any other text stays as it is.
+    The name, with escapes as Python writes them in place of bytes that are not
+    UTF-8, and of control characters. Any other text stays as it is.
   """
   if isinstance(name, bytes):
     name = name.decode(errors='surrogateescape')

@@ -91,8 +91,8 @@ def _class_problems(
       f'{where}: they have {first.num_classes} and {second.num_classes} '
       f'classes; {_TOGETHER}.'
     ]
-  names = first.class_names, second.class_names
-  if None not in names and names[0] != names[1]:
+  names = first.class_names or (), second.class_names or ()
+  if all(names) and names[0] != names[1]:
     number, one, two = next(
       (i, *pair)
       for i, pair in enumerate(itertools.zip_longest(*names))

@@ -287,7 +287,7 @@ def read_image(path: str) -> bytes:
       return file.read()
   except (FileNotFoundError, tf.errors.NotFoundError) as error:
     broken = '://' not in path and os.path.islink(path)
-    what = 'its link leads nowhere' if broken else 'no such file'
+    what = 'its link leads nowhere' if broken else f'there is no {path}'
     raise ValueError(what) from error
   except (PermissionError, tf.errors.PermissionDeniedError) as error:
     raise ValueError('no permission to read it') from error

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from official_coatnet.data import manifest as manifest_lib, schema
 from official_coatnet.records import corpus, writing
@@ -21,7 +22,7 @@ from official_coatnet.records.folder_listing import (
 
 
 def folder_splits(
-  input_dir: str, *, validation_fraction: float = 0.0, **options: bool | None
+  input_dir: str, *, validation_fraction: float = 0.0, **options: Any
 ) -> list[corpus.Split]:
   """Returns what the splits of a folder of class folders are made of.
 

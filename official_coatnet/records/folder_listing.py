@@ -194,10 +194,10 @@ def _read_class_names(
   walk: folder_walk.Walk, top: Sequence[str], splits: Mapping[str, str]
 ) -> tuple[str, ...]:
   """Returns the classes, which all splits must have."""
+  class_names: tuple[str, ...] = ()
   if '' in splits.values():
     class_names = tuple(top)
   else:
-    class_names = ()
     for number, folder in enumerate(splits.values()):
       names = walk.list_classes(folder)
       if number and names != class_names:

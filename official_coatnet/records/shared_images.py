@@ -85,9 +85,9 @@ def find(manifests: Mapping[str, Manifest], output_dir: str) -> list[str]:
   }
   sentences = []
   for pair in itertools.combinations(manifests.values(), 2):
-    both = [hashes[each.split] for each in pair]
-    if None not in both:
-      number, listing = _compare_all(pair, both)
+    one, two = (hashes[each.split] for each in pair)
+    if one is not None and two is not None:
+      number, listing = _compare_all(pair, (one, two))
     else:
       number, listing = _compare_sketches(pair)
     if number:

@@ -123,6 +123,9 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     expected = int(digest[:16], 16) / 2**64
     self.assertEqual(corpus.hash_fraction('n01440764_1.JPEG'), expected)
     self.assertEqual(corpus.hash_fraction(b'n01440764_1.JPEG'), expected)
+    # Of what is not UTF-8, too: another one than of other bytes.
+    fractions = {corpus.hash_fraction(name) for name in ('\udcff', '\udcfe')}
+    self.assertLen(fractions, 2)
 
   def test_fingerprints_differ(self):
     values = [
@@ -157,7 +160,7 @@ class ReadImageTest(tf.test.TestCase):
     self.assertEqual(corpus.read_image(self.path), b'\xff\r\n\0')
 
   def test_what_is_no_file(self):
-    self.assert_unreadable('no such file')
+    self.assert_unreadable(f'there is no {self.path}')
     os.symlink(os.path.join(self.folder, 'gone.jpg'), self.path)
     self.assert_unreadable('its link leads nowhere')
     os.remove(self.path)
@@ -166,7 +169,8 @@ class ReadImageTest(tf.test.TestCase):
     os.remove(self.path)
     os.mkdir(self.path)
     self.assert_unreadable('it is a folder')
-    self.assert_unreadable('no such file', 'file:///nowhere/x.jpg')
+    path = 'file:///nowhere/x.jpg'
+    self.assert_unreadable(f'there is no {path}', path)
 
   def test_a_pipe_is_not_waited_for(self):
     os.mkfifo(self.path)

@@ -107,7 +107,7 @@ class WriteFolderTest(FolderTestCase):
         ('a/folder.jpg', 'it is a folder'),
         ('a/link.jpg', 'its link leads nowhere'),
         ('a/pipe.jpg', 'it is no plain file'),
-        ('a/gone.jpg', 'no such file'),
+        ('a/gone.jpg', f'there is no {self.input_dir}/a/gone.jpg'),
         (r'a/\xe4\n.jpg', 'its name is not UTF-8; rename it'),
       ],
     )

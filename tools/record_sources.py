@@ -1,8 +1,11 @@
 """From flags to what a corpus is made of, for tools/tfrecords.py."""
 
+import dataclasses
+
 import tensorflow as tf
 from absl import flags
 
+from official_coatnet.data import image_files
 from official_coatnet.records import corpus, folder, imagenet, rows
 
 _INPUT_DIR = flags.DEFINE_string(
@@ -42,6 +45,19 @@ _VALIDATION_LABELS = flags.DEFINE_string(
   None,
   'imagenet1k: text file with the synset of each validation image, one a line '
   'in order of their names, or "<name> <synset>".',
+)
+_EXIF_ORIENTATION = flags.DEFINE_bool(
+  'exif_orientation',
+  None,
+  'Turn images as their EXIF data say, as viewers do; the manifest says so, '
+  'and predict.py follows. If not set, on for folder and off for all others, '
+  'whose published results are of images that nobody has turned.',
+)
+_VALUE_RANGE = flags.DEFINE_string(
+  'value_range',
+  None,
+  'Values of black and white, such as 0,1, of images whose pixels do not say '
+  'them: float, 32-bit or with a sign. If not set, such images are left out.',
 )
 _TFDS_NAME = flags.DEFINE_string(
   'tfds_name', None, 'tfds: name, perhaps with configuration and version.'
@@ -107,6 +123,31 @@ def from_tfds() -> list[corpus.Split]:
     data_dir=_INPUT_DIR.value,
     splits=_SPLITS.value,
   )
+
+
+def find_splits(
+  command: str, output_dir: str, *, num_shards: int | None
+) -> list[corpus.Split]:
+  """Returns what the splits of a source are made of, by the flags.
+
+  Args:
+    command: the source, one of `SOURCES`.
+    output_dir: where they are to go.
+    num_shards: number of files, as of `corpus.write_corpus`.
+  """
+  splits = SOURCES[command]()
+  exif, value_range = _EXIF_ORIENTATION.value, _VALUE_RANGE.value
+  plain = image_files.Options(
+    exif_orientation=bool(exif),
+    value_range=image_files.parse_range(value_range, name='--value_range'),
+  )
+  splits = [corpus.with_image_options(each, plain) for each in splits]
+  if command != 'folder' or exif is not None:
+    return splits
+  if corpus.is_written(splits, output_dir, num_shards=num_shards):
+    return splits  # By a version that turned no images: it is done.
+  turned = dataclasses.replace(plain, exif_orientation=True)
+  return [corpus.with_image_options(each, turned) for each in splits]
 
 
 SOURCES = {

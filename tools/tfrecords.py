@@ -41,11 +41,12 @@
     python tools/tfrecords.py index D
         Writes manifests for files in D that somebody else has built.
 
-Images that are not RGB or grey JPEGs are encoded as such, once. Those that
-cannot be read are left out and listed; above --max_failures the run fails. A
-manifest beside the files says what is in them. What is there and complete is
-not written again; a run that was stopped is started again the same way, and
-goes on after the last file that it finished.
+Images that are not RGB or grey JPEGs are encoded as such, once, and a folder's
+are turned as their EXIF data say (--exif_orientation); docs/formats.md lists
+formats. Those that cannot be read are left out and listed; above --max_failures
+the run fails. A manifest beside the files says what is in them. What is there
+and complete is not written again; a run that was stopped is started again the
+same way, and goes on after the last file that it finished.
 """
 
 import tools.prologue
@@ -146,7 +147,9 @@ def build(command: str) -> None:
     _print_manifests(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
-  splits = record_sources.SOURCES[command]()
+  splits = record_sources.find_splits(
+    command, output_dir, num_shards=_NUM_SHARDS.value
+  )
   manifests = corpus.write_corpus(
     splits,
     output_dir,

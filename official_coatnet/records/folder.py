@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from official_coatnet.data import manifest as manifest_lib, schema
+from official_coatnet.data import image_files, manifest as manifest_lib, schema
 from official_coatnet.records import corpus, writing
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff')
@@ -142,11 +142,13 @@ class FolderImages:
     input_dir: the folder.
     entries: the images.
     class_names: names of all classes.
+    image_options: how image files are read.
   """
 
   input_dir: str
   entries: tuple[ImageFileEntry, ...]
   class_names: tuple[str, ...]
+  image_options: image_files.Options = image_files.Options()
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
     for entry in self.entries:
@@ -154,7 +156,9 @@ class FolderImages:
       try:
         with tf.io.gfile.GFile(path, 'rb') as file:
           contents = file.read()
-        encoded, width, height = corpus.normalize_image(contents)
+        encoded, width, height = image_files.to_jpeg(
+          contents, self.image_options
+        )
       except (ValueError, tf.errors.OpError) as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue

@@ -157,6 +157,7 @@ def _make_manifest(
     num_classes=rules.num_classes or 0,
     label_offset=rules.label_offset,
     class_names=None if old is None else old.class_names,
+    exif_orientation=old is not None and old.exif_orientation,
   )
   if old is not None:
     manifest = dataclasses.replace(

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, schema
+from official_coatnet.data import image_files, manifest as manifest_lib, schema
 from official_coatnet.records import corpus, row_reader, writing
 
 
@@ -169,12 +169,14 @@ class ListedImages:
     offsets: int64 [n], where their rows begin.
     input_dir: folder of the images.
     reader: how rows are read.
+    image_options: how image files are read.
   """
 
   list_path: str
   offsets: np.ndarray
   input_dir: str
   reader: row_reader.RowReader
+  image_options: image_files.Options = image_files.Options()
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
     with files.open_binary(self.list_path) as file:
@@ -192,7 +194,7 @@ class ListedImages:
       path = os.path.join(self.input_dir, row.image)
       with tf.io.gfile.GFile(path, 'rb') as file:
         contents = file.read()
-      encoded, _, _ = corpus.normalize_image(contents)
+      encoded, _, _ = image_files.to_jpeg(contents, self.image_options)
     except tf.errors.NotFoundError:
       return manifest_lib.Failure(name, f'no such file in {self.input_dir}')
     except (ValueError, tf.errors.OpError) as error:

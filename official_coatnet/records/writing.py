@@ -128,6 +128,7 @@ def write_split(
   class_names: Sequence[str] | None = None,
   num_examples: int | None = None,
   fingerprint: str | None = None,
+  exif_orientation: bool = False,
   failure_limit: int | None = None,
   progress: Progress | None = None,
   map_tasks: processes.MapTasks = processes.map_here,
@@ -149,6 +150,7 @@ def write_split(
     num_examples: number of examples, if known, for `progress`.
     fingerprint: stands for all that the records are made from. Shards that a
       killed build of the same fingerprint has finished are kept.
+    exif_orientation: whether images were turned as their EXIF data say.
     failure_limit: most examples that may be left out; None for any number.
     progress: called with examples done, whenever there are more.
     map_tasks: who writes the shards.
@@ -168,6 +170,7 @@ def write_split(
     num_classes=num_classes,
     label_offset=label_offset,
     class_names=None if class_names is None else tuple(class_names),
+    exif_orientation=exif_orientation,
   )
 
 

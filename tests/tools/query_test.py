@@ -121,7 +121,7 @@ class RestTest(queries.ToolTest):
 
     bad = self._write('bad.jpg', b'bad')
     with serving_stub.rest(answer) as (url, _):
-      output, end = self._run(bad, self.image, rest=url)
+      output, end = self._run(bad, self.image, rest=url, raw=True)
     self.assertEqual(end, 1)
     self.assertEqual(
       output,

@@ -15,7 +15,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import (
+  ExifTags,
+  Image,
+  ImageChops,
+  TiffImagePlugin,
+  UnidentifiedImageError,
+)
 
 from official_coatnet.data import image_formats
 from official_coatnet.data.image_formats import ImageError
@@ -41,6 +47,8 @@ _TRANSPOSES = {
 # Tags of a TIFF that say it is what a camera's sensor saw, or a preview of it.
 _DNG_VERSION, _SUBFILE_TYPE, _PHOTOMETRIC = 50706, 254, 262
 _REDUCED = 1
+# And those that say how its pixels are stored.
+_KIND_TAGS = {258: 'bits', 339: 'sample format', 262: 'photometric'}
 _SENSOR = 32803
 
 
@@ -202,8 +210,26 @@ def _explain_unknown(contents: bytes, found: str | None) -> str:
   try:
     factory(io.BytesIO(contents), '')
   except Exception as error:
-    return f'{found} of a kind that is not taken, or damaged: {error}'
+    kind = _tiff_kind(contents) if found == 'TIFF' else ''
+    return f'{found} of a kind that is not taken, or damaged: {error}{kind}'
   return f'{found} of a kind that is not taken, or damaged'
+
+
+def _tiff_kind(contents: bytes) -> str:
+  """Says how the pixels of a TIFF are stored, as far as it can be read."""
+  try:
+    file = io.BytesIO(contents)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+    file.seek(tags.next)
+    tags.load(file)
+    values = ', '.join(
+      f'{name} {tags[number]}'
+      for number, name in _KIND_TAGS.items()
+      if number in tags
+    )
+  except Exception:  # Damaged; that much is said already.
+    return ''
+  return f' ({values})'
 
 
 def _is_sensor_data(image: Image.Image) -> bool:
@@ -272,6 +298,10 @@ def _to_rgb(image: Image.Image, options: Options) -> Image.Image:
     from official_coatnet.data import pixel_values
 
     image = pixel_values.to_grey(image, value_range=options.value_range)
+  elif image.mode == 'CMYK' and image.format in _JPEG_FORMATS:
+    if 'adobe' not in image.info:
+      # Pillow takes all of them for Adobe's, which are stored inverted.
+      image = ImageChops.invert(image)
   if image.mode in ('La', 'RGBa'):  # Colours that are multiplied by alpha.
     image = image.convert('LA' if image.mode == 'La' else 'RGBA')
   image = image.convert('RGB')

@@ -219,10 +219,13 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
     dtype = tf.int32 if size == 4 else tf.uint16
     return tf.cast(tf.io.decode_raw(word, dtype)[0], tf.int32)
 
-  header_size, bits, compression = integer(14), integer(28, 2), integer(30)
+  header_size = integer(14)
+  has_all = header_size >= _BMP_HEADER
+  bits = integer(tf.where(has_all, 28, 24), 2)
+  compression = tf.where(has_all, integer(30), 0)
   in_order = tf.equal(tf.strings.substr(header, 54, 12), _BGR_MASKS)
   known = tf.logical_and(
-    header_size >= _BMP_HEADER,
+    has_all,
     tf.logical_or(
       tf.logical_and(
         tf.equal(compression, 0), tf.reduce_any(tf.equal(bits, [8, 24, 32]))

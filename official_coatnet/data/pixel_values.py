@@ -83,14 +83,19 @@ def _check_range(pixels: np.ndarray, value_range: Range | None) -> Range:
     usual = [r for r in _USUAL_RANGES if low >= r[0] and high <= r[1]]
     black, white = usual[0] if usual else (low, high)
     raise ImageError(
-      f'{kind} from {low:g} to {high:g}, a type that does not say which values '
+      f'{kind} from {_text(low)} to {_text(high)}, a type that does not say which values '
       'are black and white; state them, for instance as '
-      f'--value_range={black:g},{white:g}'
+      f'--value_range={_text(black)},{_text(white)}'
     )
   if low < min(value_range) or high > max(value_range):
-    black, white = value_range
+    black, white = map(_text, value_range)
     raise ImageError(
-      f'{kind} from {low:g} to {high:g}, outside of value_range = {black:g},'
-      f'{white:g}; state the values of black and white of all images'
+      f'{kind} from {_text(low)} to {_text(high)}, outside of value_range = '
+      f'{black},{white}; state the values of black and white of all images'
     )
   return value_range
+
+
+def _text(value: float) -> str:
+  """Writes a number for people: no integer as 4.29497e+09."""
+  return f'{value:.0f}' if float(value).is_integer() else f'{value:g}'

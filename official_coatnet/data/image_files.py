@@ -84,7 +84,7 @@ def to_jpeg(
   """
   with _opened(contents) as image:
     image.load()  # Decodes: a header alone says nothing.
-    if _is_plain_jpeg(image, contents) and not _turn(image, options):
+    if _is_plain_jpeg(image, contents) and _turn(image, options) is None:
       return contents, *image.size
     image = _to_rgb(image, options)
     buffer = io.BytesIO()
@@ -110,7 +110,7 @@ def to_graph(contents: bytes, options: Options = Options()) -> bytes:
     plain = _is_plain_jpeg(image, contents) or (
       image.format == 'PNG' and not _is_deep(image)
     )
-    if plain and not _turn(image, options):
+    if plain and _turn(image, options) is None:
       return contents
     buffer = io.BytesIO()
     # Level 1: it is sent once, and thrown away.
@@ -298,10 +298,13 @@ def _to_rgb(image: Image.Image, options: Options) -> Image.Image:
     from official_coatnet.data import pixel_values
 
     image = pixel_values.to_grey(image, value_range=options.value_range)
-  elif image.mode == 'CMYK' and image.format in _JPEG_FORMATS:
-    if 'adobe' not in image.info:
-      # Pillow takes all of them for Adobe's, which are stored inverted.
-      image = ImageChops.invert(image)
+  elif (
+    image.format in _JPEG_FORMATS
+    and image.mode == 'CMYK'
+    and 'adobe' not in image.info
+  ):
+    # Pillow takes all of them for Adobe's, which are stored inverted.
+    image = ImageChops.invert(image)
   if image.mode in ('La', 'RGBa'):  # Colours that are multiplied by alpha.
     image = image.convert('LA' if image.mode == 'La' else 'RGBA')
   image = image.convert('RGB')

@@ -80,12 +80,13 @@ def _check_range(pixels: np.ndarray, value_range: Range | None) -> Range:
     )
   low, high = pixels.min().item(), pixels.max().item()
   if value_range is None:
+    found = (low, high) if low < high else sorted((0, low))
     usual = [r for r in _USUAL_RANGES if low >= r[0] and high <= r[1]]
-    black, white = usual[0] if usual else (low, high)
+    black, white = map(_text, usual[0] if usual else found)
     raise ImageError(
-      f'{kind} from {_text(low)} to {_text(high)}, a type that does not say which values '
-      'are black and white; state them, for instance as '
-      f'--value_range={_text(black)},{_text(white)}'
+      f'{kind} from {_text(low)} to {_text(high)}, a type that does not say '
+      'which values are black and white; state them, for instance as '
+      f'--value_range={black},{white}'
     )
   if low < min(value_range) or high > max(value_range):
     black, white = map(_text, value_range)

@@ -1,4 +1,4 @@
-"""How predict.py and query.py read image files, by flags.
+"""How tfrecords.py, predict.py and query.py read image files, by flags.
 
 Nothing here imports TensorFlow, nor the library before it is asked to: what
 sends images as they are does without.
@@ -12,15 +12,16 @@ from absl import flags
 EXIF_ORIENTATION = flags.DEFINE_bool(
   'exif_orientation',
   None,
-  'Turn images as their EXIF data say. If not set, as those were that the '
-  'network was trained on, by what --saved_model says; where it says nothing, '
-  'they stay as they are.',
+  'Turn images as their EXIF data say, as viewers do. If not set: tfrecords.py '
+  'does so for folder, and not for corpora whose published results are of '
+  'images that nobody has turned; predict.py and query.py do as was done with '
+  'the images of the training, by what --saved_model says, or else nothing.',
 )
 _VALUE_RANGE = flags.DEFINE_string(
   'value_range',
   None,
   'Values of black and white, such as 0,1, of images whose pixels do not say '
-  'them: float, 32-bit or with a sign.',
+  'them: float, 32-bit or with a sign. If not set, those are refused.',
 )
 
 

@@ -7,6 +7,7 @@ from absl import flags
 
 from official_coatnet.data import image_files
 from official_coatnet.records import corpus, folder, imagenet, rows
+from tools import image_flags
 
 _INPUT_DIR = flags.DEFINE_string(
   'input_dir', None, 'Where the images are; see the sub-commands.'
@@ -45,19 +46,6 @@ _VALIDATION_LABELS = flags.DEFINE_string(
   None,
   'imagenet1k: text file with the synset of each validation image, one a line '
   'in order of their names, or "<name> <synset>".',
-)
-_EXIF_ORIENTATION = flags.DEFINE_bool(
-  'exif_orientation',
-  None,
-  'Turn images as their EXIF data say, as viewers do; the manifest says so, '
-  'and predict.py follows. If not set, on for folder and off for all others, '
-  'whose published results are of images that nobody has turned.',
-)
-_VALUE_RANGE = flags.DEFINE_string(
-  'value_range',
-  None,
-  'Values of black and white, such as 0,1, of images whose pixels do not say '
-  'them: float, 32-bit or with a sign. If not set, such images are left out.',
 )
 _TFDS_NAME = flags.DEFINE_string(
   'tfds_name', None, 'tfds: name, perhaps with configuration and version.'
@@ -136,10 +124,9 @@ def find_splits(
     num_shards: number of files, as of `corpus.write_corpus`.
   """
   splits = SOURCES[command]()
-  exif, value_range = _EXIF_ORIENTATION.value, _VALUE_RANGE.value
+  exif = image_flags.EXIF_ORIENTATION.value
   plain = image_files.Options(
-    exif_orientation=bool(exif),
-    value_range=image_files.parse_range(value_range, name='--value_range'),
+    exif_orientation=bool(exif), value_range=image_flags.value_range()
   )
   splits = [corpus.with_image_options(each, plain) for each in splits]
   if command != 'folder' or exif is not None:

@@ -35,6 +35,8 @@ _JPEG_FORMATS = ('JPEG', 'MPO')
 # Baseline, extended and progressive: the kinds of JPEG that TensorFlow decodes.
 # There are lossless ones, too, and such with other frames.
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
+# Red, green and blue within 32 bits of a BMP, as TensorFlow takes them.
+_BGR_MASKS = b'\0\0\xff\0\0\xff\0\0\xff\0\0\0'
 _TRANSPOSES = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -122,6 +124,31 @@ def decode(contents: bytes, options: Options = Options()) -> Image.Image:
   """Decodes an image file to RGB; errors as in `to_jpeg`."""
   with _opened(contents) as image:
     return _to_rgb(image, options)
+
+
+def raw_problem(contents: bytes) -> str:
+  """Says why TensorFlow does not decode a JPEG or BMP that Pillow does.
+
+  Args:
+    contents: an image file, as a graph gets it without these tools.
+
+  Returns:
+    What is wrong, or ''. data/images.py refuses BMPs by the same rule.
+  """
+  if contents[:2] == b'\xff\xd8' and _jpeg_frame(contents) not in _JPEG_FRAMES:
+    return 'JPEG of a kind that TensorFlow does not decode'
+  header = contents[:66].ljust(66, b'\0')
+  if header[:2] != b'BM':
+    return ''
+  size, bits, compression = (
+    int.from_bytes(header[at:end], 'little')
+    for at, end in ((14, 18), (28, 30), (30, 34))
+  )
+  known = compression == 0 and bits in (8, 24, 32)
+  in_order = header[54:] == _BGR_MASKS
+  if size >= 40 and (known or (compression == 3 and bits == 32 and in_order)):
+    return ''
+  return 'BMP of a kind that TensorFlow does not decode, or not rightly'
 
 
 def parse_range(text: str | None, *, name: str) -> tuple[float, float] | None:

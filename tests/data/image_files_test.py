@@ -74,6 +74,9 @@ class TableTest(parameterized.TestCase, tf.test.TestCase):
 
   def check_raw(self, contents, row):
     """A graph decodes the file as it is, or does not, as the line says."""
+    if row.expected is not None and row.format in ('JPEG', 'BMP'):
+      problem = image_files.raw_problem(contents)
+      self.assertEqual(bool(problem), row.raw is not None)
     if row.raw is not None:
       with self.assertRaisesRegex(tf.errors.InvalidArgumentError, row.raw):
         images.decode_whole(contents)

@@ -9,9 +9,9 @@ import sys
 import time
 
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
-from official_coatnet.data import split_files
+from official_coatnet.data import schema, split_files
 from tests.fixtures import image_files, shard_files
 from tools import tfrecords
 
@@ -58,7 +58,9 @@ class TfrecordsTest(tf.test.TestCase):
   def test_folder(self):
     source = self.create_tempdir()
     buffer = io.BytesIO()
-    Image.new('RGB', (9, 9)).save(buffer, 'JPEG')
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new('RGB', (9, 5)).save(buffer, 'JPEG', exif=exif)
     for name in ('a/1.jpg', 'b/2.jpg'):
       source.create_file(name, content=buffer.getvalue(), mode='wb')
     source.create_file('b/broken.jpg', content='text')
@@ -69,6 +71,12 @@ class TfrecordsTest(tf.test.TestCase):
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertIn('train: 2 images of 2 classes in 3 files', result.stdout)
     self.assertIn('b/broken.jpg: no image of a known format', result.stdout)
+    manifest = split_files.complete_manifest(folder, 'train')
+    self.assertTrue(manifest.exif_orientation)
+    paths = [os.path.join(folder, file.name) for file in manifest.files]
+    for record in tf.data.TFRecordDataset(paths):
+      encoded = schema.parse(record, schema='imagenet')['encoded']
+      self.assertEqual(tf.io.extract_jpeg_shape(encoded)[0], 9)
 
   def test_killed_and_started_again(self):
     source, folder, whole = (self.create_tempdir() for _ in range(3))

@@ -154,12 +154,10 @@ class FolderImages:
     for entry in self.entries:
       path = os.path.join(self.input_dir, entry.name)
       try:
-        with tf.io.gfile.GFile(path, 'rb') as file:
-          contents = file.read()
         encoded, width, height = image_files.to_jpeg(
-          contents, self.image_options
+          corpus.read_image(path), self.image_options
         )
-      except (ValueError, tf.errors.OpError) as error:
+      except ValueError as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue
       yield writing.Record(

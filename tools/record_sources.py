@@ -1,10 +1,12 @@
 """From flags to what a corpus is made of, for tools/tfrecords.py."""
 
+import dataclasses
 import functools
 import sys
 
 from absl import flags
 
+from official_coatnet.data import image_files
 from official_coatnet.records import (
   class_labels,
   corpus,
@@ -13,6 +15,7 @@ from official_coatnet.records import (
   imagenet,
   rows,
 )
+from tools import image_flags
 
 _INPUT_DIR = flags.DEFINE_string(
   'input_dir', None, 'Where the images are; see the sub-commands.'
@@ -171,6 +174,30 @@ def from_tfds() -> list[corpus.Split]:
     data_dir=_INPUT_DIR.value,
     splits=_SPLITS.value,
   )
+
+
+def find_splits(
+  command: str, output_dir: str, *, num_shards: int | None
+) -> list[corpus.Split]:
+  """Returns what the splits of a source are made of, by the flags.
+
+  Args:
+    command: the source, one of `SOURCES`.
+    output_dir: where they are to go.
+    num_shards: number of files, as of `corpus.write_corpus`.
+  """
+  splits = SOURCES[command]()
+  exif = image_flags.EXIF_ORIENTATION.value
+  plain = image_files.Options(
+    exif_orientation=bool(exif), value_range=image_flags.value_range()
+  )
+  splits = [corpus.with_image_options(each, plain) for each in splits]
+  if command != 'folder' or exif is not None:
+    return splits
+  if corpus.is_written(splits, output_dir, num_shards=num_shards):
+    return splits  # By a version that turned no images: it is done.
+  turned = dataclasses.replace(plain, exif_orientation=True)
+  return [corpus.with_image_options(each, turned) for each in splits]
 
 
 SOURCES = {

@@ -47,12 +47,13 @@
         Writes manifests for files in D that somebody else has built, and
         adds to those of version 0.1 by what images are known again.
 
-Images that are not RGB or grey JPEGs are encoded as such, once. Those that
-cannot be read are left out and listed; above --max_failures the run fails. A
-manifest beside the files says what is in them. What is there and complete is
-not written again; a run that was stopped is started again the same way, and
-goes on after the last file that it finished. Records of another build in D are
-named and refused; --overwrite replaces them.
+Images that are not RGB or grey JPEGs are encoded as such, once, and a folder's
+are turned as their EXIF data say (--exif_orientation); docs/formats.md lists
+formats. Those that cannot be read are left out and listed; above --max_failures
+the run fails. A manifest beside the files says what is in them. What is there
+and complete is not written again; a run that was stopped is started again the
+same way, and goes on after the last file that it finished. Records of another
+build in D are named and refused; --overwrite replaces them.
 """
 
 import tools.prologue
@@ -168,7 +169,9 @@ def build(command: str) -> None:
     _print_manifests(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
-  splits = record_sources.SOURCES[command]()
+  splits = record_sources.find_splits(
+    command, output_dir, num_shards=_NUM_SHARDS.value
+  )
   manifests = corpus.write_corpus(
     splits,
     output_dir,

@@ -35,6 +35,9 @@ REFUSED = {
   'HDF5': _HEADER_ONLY,
   'LAB TIFF': _CONVERT,
 }
+# Of a TIFF, how a number is stored: a tag, and two of its values.
+_SAMPLE_FORMAT = 339
+_UNSIGNED, _SIGNED = 1, 2
 # First bytes, for formats that Pillow does not know or takes for others.
 _SIGNATURES = (
   (b'%PDF', 'PDF'),
@@ -61,6 +64,10 @@ _AVIF_BRANDS = (b'avif', b'avis')
 # Pillow has no look at the first bytes of these, and finds them by trying.
 _BY_ENDING = {'.tga': 'TGA', '.icb': 'TGA', '.vda': 'TGA', '.vst': 'TGA'}
 _BY_ENDING |= {'.im': 'IM', '.pcd': 'PCD', '.spi': 'SPIDER'}
+
+
+class ImageError(ValueError):
+  """Why an image is not taken, for people."""
 
 
 def can_open(head: bytes, *, name: str = '') -> bool:
@@ -94,10 +101,10 @@ def find_format(head: bytes, *, name: str = '') -> str | None:
     return 'camera raw'  # Canon; otherwise a TIFF.
   if _is_svg(head):
     return 'SVG'
-  found = _find_by_pillow(head)
-  if found in (None, 'CUR'):  # A TGA may begin as a cursor does.
-    return _BY_ENDING.get(f'.{name.lower().rpartition(".")[2]}', found)
-  return found
+  by_pillow = _find_by_pillow(head)
+  if by_pillow in (None, 'CUR'):  # A TGA may begin as a cursor does.
+    return _BY_ENDING.get(f'.{name.lower().rpartition(".")[2]}', by_pillow)
+  return by_pillow
 
 
 def _find_by_pillow(head: bytes) -> str | None:
@@ -135,3 +142,19 @@ def _is_svg(head: bytes) -> bool:
 def has_heif() -> bool:
   """Whether Pillow can be taught HEIC, by the package pillow-heif."""
   return importlib.util.find_spec('pillow_heif') is not None
+
+
+def read_tag(image: Image.Image, number: int) -> int | None:
+  """Returns the first value of a tag of a TIFF file, or None."""
+  value = getattr(image, 'tag_v2', {}).get(number)
+  return value[0] if isinstance(value, tuple) else value
+
+
+def is_signed(image: Image.Image) -> bool:
+  """Whether 8 bits have a sign, of which Pillow takes no notice."""
+  return image.mode == 'L' and read_tag(image, _SAMPLE_FORMAT) == _SIGNED
+
+
+def is_unsigned(image: Image.Image) -> bool:
+  """Whether 32 bits have no sign, for which Pillow has no type."""
+  return image.mode == 'I' and read_tag(image, _SAMPLE_FORMAT) == _UNSIGNED

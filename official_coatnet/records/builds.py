@@ -167,11 +167,11 @@ def _judge_manifest(
     why = 'of an earlier build'
   else:
     ours = manifest.fingerprint == part.fingerprint
-    why = 'from something else, or into other files'
+    why = 'made from something else, or in another way'
   if ours:
     return None, names
-  if related and part:
-    why = f'into other files than the {part.num_shards:,} asked for'
+  if related and part and len(names) != part.num_shards:
+    why = f'written to other files than the {part.num_shards:,} asked for'
   size = f'{manifest.num_examples:,} images in {len(names):,} files'
   return f'{name}, split {split!r} {why} ({size})', names
 

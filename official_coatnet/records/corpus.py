@@ -9,8 +9,8 @@ fast way.
 """
 
 import dataclasses
+import functools
 import hashlib
-import io
 import json
 import os
 import stat
@@ -20,10 +20,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from PIL import Image, UnidentifiedImageError
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, split_files
+from official_coatnet.data import (
+  image_files,
+  manifest as manifest_lib,
+  split_files,
+)
 from official_coatnet.records import (
   builds,
   processes,
@@ -31,10 +34,6 @@ from official_coatnet.records import (
   writing,
 )
 
-# Of an image that had to be encoded anew. Fingerprints of builds hold it.
-JPEG_QUALITY = 95
-# Pillow calls a JPEG that carries further pictures, as cameras write them, MPO.
-_JPEG_FORMATS = ('JPEG', 'MPO')
 # Where nothing is said, so many images may be left out: a share, or a few of
 # a small corpus.
 _DEFAULT_FRACTION = 0.001
@@ -63,6 +62,7 @@ class Split:
     build: what it has in common with the other splits of its source, those
       included that are not asked for; None if there are no such, and it is a
       matter of the splits that are written together.
+    image_options: how `select` reads image files.
 
   Raises:
     ValueError: if a class cannot be called so.
@@ -79,9 +79,43 @@ class Split:
   num_shards: int | None = None
   holds_num_shards: bool = False
   build: manifest_lib.Build | None = None
+  image_options: image_files.Options = image_files.Options()
 
   def __post_init__(self):
     check_class_names(self.class_names or ())
+
+
+def with_image_options(split: Split, options: image_files.Options) -> Split:
+  """Returns a split whose image files are read in another way.
+
+  Args:
+    split: a split; what its `select` returns has a field `image_options`.
+    options: how to read image files.
+
+  Raises:
+    ValueError: if its images keep the bytes that they have.
+  """
+  if options == split.image_options:
+    return split
+  if not hasattr(split.select(range(0)), 'image_options'):
+    raise ValueError(
+      'exif_orientation or value_range is set, but the images of this source '
+      'keep the bytes that they have; unset them.'
+    )
+  return dataclasses.replace(
+    split,
+    select=functools.partial(_select_with, split.select, options=options),
+    image_options=options,
+  )
+
+
+def _select_with(
+  select: Callable[[range], Any],
+  examples: range,
+  *,
+  options: image_files.Options,
+) -> Any:
+  return dataclasses.replace(select(examples), image_options=options)
 
 
 def write_corpus(
@@ -149,6 +183,23 @@ def write_corpus(
   return manifests
 
 
+def is_written(
+  splits: Sequence[Split], output_dir: str, *, num_shards: int | None = None
+) -> bool:
+  """Whether `write_corpus` of the same arguments would find all splits done."""
+  return all(
+    split_files.complete_manifest(
+      output_dir,
+      split.name,
+      fingerprint=_mark(
+        split, _count_shards(split, splits, num_shards=num_shards)
+      ),
+    )
+    is not None
+    for split in splits
+  )
+
+
 def _count_shards(
   split: Split, splits: Sequence[Split], *, num_shards: int | None
 ) -> int:
@@ -164,7 +215,12 @@ def _mark(split: Split, num_shards: int) -> str:
   """Returns the fingerprint of a split in so many files."""
   if split.holds_num_shards:
     return split.fingerprint
-  return fingerprint(split.fingerprint, num_shards)
+  parts = [split.fingerprint, num_shards]
+  if split.image_options != image_files.Options():
+    # Where nothing is set it is the fingerprint of earlier versions, which had
+    # no options: what they have finished is not written again.
+    parts.append(dataclasses.asdict(split.image_options))
+  return fingerprint(*parts)
 
 
 def make_build(
@@ -218,6 +274,7 @@ def _write_split(
     class_names=split.class_names,
     num_examples=split.num_examples,
     fingerprint=part.fingerprint,
+    exif_orientation=split.image_options.exif_orientation,
     failure_limit=failure_limit,
     progress=progress,
     map_tasks=map_tasks,
@@ -255,7 +312,7 @@ def fingerprint(*parts: Any) -> str:
 
   It holds how images are encoded, too: other settings, other records.
   """
-  digest = hashlib.sha256(json.dumps(JPEG_QUALITY).encode())
+  digest = hashlib.sha256(json.dumps(image_files.JPEG_QUALITY).encode())
   for part in parts:
     if isinstance(part, np.ndarray):
       digest.update(str((part.dtype, part.shape)).encode() + part.tobytes())
@@ -294,43 +351,6 @@ def read_image(path: str) -> bytes:
   except (OSError, tf.errors.OpError) as error:
     reason = getattr(error, 'strerror', None) or error
     raise ValueError(f'it cannot be read: {reason}') from error
-
-
-def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
-  """Returns an image as an RGB or grey JPEG, with its width and height.
-
-  A JPEG that is one already keeps its bytes. Anything else is converted to RGB
-  and encoded at quality 95: of an animation the first frame, of transparent
-  pixels their colour.
-
-  Args:
-    contents: an image file.
-
-  Raises:
-    ValueError: if it cannot be decoded to its end, with the reason.
-  """
-  try:
-    with Image.open(io.BytesIO(contents)) as image:
-      image.load()  # Decodes: a header alone says nothing.
-      width, height = image.size
-      if image.format in _JPEG_FORMATS and image.mode in ('RGB', 'L'):
-        return contents, width, height
-      buffer = io.BytesIO()
-      _to_rgb(image).save(buffer, 'JPEG', quality=JPEG_QUALITY)
-  except UnidentifiedImageError as error:
-    raise ValueError('no image of a known format') from error
-  except Exception as error:
-    # Decoders raise anything, struct.error and IndexError included, and one
-    # odd file must not end the work of days.
-    raise ValueError(f'{type(error).__name__}: {error}') from error
-  return buffer.getvalue(), width, height
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode.startswith('I'):
-    # 16-bit grey: PIL's own conversion would cut off everything above 255.
-    image = image.point(lambda value: value / 256).convert('L')
-  return image.convert('RGB')
 
 
 def hash_fraction(name: str | bytes) -> float:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from official_coatnet.data import manifest as manifest_lib, schema
+from official_coatnet.data import image_files, manifest as manifest_lib, schema
 from official_coatnet.records import corpus, writing
 from official_coatnet.records.folder_listing import (
   ImageFileEntry,
@@ -71,17 +71,21 @@ class FolderImages:
     input_dir: the folder.
     entries: the images.
     class_names: names of all classes.
+    image_options: how image files are read.
   """
 
   input_dir: str
   entries: tuple[ImageFileEntry, ...]
   class_names: tuple[str, ...]
+  image_options: image_files.Options = image_files.Options()
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
     for entry in self.entries:
       path = os.path.join(self.input_dir, entry.name)
       try:
-        encoded, width, height = corpus.normalize_image(corpus.read_image(path))
+        encoded, width, height = image_files.to_jpeg(
+          corpus.read_image(path), self.image_options
+        )
       except ValueError as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue

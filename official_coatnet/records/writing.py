@@ -137,6 +137,7 @@ def write_split(
   class_names: Sequence[str] | None = None,
   num_examples: int | None = None,
   fingerprint: str | None = None,
+  exif_orientation: bool = False,
   failure_limit: int | None = None,
   progress: Progress | None = None,
   map_tasks: processes.MapTasks = processes.map_here,
@@ -160,6 +161,7 @@ def write_split(
     num_examples: number of examples, if known, for `progress`.
     fingerprint: stands for all that the records are made from. Shards that a
       killed build of the same fingerprint has finished are kept.
+    exif_orientation: whether images were turned as their EXIF data say.
     failure_limit: most examples that may be left out; None for any number.
     progress: called with examples done, whenever there are more.
     map_tasks: who writes the shards.
@@ -185,6 +187,7 @@ def write_split(
     label_offset=label_offset,
     class_names=None if class_names is None else tuple(class_names),
     build=build,
+    exif_orientation=exif_orientation,
   )
   if not keep_receipts:
     names = {file.name for file in manifest.files}

@@ -200,7 +200,7 @@ class WriteFolderTest(FolderTestCase):
     self.assertEqual(write(), first)
     self.assertEmpty(calls)
     self.add('b/2.jpg', encode(make_picture()))
-    with self.assertRaisesRegex(ValueError, "'train' from something else"):
+    with self.assertRaisesRegex(ValueError, "'train' made from something"):
       write()
     self.assertEqual(write(overwrite=True).num_examples, 3)
     self.assertEqual(write(overwrite=True, num_shards=1).num_examples, 3)

@@ -117,7 +117,7 @@ class TfrecordsTest(tf.test.TestCase):
       "2.jpg: label 'Cheese' is no class name; the nearest is 'cheese'",
       result.stdout,
     )
-    result = self.run_tool(*arguments, '--single_label')
+    result = self.run_tool(*arguments, '--single_label', '--overwrite')
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertNotIn('exactly one label', result.stderr)
     manifest = split_files.complete_manifest(folder, 'train')

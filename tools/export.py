@@ -10,9 +10,6 @@ says what is in it and how to call it.
 
 import tools.prologue
 
-import os
-import sys
-
 import tensorflow as tf
 from absl import app, flags, logging
 
@@ -104,23 +101,19 @@ def main(argv):
   # warns of is within Keras.
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  try:
-    path = saved_model.export(
-      _MODEL_DIR.value,
-      _EXPORT_DIR.value,
-      weights=_WEIGHTS.value,
-      labels=_LABELS.value,
-      version=_VERSION.value,
-      fold=_FOLD.value,
-      options=_options(),
-      licence=_LICENCE.value,
-    )
-  except (ValueError, FileNotFoundError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  path = saved_model.export(
+    _MODEL_DIR.value,
+    _EXPORT_DIR.value,
+    weights=_WEIGHTS.value,
+    labels=_LABELS.value,
+    version=_VERSION.value,
+    fold=_FOLD.value,
+    options=_options(),
+    licence=_LICENCE.value,
+  )
   print(path)
 
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['model_dir', 'export_dir'])
-  app.run(main)
+  tools.prologue.run(main)

@@ -10,7 +10,7 @@ registers `coatnet` and its experiments, which docs/model_garden.md describes.
 
 import tools.prologue
 
-from absl import app, flags
+from absl import flags
 from official.common import flags as tfm_flags
 from official.vision import train
 
@@ -20,4 +20,4 @@ from official_coatnet.model_garden import experiments  # noqa: F401
 if __name__ == '__main__':
   tfm_flags.define_flags()
   flags.mark_flags_as_required(['experiment', 'mode', 'model_dir'])
-  app.run(train.main)
+  tools.prologue.run(train.main)

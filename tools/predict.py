@@ -71,27 +71,23 @@ def main(argv):
   """Predicts and prints."""
   if len(argv) < 2:
     raise app.UsageError('Name an image, a folder or a pattern.')
-  try:
-    predictor = prediction.Predictor(_SAVED_MODEL.value, top_k=_TOP_K.value)
-    files = prediction.find_files(argv[1:])
-    results = []
-    for i in range(0, len(files), _BATCH_SIZE.value):
-      batch = prediction.predict_batch(
-        predictor, files[i : i + _BATCH_SIZE.value]
-      )
-      for result in batch:
-        # At once: whoever reads need not wait for the last batch.
-        print(to_json(result), flush=True)
-      results += batch
-    if _PICTURE.value:
-      _draw(results, _PICTURE.value)
-  except (ValueError, ImportError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  predictor = prediction.Predictor(_SAVED_MODEL.value, top_k=_TOP_K.value)
+  files = prediction.find_files(argv[1:])
+  results = []
+  for i in range(0, len(files), _BATCH_SIZE.value):
+    batch = prediction.predict_batch(
+      predictor, files[i : i + _BATCH_SIZE.value]
+    )
+    for result in batch:
+      # At once: whoever reads need not wait for the last batch.
+      print(to_json(result), flush=True)
+    results += batch
+  if _PICTURE.value:
+    _draw(results, _PICTURE.value)
   if any('error' in result for result in results):
     sys.exit(1)
 
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('saved_model')
-  app.run(main)
+  tools.prologue.run(main)

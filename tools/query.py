@@ -20,7 +20,6 @@ import tools.prologue
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -233,9 +232,14 @@ def _make_client() -> Client:
   if _REST.value:
     return serving_client.RestClient(_REST.value, **kwargs)
   size = _MAX_MESSAGE_MB.value << 20
-  return serving_client.GrpcClient(
-    _GRPC.value, **kwargs, max_message_bytes=size
-  )
+  try:
+    return serving_client.GrpcClient(
+      _GRPC.value, **kwargs, max_message_bytes=size
+    )
+  except ImportError as e:
+    raise ImportError(
+      f'{e}. gRPC needs `pip install tensorflow-serving-api`; REST does not.'
+    ) from e
 
 
 def _show(client: Client):
@@ -250,31 +254,22 @@ def main(argv):
   if (len(argv) < 2) == (_SHOW.value is None):
     raise app.UsageError('Name one or more images, or else --show.')
   failed = False
-  try:
-    client = _make_client()
-    if _SHOW.value:
-      _show(client)
-      return
-    results = query(
-      client,
-      argv[1:],
-      signature=_SIGNATURE.value,
-      batch_size=_BATCH_SIZE.value,
-      top_k=_TOP_K.value,
-    )
-    for result in results:
-      failed |= 'error' in result
-      line = json.dumps(result, ensure_ascii=False)
-      # At once: whoever reads need not wait for the last image.
-      print(line if _JSON.value else to_text(result), flush=True)
-  except serving_client.QueryError as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
-  except ImportError as e:
-    sys.exit(
-      f'{os.path.basename(sys.argv[0])}: {e}. gRPC needs '
-      '`pip install tensorflow-serving-api`; REST does not.'
-    )
+  client = _make_client()
+  if _SHOW.value:
+    _show(client)
+    return
+  results = query(
+    client,
+    argv[1:],
+    signature=_SIGNATURE.value,
+    batch_size=_BATCH_SIZE.value,
+    top_k=_TOP_K.value,
+  )
+  for result in results:
+    failed |= 'error' in result
+    line = json.dumps(result, ensure_ascii=False)
+    # At once: whoever reads need not wait for the last image.
+    print(line if _JSON.value else to_text(result), flush=True)
   if failed:
     sys.exit(1)
 
@@ -283,4 +278,4 @@ if __name__ == '__main__':
   flags.mark_flag_as_required('model')
   flags.mark_flags_as_mutual_exclusive(['rest', 'grpc'], required=True)
   flags.mark_flags_as_mutual_exclusive(['version', 'label'])
-  app.run(main)
+  tools.prologue.run(main, mendable=(serving_client.QueryError,))

@@ -10,11 +10,9 @@ best and last evaluation, speed, core-hours, and the training curves; and what
 it gains over another run of as many steps.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import json
-import os
-import sys
 from typing import Any
 
 import tensorflow as tf
@@ -54,7 +52,7 @@ _FORMAT = flags.DEFINE_enum(
 def _summarize_network() -> str:
   if _GIN_FILE.value:
     config = gin_config.load(
-      _GIN_FILE.value, _GIN_BINDINGS.value, root=ROOT
+      _GIN_FILE.value, _GIN_BINDINGS.value, root=tools.prologue.ROOT
     ).model
   else:
     config = model_config.ModelConfig(
@@ -130,12 +128,8 @@ def main(argv):
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   _check_flags()
   tf.get_logger().setLevel('ERROR')
-  try:
-    print(_summarize_run() if _MODEL_DIR.value else _summarize_network())
-  except (ValueError, FileNotFoundError, ImportError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  print(_summarize_run() if _MODEL_DIR.value else _summarize_network())
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main)

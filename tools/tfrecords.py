@@ -213,19 +213,10 @@ def main(argv: list[str]) -> None:
       f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
       'tfrecords.py validate D'
     )
-  try:
-    if command in INSPECTIONS:
-      INSPECTIONS[command][0](*paths)
-    else:
-      build(command)
-  except (
-    ValueError,
-    ImportError,
-    OSError,
-    RuntimeError,
-    tf.errors.OpError,
-  ) as error:
-    sys.exit(f'tfrecords.py {command}: {error}')
+  if command in INSPECTIONS:
+    INSPECTIONS[command][0](*paths)
+  else:
+    build(command)
 
 
 def _splits_of(path: str):
@@ -304,4 +295,5 @@ def _print_failures(
 
 
 if __name__ == '__main__':
-  app.run(main)
+  # A process that dies in the middle of its work is a RuntimeError.
+  tools.prologue.run(main, mendable=(RuntimeError,))

@@ -13,7 +13,6 @@ code is 1 if anything differs, otherwise 0.
 import tools.prologue
 
 import glob
-import os
 import sys
 
 import tensorflow as tf
@@ -71,28 +70,19 @@ def main(argv):
     raise app.UsageError('Name one export, such as runs/exports/1.')
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  try:
-    path = versions.find_export(argv[1])
-    checks = verification.verify(
-      path,
-      runners={
-        'Python': runners.run_in_python(path),
-        'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
-      },
-      model_dir=_MODEL_DIR.value,
-      encoded=_IMAGES.value and _read_images(_IMAGES.value),
-    )
-    if _FUZZ.value:
-      show = progress.Progress('damaged images')
-      checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
-  except (
-    ValueError,
-    OSError,
-    c_api.LoadError,
-    tf.errors.OpError,
-  ) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  path = versions.find_export(argv[1])
+  checks = verification.verify(
+    path,
+    runners={
+      'Python': runners.run_in_python(path),
+      'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
+    },
+    model_dir=_MODEL_DIR.value,
+    encoded=_IMAGES.value and _read_images(_IMAGES.value),
+  )
+  if _FUZZ.value:
+    show = progress.Progress('damaged images')
+    checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
   for check in checks:
     print(format_check(check))
   failed = sum(bool(check.problems) for check in checks)
@@ -103,4 +93,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main, mendable=(c_api.LoadError,))

@@ -15,7 +15,7 @@ checkpoint costs is shared out over RunConfig.checkpoint_interval_steps: the
 shorter it is bound for the benchmark, the lower is the ratio.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import os
 import tempfile
@@ -93,7 +93,9 @@ def main(argv):
       data = os.path.join(folder, 'data')
       _write_data(data)
       bindings.append(f'DATA_DIR = {data!r}')
-    experiment = gin_config.load(_GIN_FILE.value, bindings, root=ROOT)
+    experiment = gin_config.load(
+      _GIN_FILE.value, bindings, root=tools.prologue.ROOT
+    )
     pairs = _run(experiment, folder=os.path.join(folder, 'run'))
     of_input = trainer_variants.input_seconds(experiment, num_batches=8)
   by_cpu, by_wall = (pairs.ratio(clock=clock) for clock in (0, 1))
@@ -114,4 +116,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main)

@@ -16,10 +16,11 @@ from absl import app, flags, logging
 from official_coatnet.export import saved_model
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.training import experiment as experiment_lib
+from tools import path_flags
 
-_MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Folder of the run.')
-_EXPORT_DIR = flags.DEFINE_string(
-  'export_dir', None, 'Folder of the versions; created.'
+_MODEL_DIR = path_flags.DEFINE_path('model_dir', None, 'Folder of the run.')
+_EXPORT_DIR = path_flags.DEFINE_path(
+  'export_dir', None, 'Folder of the versions; created.', by_tensorflow=True
 )
 _WEIGHTS = flags.DEFINE_enum(
   'weights',
@@ -28,7 +29,7 @@ _WEIGHTS = flags.DEFINE_enum(
   'Which weights to export. By default what the run says: the average of the '
   'weights where it has one.',
 )
-_LABELS = flags.DEFINE_string(
+_LABELS = path_flags.DEFINE_path(
   'labels',
   None,
   "Text file with one class name a line. By default the run's own labels.txt, "

@@ -22,8 +22,9 @@ from absl import app, flags
 
 from official_coatnet.analysis.runs import drawings
 from official_coatnet.export import prediction
+from tools import path_flags
 
-_SAVED_MODEL = flags.DEFINE_string(
+_SAVED_MODEL = path_flags.DEFINE_path(
   'saved_model',
   None,
   'An export, or the folder of its versions, of which the latest is taken.',
@@ -34,7 +35,7 @@ _TOP_K = flags.DEFINE_integer(
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', 16, 'Images that the network sees at once.', lower_bound=1
 )
-_PICTURE = flags.DEFINE_string(
+_PICTURE = path_flags.DEFINE_path(
   'picture', None, 'Picture to draw, of the images with their classes.'
 )
 
@@ -72,7 +73,7 @@ def main(argv):
   if len(argv) < 2:
     raise app.UsageError('Name an image, a folder or a pattern.')
   predictor = prediction.Predictor(_SAVED_MODEL.value, top_k=_TOP_K.value)
-  files = prediction.find_files(argv[1:])
+  files = prediction.find_files(path_flags.expand(argv[1:]))
   results = []
   for i in range(0, len(files), _BATCH_SIZE.value):
     batch = prediction.predict_batch(

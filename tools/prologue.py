@@ -40,13 +40,19 @@ if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
 # What a shell reports of a command whose reader has gone, as `| head` does.
 _BROKEN_PIPE = 141
 # What comes of wrong values, files and machines, and not of wrong code.
-_MENDABLE = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
+_MENDABLE: tuple[type[Exception], ...] = (
+  ValueError,
+  OSError,
+  ImportError,
+  FloatingPointError,
+  MemoryError,
+)
 _OURS = ('__main__', 'tools', 'official_coatnet')
 
 Main = Callable[[list[str]], Any]
 
 
-def run(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> NoReturn:
+def run(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> None:
   """Runs a tool and ends the process.
 
   Args:
@@ -103,7 +109,7 @@ def guard(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> Main:
     except Exception as error:
       if _reader_has_gone(error):
         _end_quietly()
-      kinds = (*_MENDABLE, *_tensorflow_errors(), *mendable)
+      kinds = _MENDABLE + _tensorflow_errors() + mendable
       known = flags.FLAGS.flag_values_dict()
       if known.get('traceback') or not isinstance(error, kinds):
         raise

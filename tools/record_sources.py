@@ -4,8 +4,9 @@ import tensorflow as tf
 from absl import flags
 
 from official_coatnet.records import corpus, folder, imagenet, rows
+from tools import path_flags
 
-_INPUT_DIR = flags.DEFINE_string(
+_INPUT_DIR = path_flags.DEFINE_path(
   'input_dir', None, 'Where the images are; see the sub-commands.'
 )
 _VALIDATION_FRACTION = flags.DEFINE_float(
@@ -25,19 +26,19 @@ NUM_CLASSES = flags.DEFINE_integer(
   'or what labels of a list, or of files without a manifest, lie below.',
   lower_bound=1,
 )
-_CLASS_NAMES = flags.DEFINE_string(
+_CLASS_NAMES = path_flags.DEFINE_path(
   'class_names', None, 'manifest: text file of the class names, one a line.'
 )
-_LIST = flags.DEFINE_string(
+_LIST = path_flags.DEFINE_path(
   'list', None, 'manifest: the list of images, JSON lines or .csv.'
 )
-_VALIDATION_LIST = flags.DEFINE_string(
+_VALIDATION_LIST = path_flags.DEFINE_path(
   'validation_list',
   None,
   'manifest: list of the images of split "validation", instead of '
   '--validation_fraction.',
 )
-_VALIDATION_LABELS = flags.DEFINE_string(
+_VALIDATION_LABELS = path_flags.DEFINE_path(
   'validation_labels',
   None,
   'imagenet1k: text file with the synset of each validation image, one a line '

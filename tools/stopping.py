@@ -15,7 +15,7 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # For the main thread to remove what is half done.
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 1.0
 
 
 class Stopped(KeyboardInterrupt):

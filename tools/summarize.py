@@ -21,6 +21,7 @@ from absl import app, flags
 from official_coatnet.analysis.runs import drawings, summary
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import gin_config
+from tools import path_flags
 
 _MODEL = flags.DEFINE_string(
   'model', None, 'Network to summarise, such as coatnet_0.'
@@ -29,19 +30,19 @@ _IMAGE_SIZE = flags.DEFINE_list(
   'image_size', ['224'], 'With --model: side, or height,width, in pixels.'
 )
 _NUM_CLASSES = flags.DEFINE_integer('num_classes', 1000, 'With --model.')
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', [], 'Instead of --model: gin file of a run with the network.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
   'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
 )
-_MODEL_DIR = flags.DEFINE_string(
+_MODEL_DIR = path_flags.DEFINE_path(
   'model_dir', None, 'Instead of --model: folder of a run to summarise.'
 )
-_BASELINE_DIR = flags.DEFINE_string(
+_BASELINE_DIR = path_flags.DEFINE_path(
   'baseline_dir', None, 'With --model_dir: folder of a run to compare it with.'
 )
-_PICTURE = flags.DEFINE_string(
+_PICTURE = path_flags.DEFINE_path(
   'picture', None, 'With --model_dir: picture to draw, of the training curves.'
 )
 _FORMAT = flags.DEFINE_enum(

@@ -66,10 +66,10 @@ from official_coatnet.records import (
   repair,
   validation,
 )
-from tools import record_sources
+from tools import path_flags, record_sources
 from tools.progress import Progress
 
-_OUTPUT_DIR = flags.DEFINE_string(
+_OUTPUT_DIR = path_flags.DEFINE_path(
   'output_dir', None, 'Folder to write records and manifests to.'
 )
 _NUM_SHARDS = flags.DEFINE_integer(
@@ -214,7 +214,7 @@ def main(argv: list[str]) -> None:
       'tfrecords.py validate D'
     )
   if command in INSPECTIONS:
-    INSPECTIONS[command][0](*paths)
+    INSPECTIONS[command][0](*path_flags.expand(paths))
   else:
     build(command)
 

@@ -30,12 +30,12 @@ from official_coatnet.analysis.tpu import (
   tables as tables_lib,
 )
 from official_coatnet.training import gin_config
-from tools import progress
+from tools import path_flags, progress
 
 _PAGE = os.path.join(tools.prologue.ROOT, 'docs', 'tpu.md')
 _FIGURES = os.path.join(tools.prologue.ROOT, 'docs', 'tpu.json')
 
-_GIN_FILE = flags.DEFINE_multi_string('gin_file', [], 'Gin file of the run.')
+_GIN_FILE = path_flags.DEFINE_multi_path('gin_file', [], 'Gin file of the run.')
 _GIN_BINDINGS = flags.DEFINE_multi_string(
   'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
 )
@@ -64,7 +64,7 @@ _TABLES = flags.DEFINE_list(
   'Instead of --gin_file: tables of docs/tpu.md to cost and write, such as '
   '"table5,norm", "all", or "none", which writes the page from what is known.',
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = path_flags.DEFINE_path(
   'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'
 )
 

@@ -30,11 +30,12 @@ from official_coatnet.training import (
   preflight,
   tpu as tpu_lib,
 )
+from tools import path_flags
 
 # What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
 _TRY_AGAIN = 75
 
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -53,8 +54,11 @@ _TPU_ZONE = flags.DEFINE_string(
 _GCP_PROJECT = flags.DEFINE_string(
   'gcp_project', None, 'Project of --tpu; that of this machine if not given.'
 )
-_MODEL_DIR = flags.DEFINE_string(
-  'model_dir', None, 'Folder of checkpoints, events and metrics; created.'
+_MODEL_DIR = path_flags.DEFINE_path(
+  'model_dir',
+  None,
+  'Folder of checkpoints, events and metrics; created.',
+  by_tensorflow=True,
 )
 _MODE = flags.DEFINE_enum(
   'mode', 'train_and_eval', controller.MODES, 'What to do.'

@@ -13,6 +13,7 @@ code is 1 if anything differs, otherwise 0.
 import tools.prologue
 
 import glob
+import os
 import sys
 
 import tensorflow as tf
@@ -25,12 +26,12 @@ from official_coatnet.export.verify import (
   runners,
   verification,
 )
-from tools import progress
+from tools import path_flags, progress
 
-_MODEL_DIR = flags.DEFINE_string(
+_MODEL_DIR = path_flags.DEFINE_path(
   'model_dir', None, 'Folder of the run, if it is no longer where it was.'
 )
-_IMAGES = flags.DEFINE_string(
+_IMAGES = path_flags.DEFINE_path(
   'images',
   None,
   "Pattern of image files to use, such as 'photos/*.jpg'. By default samples "
@@ -43,7 +44,8 @@ _FUZZ = flags.DEFINE_integer(
 
 def _read_images(pattern: str) -> list[bytes]:
   """Reads images, and repeats them if they are few."""
-  files = sorted(glob.glob(pattern))
+  # As it is called, where there is such a file.
+  files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
   if not files:
     raise ValueError(f'--images={pattern} matches no file.')
   count = max(comparison.BATCH_SIZES)
@@ -70,7 +72,7 @@ def main(argv):
     raise app.UsageError('Name one export, such as runs/exports/1.')
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  path = versions.find_export(argv[1])
+  path = versions.find_export(*path_flags.expand(argv[1:]))
   checks = verification.verify(
     path,
     runners={

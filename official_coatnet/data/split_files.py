@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.data.manifest import Manifest
 
 _SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
@@ -41,6 +42,26 @@ def read_manifest(data_dir: str, split: str) -> Manifest | None:
     return Manifest.from_json(file.read(), origin=path)
 
 
+def unfinished_dir(data_dir: str, split: str) -> str:
+  """Returns the folder of what a build of a split has not finished."""
+  return os.path.join(data_dir, f'.building-{split}')
+
+
+def unfinished_problem(data_dir: str, split: str) -> str | None:
+  """Says that files of a split are not all there; None if they may be.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of a split that has no manifest, the last thing that is written.
+  """
+  if not tf.io.gfile.isdir(unfinished_dir(data_dir, split)):
+    return None
+  return (
+    f'{data_dir!r} holds a part of split {split!r} only: what was writing it '
+    'has not come to its end. Start it again, or remove the folder.'
+  )
+
+
 def patterns(data_dir: str, split: str) -> list[str]:
   """Returns how files of a split without manifest may be called.
 
@@ -52,10 +73,12 @@ def patterns(data_dir: str, split: str) -> list[str]:
     Patterns of paths, the likeliest first.
   """
   stem = _VALIDATION_STEMS[0] if split == 'validation' else split
+  # A folder is called as it is called: `runs [v1]` is no pattern.
+  folder = files.escape_pattern(data_dir)
   return [
-    os.path.join(data_dir, f'{stem}*'),
+    os.path.join(folder, f'{stem}*'),
     # A folder for each split, as the TPU builder of ImageNet leaves them.
-    os.path.join(data_dir, split, f'{stem}*'),
+    os.path.join(folder, split, f'{stem}*'),
   ]
 
 
@@ -223,7 +246,8 @@ def _by_names(
   folder: str, split: str, matches: Sequence[re.Match]
 ) -> SplitFiles:
   names = [match[0] for match in matches]
-  problems = []
+  unfinished = unfinished_problem(folder, split)
+  problems = [unfinished] if unfinished else []
   for total in sorted({match['total'] for match in matches}, key=int):
     numbers = {int(m['number']) for m in matches if m['total'] == total}
     missing = sorted(set(range(int(total))) - numbers)

@@ -72,7 +72,8 @@ def repair_split(
     )
   if not split.names:
     raise ValueError(f'no file of split {split.split!r} is in {split.folder}.')
-  tf.io.gfile.makedirs(output_dir)
+  # Whoever reads the folder before the end is told that it is not all there.
+  tf.io.gfile.makedirs(split_files.unfinished_dir(output_dir, split.split))
   rules = dataclasses.replace(rules, decode=False)
   copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
@@ -81,6 +82,7 @@ def repair_split(
   )
   manifest = _make_manifest(split, shards, rules=rules)
   writing.write_manifest(manifest, output_dir)
+  writing.discard_unfinished(output_dir, split.split)
   return manifest
 
 

@@ -30,6 +30,9 @@ from official_coatnet.records.receipts import Shard
 # if not known).
 Progress = Callable[[int, int | None], None]
 
+# Who reads the records knows it, too.
+unfinished_dir = split_files.unfinished_dir
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -247,11 +250,6 @@ def make_manifest(shards: Sequence[Shard], **fields: Any) -> Manifest:
     failures=tuple(each for shard in shards for each in shard.failures),
     **fields,
   )
-
-
-def unfinished_dir(output_dir: str, split: str) -> str:
-  """Returns the folder of what a build of a split has not finished."""
-  return os.path.join(output_dir, f'.building-{split}')
 
 
 def discard_unfinished(output_dir: str, split: str) -> None:

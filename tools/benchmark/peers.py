@@ -28,9 +28,10 @@ import tempfile
 
 from absl import app, flags
 
+from tools import path_flags
 from tools.benchmark import peers_variants, timing
 
-_PEERS_PYTHON = flags.DEFINE_string(
+_PEERS_PYTHON = path_flags.DEFINE_path(
   'peers_python',
   os.path.join(tools.prologue.ROOT, '.venv_peers', 'bin', 'python'),
   'Python of the environment of the other packages.',

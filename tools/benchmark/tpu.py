@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from official_coatnet.analysis.tpu import compiler
 from official_coatnet.modeling import implementations, sizes
-from tools import progress
+from tools import path_flags, progress
 from tools.benchmark import tpu_blocks
 
 _TOPOLOGY = flags.DEFINE_enum(
@@ -40,7 +40,7 @@ _IMPLEMENTATION = flags.DEFINE_enum(
   list(implementations.IMPLEMENTATIONS),
   'Of our blocks.',
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = path_flags.DEFINE_path(
   'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'
 )
 

@@ -29,9 +29,10 @@ from official_coatnet.training import (
   devices,
   gin_config,
 )
+from tools import path_flags
 from tools.benchmark import trainer_variants
 
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', ['gin/demo.gin'], 'Gin file of the run.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(

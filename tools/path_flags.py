@@ -16,9 +16,8 @@ flags.disclaim_key_flags()
 class _PathParser(flags.ArgumentParser):
   """Of an absolute or relative path."""
 
-  def __init__(self, name: str, *, by_tensorflow: bool):
+  def __init__(self, *, by_tensorflow: bool):
     super().__init__()
-    self._name = name
     self._by_tensorflow = by_tensorflow
 
   def flag_type(self) -> str:
@@ -31,7 +30,7 @@ class _PathParser(flags.ArgumentParser):
 
     path = files.expand(argument)
     if self._by_tensorflow:
-      files.check_no_pattern(path, name=f'--{self._name}')
+      files.check_no_pattern(path, name='the path')
     return path
 
 
@@ -41,7 +40,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
   Raises:
     ValueError: If there is no such variable or user.
   """
-  parser = _PathParser('', by_tensorflow=False)
+  parser = _PathParser(by_tensorflow=False)
   return [parser.parse(argument) for argument in arguments]
 
 
@@ -64,7 +63,7 @@ def DEFINE_path(  # noqa: N802
       ourselves is opened as it is called.)
     flag_values: Where to register it.
   """
-  parser = _PathParser(name, by_tensorflow=by_tensorflow)
+  parser = _PathParser(by_tensorflow=by_tensorflow)
   return flags.DEFINE(
     parser, name, default, help, flag_values, flags.ArgumentSerializer()
   )
@@ -79,7 +78,7 @@ def DEFINE_multi_path(  # noqa: N802
 ) -> flags.FlagHolder[Any]:
   """Defines a flag that is a list of paths; each time it is given adds one."""
   return flags.DEFINE_multi(
-    _PathParser(name, by_tensorflow=False),
+    _PathParser(by_tensorflow=False),
     flags.ArgumentSerializer(),
     name,
     default,

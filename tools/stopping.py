@@ -40,7 +40,7 @@ class Watch:
     received: Number of the signal that came first, or None.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     """Makes a watch that is not started."""
     self.received: int | None = None
 

@@ -38,8 +38,7 @@ def read_manifest(data_dir: str, split: str) -> Manifest | None:
   path = manifest_path(data_dir, split)
   if not tf.io.gfile.exists(path):
     return None
-  with tf.io.gfile.GFile(path) as file:
-    return Manifest.from_json(file.read(), origin=path)
+  return Manifest.from_json(files.read_text(path), origin=path)
 
 
 def unfinished_dir(data_dir: str, split: str) -> str:

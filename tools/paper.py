@@ -18,7 +18,7 @@ that names a CoAtNet, counted from the built networks, and the sizes of Tables 3
 and 11. The exit code is 1 if a row that should fit the paper does not.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import dataclasses
 import json
@@ -106,7 +106,7 @@ def _list_rows() -> int:
 def _check_files() -> int:
   program = os.path.basename(sys.argv[0])
   try:
-    differences, compared = table10.check(ROOT)
+    differences, compared = table10.check(tools.prologue.ROOT)
   except gin_config.ConfigError as error:
     print(f'{program}: {error}', file=sys.stderr)
     return 1
@@ -140,4 +140,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main)

@@ -24,14 +24,13 @@ import tools.prologue
 import functools
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
 
-from tools import image_flags, serving_client
+from tools import image_flags, path_flags, serving_client
 
 _REST = flags.DEFINE_string(
   'rest', None, 'The server for REST, such as http://localhost:8501.'
@@ -80,7 +79,7 @@ _MAX_MESSAGE_MB = flags.DEFINE_integer(
 _RAW = flags.DEFINE_bool(
   'raw', False, 'Send files as they are, whatever the server makes of them.'
 )
-_SAVED_MODEL = flags.DEFINE_string(
+_SAVED_MODEL = path_flags.DEFINE_path(
   'saved_model',
   None,
   'The export that is served, or the folder of its versions, where it can be '
@@ -254,8 +253,13 @@ def make_convert() -> Convert | None:
   """
   if _RAW.value:
     return None
-  from official_coatnet.data import image_files
-
+  try:
+    from official_coatnet.data import image_files
+  except ImportError as e:
+    raise ImportError(
+      f'{e}. Images are converted by Pillow (`pip install pillow`) and the '
+      'library beside tools/; --raw sends files as they are.'
+    ) from e
   try:
     options = image_files.Options(
       exif_orientation=image_flags.exif_orientation(_SAVED_MODEL.value),
@@ -276,9 +280,14 @@ def _make_client() -> Client:
   if _REST.value:
     return serving_client.RestClient(_REST.value, **kwargs)
   size = _MAX_MESSAGE_MB.value << 20
-  return serving_client.GrpcClient(
-    _GRPC.value, **kwargs, max_message_bytes=size
-  )
+  try:
+    return serving_client.GrpcClient(
+      _GRPC.value, **kwargs, max_message_bytes=size
+    )
+  except ImportError as e:
+    raise ImportError(
+      f'{e}. gRPC needs `pip install tensorflow-serving-api`; REST does not.'
+    ) from e
 
 
 def _show(client: Client):
@@ -293,33 +302,23 @@ def main(argv):
   if (len(argv) < 2) == (_SHOW.value is None):
     raise app.UsageError('Name one or more images, or else --show.')
   failed = False
-  try:
-    client = _make_client()
-    if _SHOW.value:
-      _show(client)
-      return
-    results = query(
-      client,
-      argv[1:],
-      signature=_SIGNATURE.value,
-      batch_size=_BATCH_SIZE.value,
-      top_k=_TOP_K.value,
-      convert=make_convert(),
-    )
-    for result in results:
-      failed |= 'error' in result
-      line = json.dumps(result, ensure_ascii=False)
-      # At once: whoever reads need not wait for the last image.
-      print(line if _JSON.value else to_text(result), flush=True)
-  except serving_client.QueryError as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
-  except ImportError as e:
-    sys.exit(
-      f'{os.path.basename(sys.argv[0])}: {e}. gRPC needs '
-      '`pip install tensorflow-serving-api`, REST does not; both need '
-      '`pip install pillow` and the library beside tools/, or --raw.'
-    )
+  client = _make_client()
+  if _SHOW.value:
+    _show(client)
+    return
+  results = query(
+    client,
+    argv[1:],
+    signature=_SIGNATURE.value,
+    batch_size=_BATCH_SIZE.value,
+    top_k=_TOP_K.value,
+    convert=make_convert(),
+  )
+  for result in results:
+    failed |= 'error' in result
+    line = json.dumps(result, ensure_ascii=False)
+    # At once: whoever reads need not wait for the last image.
+    print(line if _JSON.value else to_text(result), flush=True)
   if failed:
     sys.exit(1)
 
@@ -328,4 +327,4 @@ if __name__ == '__main__':
   flags.mark_flag_as_required('model')
   flags.mark_flags_as_mutual_exclusive(['rest', 'grpc'], required=True)
   flags.mark_flags_as_mutual_exclusive(['version', 'label'])
-  app.run(main)
+  tools.prologue.run(main, mendable=(serving_client.QueryError,))

@@ -10,7 +10,7 @@ several machines. --dry_run takes the same configuration through two training
 steps, an evaluation and an export on synthetic images, without data.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import logging as python_logging
 import os
@@ -30,11 +30,12 @@ from official_coatnet.training import (
   preflight,
   tpu as tpu_lib,
 )
+from tools import path_flags
 
 # What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
 _TRY_AGAIN = 75
 
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -53,8 +54,11 @@ _TPU_ZONE = flags.DEFINE_string(
 _GCP_PROJECT = flags.DEFINE_string(
   'gcp_project', None, 'Project of --tpu; that of this machine if not given.'
 )
-_MODEL_DIR = flags.DEFINE_string(
-  'model_dir', None, 'Folder of checkpoints, events and metrics; created.'
+_MODEL_DIR = path_flags.DEFINE_path(
+  'model_dir',
+  None,
+  'Folder of checkpoints, events and metrics; created.',
+  by_tensorflow=True,
 )
 _MODE = flags.DEFINE_enum(
   'mode', 'train_and_eval', controller.MODES, 'What to do.'
@@ -74,25 +78,18 @@ def main(argv):
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
+  experiment = gin_config.load(
+    _GIN_FILE.value or [], _GIN_BINDINGS.value, root=tools.prologue.ROOT
+  )
   try:
-    experiment = gin_config.load(
-      _GIN_FILE.value or [], _GIN_BINDINGS.value, root=ROOT
-    )
     if _DRY_RUN.value:
       _dry_run(experiment)
     else:
       _run(experiment)
   except devices.WorkerLostError as e:
-    print(_message(e), file=sys.stderr, flush=True)
+    print(f'{tools.prologue.program()}: {e}', file=sys.stderr, flush=True)
     # Not sys.exit: its clean-up would wait for the worker that has gone.
     os._exit(_TRY_AGAIN)
-  except (ValueError, FileNotFoundError, ConnectionError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(_message(e))
-
-
-def _message(error: Exception) -> str:
-  return f'{os.path.basename(sys.argv[0])}: {error}'
 
 
 def _run(experiment):
@@ -177,4 +174,4 @@ def _dry_run(experiment):
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('gin_file')
-  app.run(main)
+  tools.prologue.run(main)

@@ -162,6 +162,7 @@ def find_checkpoint(path: str) -> str:
   Raises:
     ValueError: If there is no checkpoint there.
   """
+  files.check_no_pattern(path, name='The path', is_new=False)
   latest = tf.train.latest_checkpoint(path)
   if latest:
     return latest

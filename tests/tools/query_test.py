@@ -340,7 +340,7 @@ class WithoutTensorFlowTest(queries.ToolTest):
   def test_flags(self):
     for arguments in ([], ['--rest=http://x', '--grpc=x']):
       process = self._process(*arguments, self.image)
-      self.assertIn('must have a value', process.stderr)
+      self.assertIn('must be given', process.stderr)
 
 
 class ConstantsTest(absltest.TestCase):

@@ -29,6 +29,10 @@ class ModelDirTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'no finished checkpoint'):
       model_dir.find_checkpoint(self.create_tempdir().full_path)
 
+  def test_a_folder_whose_checkpoints_cannot_be_read(self):
+    with self.assertRaisesRegex(ValueError, r'run \[v1\].*can be renamed'):
+      model_dir.find_checkpoint('/x/run [v1]')
+
   def test_step_of_a_checkpoint(self):
     self.assertEqual(model_dir.checkpoint_step('/runs/a-1/ckpt-120'), 120)
 

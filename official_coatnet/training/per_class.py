@@ -134,18 +134,11 @@ class Tally:
   @property
   def mistakes(self) -> Mistakes:
     """Those of all images; none where an image has several labels."""
-    k = min(TOP_K, len(self.images))
-    nothing = Mistakes(
-      np.zeros([0], np.int64),
-      np.zeros([0], np.int32),
-      np.zeros([0, k], np.int32),
-      np.zeros([0, k], np.float32),
-    )
+    none, wide = np.zeros([0], np.int32), np.zeros([0, 1], np.int32)
+    parts = self._mistakes or [Mistakes(none, none, wide, wide)]
     return Mistakes(
       *(
-        np.concatenate(
-          [getattr(part, field.name) for part in (nothing, *self._mistakes)]
-        )
+        np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Mistakes)
       )
     )

@@ -245,7 +245,8 @@ def classes(
   ax.set_xlabel('% of the classes, from the lowest on')
   ax.set_ylabel('%')
   ax.set_ylim(-2, 102)
-  ax.legend(frameon=False, fontsize=9)
+  if ax.lines:
+    ax.legend(frameon=False, fontsize=9)
   ax.grid(color='#dddddd', linewidth=0.6)
   ax.spines[['top', 'right']].set_visible(False)
   figure.suptitle(f'Classes at step {summary["step"]}')

@@ -343,6 +343,15 @@ class RestTest(queries.ToolTest):
         _, end = self._run(rest=f'http://{address}', show=show)
       self.assertIsNone(end)
 
+  def test_no_images_are_no_request(self):
+    with raw_server.serve(b'') as (address, asked):
+      rest = serving_client.RestClient(f'http://{address}', model='m')
+      rpc = serving_client.GrpcClient(address, model='m')
+      for signature in serving_client.INPUTS:
+        self.assertEqual(rest.ask(signature, []), [])
+        self.assertEqual(rpc.ask(signature, []), [])
+      self.assertEmpty(asked)
+
   def test_empty_features(self):
     script = raw_server.reply('{"predictions": [{"s2": [], "s3": [[1.0]]}]}')
     output, end, _ = self._ask(script, signature='features')

@@ -80,6 +80,8 @@ class RestClient:
     Raises:
       QueryError: If there is no answer.
     """
+    if not rows:
+      return []  # Some servers do not survive a batch of none.
     if signature == 'classify':
       examples = [{protocol.ENCODED_KEY: _to_json(row)} for row in rows]
       body = {'signature_name': signature, 'examples': examples}

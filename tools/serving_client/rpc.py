@@ -55,6 +55,8 @@ class GrpcClient:
 
   def ask(self, signature: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """As RestClient.ask."""
+    if not rows:
+      return []
     if signature == 'classify':
       answers = self._classify(rows)
     else:

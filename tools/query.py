@@ -14,7 +14,7 @@ one object a line, as tools/predict.py does:
 Images may be of all formats that records are built of: what the server does not
 decode to the same pixels is sent as PNG (docs/formats.md). The exit code is 1
 if there was an error with any image or with the server. Beside
-serving_client.py and the library's data/image_files.py, which needs Pillow, it
+serving_client/ and the library's data/image_files.py, which needs Pillow, it
 needs tensorflow-serving-api and what that installs, and over REST absl-py
 alone. docs/serving.md says how to start a server.
 """
@@ -67,7 +67,11 @@ _BATCH_SIZE = flags.DEFINE_integer(
   lower_bound=1,
 )
 _TIMEOUT = flags.DEFINE_float(
-  'timeout', 30.0, 'Seconds to wait for an answer.', lower_bound=0.001
+  'timeout',
+  30.0,
+  'Seconds until an answer is there, all of it; within them a server that is '
+  'busy is asked again.',
+  lower_bound=0.001,
 )
 _MAX_MESSAGE_MB = flags.DEFINE_integer(
   'max_message_mb',
@@ -198,18 +202,30 @@ def to_text(result: dict[str, Any]) -> str:
   """Writes a result of `query` for people."""
   lines = [result['file']]
   if 'error' in result:
-    return f'{result["file"]}\n  error: {result["error"]}'
+    lines.append(f'  error: {result["error"]}')
   for each in result.get('predictions', ()):
     lines.append(f'  {each["score"]:.4f}  {each["class"]}')
-  if 'predictions' not in result:
+  if len(result) > 1 and not {'error', 'predictions'} & set(result):
     for name, value in result.items():
       if name != 'file':
         lines.append(f'  {name}: {" x ".join(map(str, _shape(value)))} numbers')
-  return '\n'.join(lines)
+  return _printable(lines)
 
 
 def _shape(value: Any) -> list[int]:
-  return [len(value), *_shape(value[0])] if isinstance(value, list) else []
+  if not isinstance(value, list):
+    return []
+  return [len(value), *_shape(value[0] if value else None)]
+
+
+def _printable(lines: list[str]) -> str:
+  """Joins lines, in which a terminal finds nothing to obey."""
+  return '\n'.join(map(serving_client.printable, lines))
+
+
+def _to_json(value: dict[str, Any]) -> str:
+  # Its own escapes leave out what comes after ASCII.
+  return serving_client.printable(json.dumps(value, ensure_ascii=False))
 
 
 def status_text(status: dict[str, Any]) -> str:
@@ -219,7 +235,7 @@ def status_text(status: dict[str, Any]) -> str:
     line = f'version {version.get("version")}: {version.get("state")}'
     message = version.get('status', {}).get('error_message')
     lines.append(f'{line} ({message})' if message else line)
-  return '\n'.join(lines)
+  return _printable(lines)
 
 
 def metadata_text(metadata: dict[str, Any]) -> str:
@@ -232,16 +248,19 @@ def metadata_text(metadata: dict[str, Any]) -> str:
     if name != '__saved_model_init_op':
       inputs, outputs = (
         ', '.join(_tensor_text(*item) for item in sorted(tensors.items()))
-        for tensors in (signature.get('inputs', {}), signature['outputs'])
+        for tensors in (
+          signature.get('inputs', {}),
+          signature.get('outputs', {}),
+        )
       )
       lines.append(f'{name}({inputs}) -> {outputs}')
-  return '\n'.join(lines)
+  return _printable(lines)
 
 
 def _tensor_text(name: str, info: dict[str, Any]) -> str:
   dims = info.get('tensor_shape', {}).get('dim', ())
   sizes = ', '.join(str(dim.get('size', 0)) for dim in dims)
-  kind = info.get('dtype', '?').removeprefix('DT_').lower()
+  kind = str(info.get('dtype', '?')).removeprefix('DT_').lower()
   return f'{name} {kind} [{sizes}]'.replace('-1', '?')
 
 
@@ -294,7 +313,7 @@ def _show(client: Client):
   wants_status = _SHOW.value == 'status'
   reply = client.status() if wants_status else client.metadata()
   to_lines = status_text if wants_status else metadata_text
-  print(json.dumps(reply) if _JSON.value else to_lines(reply))
+  print(_to_json(reply) if _JSON.value else to_lines(reply))
 
 
 def main(argv):
@@ -316,9 +335,8 @@ def main(argv):
   )
   for result in results:
     failed |= 'error' in result
-    line = json.dumps(result, ensure_ascii=False)
     # At once: whoever reads need not wait for the last image.
-    print(line if _JSON.value else to_text(result), flush=True)
+    print(_to_json(result) if _JSON.value else to_text(result), flush=True)
   if failed:
     sys.exit(1)
 

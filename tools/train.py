@@ -8,6 +8,9 @@ command again. Where a worker or a TPU has gone, it ends with exit code 75,
 which says that to start again may help. docs/pods.md tells of TPU slices and of
 several machines. --dry_run takes the same configuration through two training
 steps, an evaluation and an export on synthetic images, without data.
+
+--mode=eval --per_class evaluates class by class: docs/training.md says what it
+writes, and where.
 """
 
 import tools.prologue
@@ -20,13 +23,15 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from official_coatnet.export import saved_model
+from official_coatnet.analysis.runs import per_class as per_class_files
+from official_coatnet.export import saved_model, versions
 from official_coatnet.training import (
   controller,
   devices,
   experiment as experiment_lib,
   gin_config,
   model_dir as model_dir_lib,
+  per_class,
   preflight,
   tpu as tpu_lib,
 )
@@ -63,6 +68,18 @@ _MODEL_DIR = path_flags.DEFINE_path(
 _MODE = flags.DEFINE_enum(
   'mode', 'train_and_eval', controller.MODES, 'What to do.'
 )
+_PER_CLASS = flags.DEFINE_bool(
+  'per_class',
+  False,
+  'With --mode=eval: accuracy class by class and what is taken for what, as '
+  'CSV, JSON and pictures.',
+)
+_OUTPUT_DIR = path_flags.DEFINE_path(
+  'output_dir',
+  None,
+  'Folder for what --per_class writes; created. By default evaluation/ckpt-N '
+  'in the --model_dir, with N the step.',
+)
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run',
   False,
@@ -75,6 +92,8 @@ def main(argv):
   """Parses the configuration and runs it."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
+  if _OUTPUT_DIR.value and not _PER_CLASS.value:
+    raise app.UsageError('--output_dir is for what --per_class writes.')
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
@@ -104,7 +123,21 @@ def _run(experiment):
     )[0]
     if problems:
       raise ValueError(preflight.join_problems(problems))
-  results = _train(experiment, _make_strategy(), model_dir=_MODEL_DIR.value)
+  tally = None
+  if _PER_CLASS.value:
+    tally = per_class.Tally(experiment)
+    per_class.check(mode=_MODE.value)
+    folder = _OUTPUT_DIR.value
+    if folder and not model_dir_lib.is_writable(folder):
+      raise ValueError(
+        f'--output_dir is {folder}, where no file can be written; name another '
+        'folder.'
+      )
+  results = _train(
+    experiment, _make_strategy(), model_dir=_MODEL_DIR.value, tally=tally
+  )
+  if tally is not None:
+    _report_classes(tally)
   logging.info('Done: %s. Files: %s', results, _MODEL_DIR.value)
 
 
@@ -138,7 +171,28 @@ def _make_strategy():
   )
 
 
-def _train(experiment, strategy, *, model_dir):
+def _report_classes(tally: per_class.Tally):
+  """Prints what is worst, and writes all of it where that is possible."""
+  model_dir = _MODEL_DIR.value
+  labels, names = model_dir_lib.find_labels(model_dir), None
+  if labels:
+    names = versions.read_labels(labels, num_classes=len(tally.images))
+  print(
+    per_class_files.format_text(per_class_files.summarize(tally, names=names))
+  )
+  folder = _OUTPUT_DIR.value
+  folder = folder or model_dir_lib.evaluation_folder(model_dir, tally.step)
+  if not model_dir_lib.is_writable(folder):
+    print(
+      f'Nothing is written: {folder} cannot be. --output_dir=DIR writes the '
+      'files elsewhere.'
+    )
+    return
+  for path in per_class_files.write(folder, tally, names=names):
+    logging.info('Written: %s', path)
+
+
+def _train(experiment, strategy, *, model_dir, tally=None):
   return controller.run(
     experiment,
     mode=_MODE.value,
@@ -146,6 +200,7 @@ def _train(experiment, strategy, *, model_dir):
     strategy=strategy,
     on_start=lambda: gin_config.write_config(model_dir),
     on_first_loop=lambda: gin_config.write_operative_config(model_dir),
+    tally=tally,
   )
 
 

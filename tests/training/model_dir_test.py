@@ -58,6 +58,17 @@ class ModelDirTest(absltest.TestCase):
     file.write(1, {'train/loss': 1.0})
     self.assertEqual(os.listdir(self.folder), [])
 
+  def test_folders_that_can_be_written_to(self):
+    """A user who may do everything is stopped by a file in the way alone."""
+    new = model_dir.evaluation_folder(self.folder, 40)
+    self.assertEqual(new, os.path.join(self.folder, 'evaluation', 'ckpt-40'))
+    self.assertTrue(model_dir.is_writable(new))
+    self.assertEqual(os.listdir(new), [])
+    file = os.path.join(self.folder, 'file')
+    with open(file, 'w'):
+      pass
+    self.assertFalse(model_dir.is_writable(os.path.join(file, 'folder')))
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -7,6 +7,7 @@ depends on the order in which a program built its objects.
 """
 
 import atexit
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -179,6 +180,44 @@ def check_resumable(
         'give another --model_dir and start from this one by '
         'RunConfig.init_checkpoint.'
       ) from e
+
+
+def describe_good(model_dir: str) -> str:
+  """Says from which checkpoint a run that has diverged can go on.
+
+  The last step before a checkpoint may have spoilt the weights without any
+  loss that shows it.
+  """
+  state = tf.train.get_checkpoint_state(model_dir)
+  paths = list(reversed(state.all_model_checkpoint_paths)) if state else []
+  good = next((path for path in paths if _is_finite(path)), None)
+  if not paths:
+    return 'No checkpoint was written before: the same command starts anew.'
+  if good is None:
+    return (
+      f'The checkpoints in {model_dir} hold weights that are no numbers, too: '
+      'start anew, with another --model_dir.'
+    )
+  if good == paths[0]:
+    return (
+      f'The last checkpoint, {good}, is from before: the same command goes '
+      'on from it.'
+    )
+  return (
+    f'The last checkpoint, {paths[0]}, holds weights that are no numbers; the '
+    f'last good one is {good}. To go on from it, write model_checkpoint_path: '
+    f'"{os.path.basename(good)}" into the first line of '
+    f'{os.path.join(model_dir, "checkpoint")}.'
+  )
+
+
+def _is_finite(path: str) -> bool:
+  """Whether all weights of a checkpoint are numbers; False if it is damaged."""
+  try:
+    stored = StoredWeights(path, weights='raw')
+    return all(np.isfinite(stored.read(name)).all() for name in stored.shapes)
+  except (ValueError, tf.errors.OpError):
+    return False
 
 
 def shorten(problems: list[str], *, shown: int = 10) -> str:

@@ -63,6 +63,8 @@ def run(
   Raises:
     ValueError: If something stands in the way of the run, or stops its input: a
       damaged record, an image that does not decode, a label out of range.
+    FloatingPointError: If the loss is no longer a number; with the checkpoint
+      to go on from.
     devices.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
@@ -235,6 +237,7 @@ def _make_controller(
     clock=trainer.clock,
     global_step=trainer.optimizer.iterations,
     metrics_file=this.metrics_file,
+    last_good=functools.partial(checkpoints.describe_good, this.model_dir),
   )
   actions: list[Callable] = [reporter.after_training_loop]
   if this.is_chief:

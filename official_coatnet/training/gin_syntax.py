@@ -90,7 +90,7 @@ def read(
         )
       yield from read_text(_Text(content, path), (*within, path))
 
-  statements = []
+  statements: list[Statement] = []
   for name in paths:
     path, content = read_file(name)
     statements += read_text(_Text(content, path), (path,))

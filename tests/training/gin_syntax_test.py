@@ -30,7 +30,7 @@ class ReadTest(parameterized.TestCase):
       [
         ('N', 1, frozenset()),
         ('M', 2, frozenset()),
-        ('Other.x', '@Model()', {'N'}),
+        ('Other.x', '@Model()', frozenset()),
         ('Other.y', {1: '%N'}, {'N'}),
         ('train/Data.sizes', ('%N', ['%M', 2]), {'N', 'M'}),
         ('N', 3, frozenset()),

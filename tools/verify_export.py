@@ -19,6 +19,7 @@ import sys
 import tensorflow as tf
 from absl import app, flags, logging
 
+from official_coatnet.data import image_files
 from official_coatnet.export import versions
 from official_coatnet.export.verify import (
   c_api,
@@ -38,7 +39,10 @@ _IMAGES = path_flags.DEFINE_path(
   'of every format, made for it.',
 )
 _FUZZ = flags.DEFINE_integer(
-  'fuzz', 0, 'Damaged images to send as well; 10000 take some minutes.'
+  'fuzz',
+  0,
+  'Damaged images to send as well; 10000 take some minutes.',
+  lower_bound=0,
 )
 
 
@@ -48,11 +52,20 @@ def _read_images(pattern: str) -> list[bytes]:
   files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
   if not files:
     raise ValueError(f'--images={pattern} matches no file.')
+  if os.path.isdir(files[0]):
+    raise ValueError(
+      f'--images={pattern} is a folder; give a pattern of its files, such as '
+      f"'{os.path.join(pattern, '*.jpg')}'."
+    )
   count = max(comparison.BATCH_SIZES)
   encoded = []
   for file in files[:count]:
     with open(file, 'rb') as f:
-      encoded.append(f.read())
+      contents = f.read()
+    try:
+      encoded.append(image_files.to_graph(contents))
+    except ValueError as e:
+      raise ValueError(f'--images={pattern}: {file}: {e}') from e
   return (encoded * count)[:count]
 
 

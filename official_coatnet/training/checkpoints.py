@@ -7,10 +7,11 @@ depends on the order in which a program built its objects.
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -73,10 +74,7 @@ class StoredWeights:
     try:
       self._reader = tf.train.load_checkpoint(self.prefix)
     except tf.errors.OpError as e:
-      raise ValueError(
-        f'The checkpoint {self.prefix!r} cannot be read ({e.message}). It is '
-        'damaged or incomplete; use an older one of the same folder.'
-      ) from e
+      raise _damaged(self.prefix) from e
     groups = {group: self._names(top) for group, top in _GROUPS.items()}
     self.group = weights or ('ema' if groups['ema'] else 'raw')
     if self.group == 'ema' and not groups['ema']:
@@ -104,8 +102,33 @@ class StoredWeights:
     }
 
   def read(self, name: str) -> np.ndarray:
-    """Returns the value of one weight."""
-    return self._reader.get_tensor(self._keys[name])
+    """Returns the value of one weight; a ValueError if it is damaged."""
+    with readable(self.prefix):
+      return self._reader.get_tensor(self._keys[name])
+
+
+@contextlib.contextmanager
+def readable(prefix: str | None) -> Iterator[None]:
+  """Within it, a checkpoint that is damaged is a ValueError.
+
+  Args:
+    prefix: Of the checkpoint; None if there is none to be read.
+  """
+  try:
+    yield
+  # An index that has no data behind it is the former.
+  except (IndexError, tf.errors.OpError) as e:
+    if prefix is None:
+      raise
+    raise _damaged(prefix) from e
+
+
+def _damaged(prefix: str) -> ValueError:
+  return ValueError(
+    f'The checkpoint {prefix!r} cannot be read: its files are damaged or cut '
+    'off. Copy them again, or take an older one of the same folder (its name '
+    'goes into the first line of the file `checkpoint` there).'
+  )
 
 
 def load_weights(

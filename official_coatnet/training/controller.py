@@ -8,6 +8,7 @@ import orbit
 import tensorflow as tf
 from absl import logging
 
+from official_coatnet import files
 from official_coatnet.data import sources as sources_lib
 from official_coatnet.modeling import network
 from official_coatnet.training import (
@@ -160,7 +161,7 @@ def _prepare(
     num_eval_examples=experiment.eval_data.num_examples,
   )
   this = _Run(experiment, sources, plan, mode, model_dir, strategy)
-  tf.io.gfile.makedirs(model_dir)
+  files.make_folder(model_dir)
   if this.is_chief and this.trains:
     model_dir_lib.write_experiment(model_dir, experiment)
     source = sources.get('train_data')
@@ -197,9 +198,10 @@ def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
     this.model, this.model_dir, has_averages=trainer.average is not None
   )
   # Restores the latest checkpoint.
-  controller = _make_controller(
-    this, trainer, evaluator=evaluator, on_first_loop=on_first_loop
-  )
+  with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
+    controller = _make_controller(
+      this, trainer, evaluator=evaluator, on_first_loop=on_first_loop
+    )
   step = int(trainer.optimizer.iterations.numpy())
   devices.check_same_step(strategy, step, model_dir=this.model_dir)
   this.metrics_file.rewind(step, evaluates=step >= plan.total_steps)

@@ -37,6 +37,11 @@ class GrpcClient:
       prediction_service_pb2_grpc as service_pb2_grpc,
     )
 
+    if not re.fullmatch(r'(unix|dns|ipv[46]):.+|[^/]+:\d+', address):
+      raise QueryError(
+        f'The server is {address!r}; for gRPC it must be a host and a port, '
+        'without http://, such as localhost:8500.'
+      )
     self._address, self._timeout = address, timeout
     self._spec = model_pb2.ModelSpec(name=model)
     if version is not None:

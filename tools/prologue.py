@@ -226,7 +226,8 @@ def _alternatives(match: re.Match) -> str:
 def _of_sign(match: re.Match) -> str:
   if match.group(1) == 'non-negative':
     return 'it must be 0 or more.'
-  return f'it must be {"1 or more" if match.group(2) == "integer" else "more than 0"}.'
+  least = '1 or more' if match.group(2) == 'integer' else 'more than 0'
+  return f'it must be {least}.'
 
 
 def _one_of(match: re.Match) -> str:

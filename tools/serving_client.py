@@ -96,11 +96,14 @@ class RestClient:
         uint8 array [height, width, 3].
 
     Returns:
-      Of each image the outputs by name, as numbers, strings and lists.
+      Of each image the outputs by name, as numbers, strings and lists. Of no
+      images nothing, and nothing is sent.
 
     Raises:
       QueryError: If there is no answer.
     """
+    if not len(rows):
+      return []  # A server has nothing to do, and some do not survive it.
     if signature == 'classify':
       examples = [{ENCODED_KEY: _to_json(row)} for row in rows]
       body = {'signature_name': signature, 'examples': examples}
@@ -214,6 +217,8 @@ class GrpcClient:
 
   def ask(self, signature: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """As RestClient.ask."""
+    if not len(rows):
+      return []
     if signature == 'classify':
       return self._classify(rows)
     import numpy as np

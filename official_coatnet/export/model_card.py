@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from official_coatnet.export import serving
+from official_coatnet.export import serving, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
 from official_coatnet.training import (
@@ -12,6 +12,11 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
 )
 
+_KINDS = {
+  'saved_model': 'a SavedModel for TensorFlow Serving',
+  'tflite': 'a file for TFLite',
+  'onnx': 'a file for ONNX runtimes',
+}
 _SOURCES = {
   'tfds': 'TensorFlow Datasets',
   'tfrecord': 'TFRecords',
@@ -46,6 +51,7 @@ def make_card(
   options: ExportOptions,
   folded: bool,
   licence: str | None = None,
+  runtime: versions.Provenance | None = None,
 ) -> str:
   """Writes the text.
 
@@ -57,19 +63,23 @@ def make_card(
     options: Of the export.
     folded: Whether norms are folded into convolutions.
     licence: Of the model. None for what can be said of any.
+    runtime: Of an export for another runtime. None for a SavedModel.
 
   Returns:
     Markdown.
   """
   step = model_dir_lib.checkpoint_step(stored.prefix)
+  usage = [_signatures(experiment, options), _calls()]
+  if runtime is not None:
+    usage = [_input_and_output(experiment, runtime), _runtime_calls(runtime)]
+  kind = _KINDS[runtime.format if runtime else 'saved_model']
   parts = [
-    _what(experiment, count, stored=stored, folded=folded),
-    _data(experiment),
+    _what(experiment, count, stored=stored, folded=folded, kind=kind),
+    _data(experiment, in_graph=runtime is None),
     _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
     f'## Licence\n\n{licence or DEFAULT_LICENCE}',
-    _signatures(experiment, options),
-    _calls(),
+    *usage,
   ]
   return '\n\n'.join(parts) + '\n'
 
@@ -83,7 +93,7 @@ def _table(rows: Mapping[str, Any]) -> str:
   return '\n'.join(['| | |', '|---|---|', *lines])
 
 
-def _what(experiment, count, *, stored, folded) -> str:
+def _what(experiment, count, *, stored, folded, kind) -> str:
   model = experiment.model
   weights = {
     'ema': 'moving averages of the training weights',
@@ -92,22 +102,22 @@ def _what(experiment, count, *, stored, folded) -> str:
   rows = {
     'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
     f'widths {list(model.widths)}',
-    'Input': f'RGB images, {_size(experiment)} pixels (resized in the graph)',
+    'Input': f'RGB images, {_size(experiment)} pixels',
     'Output': f'{model.num_classes} classes, {experiment.loss.name}',
     'Parameters': f'{count.params:,}',
     'Multiply-adds an image': f'{count.multiply_adds:,}',
     'Weights': weights[stored.group],
     'BatchNorm': 'folded into convolutions' if folded else 'as trained',
-    'Relative biases': 'looked up once, stored as variables',
+    'Relative biases': 'looked up once, and stored',
   }
   return (
     f'# {model.name}\n\nAn image classifier of the CoAtNet family (Dai et al., '
-    '2021, arXiv:2106.04803), exported by official_coatnet as a SavedModel for '
-    f'TensorFlow Serving.\n\n{_table(rows)}'
+    f'2021, arXiv:2106.04803), exported by official_coatnet as {kind}.'
+    f'\n\n{_table(rows)}'
   )
 
 
-def _data(experiment) -> str:
+def _data(experiment, *, in_graph: bool) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
@@ -123,9 +133,10 @@ def _data(experiment) -> str:
   cut = 'the whole image, squeezed'
   if data.center_crop:
     cut = f'the middle {data.eval_crop_fraction:g} of each side'
+  inside = 'all of it is' if in_graph else 'the last two are'
   rows['Preprocessing'] = (
-    f'{cut}, bilinear to {_size(experiment)}, ImageNet mean and deviation; all '
-    'of it is in the graph'
+    f'{cut}, bilinear to {_size(experiment)}, ImageNet mean and deviation; '
+    f'{inside} in the graph'
   )
   return f'## Data\n\n{_table(rows)}'
 
@@ -214,6 +225,66 @@ def _signatures(experiment, options) -> str:
     f'{options.max_pixels:,} pixels (of a GIF, over all frames). {bad} Batches '
     f'of any size are answered; those of {sizes} are warmed up.'
   )
+
+
+def _input_and_output(experiment, runtime: versions.Provenance) -> str:
+  size = _size(experiment).replace(' x ', ', ')
+  takes = {
+    'tflite': f'float32 [1, {size}, 3]',
+    'onnx': f'uint8 [batch, {size}, 3], one image at least',
+  }[runtime.format]
+  likely = {
+    'softmax': 'their softmax',
+    'sigmoid': 'their sigmoid, class by class',
+  }[experiment.loss.name]
+  text = (
+    f'`image`: {takes}; RGB from 0 to 255, resized before, without '
+    'antialiasing, as `tf.image.resize` and OpenCV do it and Pillow does not. '
+    f'`logits`: float32, one a class; the probabilities are {likely}. The name '
+    'of class i is line i of `labels.txt`, counted from 0.'
+  )
+  if runtime.difference is not None:
+    found = runtime.difference
+    weights = {
+      'none': '',
+      'float16': ' Weights are stored in float16.',
+      'int8': ' Weights are stored in 8 bits.',
+    }[runtime.quantize]
+    text += (
+      f'{weights} On {found["images"]} images the logits differ from '
+      f"TensorFlow's by {found['largest']:.2g} at most, and the likeliest "
+      f'class is the same for {found["same_top1"]}.'
+    )
+  return f'## Input and output\n\n{text}'
+
+
+def _runtime_calls(runtime: versions.Provenance) -> str:
+  run = {
+    'tflite': """    import tensorflow as tf
+
+    image = cv2.cvtColor(cv2.imread('photo.jpg'), cv2.COLOR_BGR2RGB)
+    interpreter = tf.lite.Interpreter('model.tflite')
+    run = interpreter.get_signature_runner()
+    height, width = run.get_input_details()['image']['shape'][1:3]
+    image = cv2.resize(image, (width, height))[None].astype(np.float32)
+    (logits,) = run(image=image)['logits']
+""",
+    'onnx': """    import onnxruntime
+
+    image = cv2.cvtColor(cv2.imread('photo.jpg'), cv2.COLOR_BGR2RGB)
+    session = onnxruntime.InferenceSession('model.onnx')
+    height, width = session.get_inputs()[0].shape[1:3]
+    image = cv2.resize(image, (width, height))[None]
+    ((logits,),) = session.run(['logits'], {'image': image})
+""",
+  }[runtime.format]
+  return f"""## Calling it
+
+    import cv2
+    import numpy as np
+{run}    names = open('labels.txt', encoding='utf-8').read().split('\\n')
+    for i in np.argsort(-logits)[:5]:
+      print(names[i], logits[i])"""
 
 
 def _calls() -> str:

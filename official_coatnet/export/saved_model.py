@@ -1,6 +1,7 @@
-"""Exports the network of a model_dir as a SavedModel for TF Serving.
+"""Exports the network of a model_dir, as a SavedModel for TF Serving.
 
-What is written is listed in `versions`, what it computes in `serving`.
+What is written is listed in `versions`, what it computes in `serving`; other
+formats are in `runtimes`.
 """
 
 import contextlib
@@ -9,23 +10,31 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from official_coatnet import files
 from official_coatnet.export import (
   folding,
   model_card,
+  preprocessing,
+  runtimes,
   serving,
   versions,
   warmup,
 )
 from official_coatnet.export.options import ExportOptions
+from official_coatnet.export.verify import samples
 from official_coatnet.modeling import complexity, implementations, network
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
 )
+
+# Images that another runtime is compared with TensorFlow on.
+_SAMPLES = 16
 
 
 def export(
@@ -38,10 +47,14 @@ def export(
   fold: bool = True,
   options: ExportOptions | None = None,
   licence: str | None = None,
+  file_format: str = 'saved_model',
+  quantize: str = 'none',
+  encoded: Sequence[bytes] | None = None,
 ) -> str:
-  """Writes `export_dir/<version>/`, which TF Serving loads as it is.
+  """Writes `export_dir/<version>/`.
 
-  Its signatures are those of `serving`.
+  A SavedModel is what TF Serving loads as it is; its signatures are those of
+  `serving`.
 
   Args:
     model_dir: Folder of a run, with at least one checkpoint.
@@ -54,6 +67,10 @@ def export(
     fold: Whether convolutions absorb the BatchNorms (`folding`).
     options: How it answers.
     licence: Of the model, for its card.
+    file_format: One of `versions.FORMATS`.
+    quantize: One of `runtimes.QUANTIZATIONS`, for TFLite.
+    encoded: Images to compare another runtime with TensorFlow on. None for
+      samples of every format.
 
   Returns:
     The path of the export.
@@ -64,9 +81,12 @@ def export(
       there is none, labels and classes differ in number, the version is taken
       or `export_dir` cannot be written.
   """
-  version = versions.choose_version(export_dir, version=version)
+  version = versions.choose_version(
+    export_dir, version=version, file_format=file_format
+  )
   options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
+  runtimes.check(experiment.model, file_format=file_format, quantize=quantize)
   names = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
@@ -78,13 +98,27 @@ def export(
     weights=stored.group,
     folded=fold,
     options=options,
+    format=file_format,
+    quantize=quantize,
   )
   with (
     versions.new_version(export_dir, version=version) as path,
-    _loaded_model(experiment, stored, fold=fold) as model,
+    _loaded_model(
+      experiment, stored, fold=fold, file_format=file_format
+    ) as model,
     versions.writing(export_dir),
   ):
-    write_saved_model(model, experiment, path, names=names, options=options)
+    if file_format == 'saved_model':
+      write_saved_model(model, experiment, path, names=names, options=options)
+    else:
+      pixels = _sample_pixels(experiment, encoded)
+      difference = runtimes.write(
+        model, path, pixels=pixels, file_format=file_format, quantize=quantize
+      )
+      provenance = dataclasses.replace(
+        provenance, difference=dataclasses.asdict(difference)
+      )
+      model_dir_lib.write_labels(path, names)
     _write_papers(experiment, provenance, path, stored=stored, licence=licence)
   return os.path.join(export_dir, str(version))
 
@@ -113,8 +147,24 @@ def write_saved_model(
       model, experiment, labels_file=labels_file, options=options
     )
     tf.saved_model.save(module, path, signatures=serving.signatures(module))
+  _name_classify_method(path)
   height, width = experiment.model.height_width
   warmup.write_requests(path, options, height=height, width=width)
+
+
+def _name_classify_method(path: str):
+  """Says of `classify` that it is for the Classify API.
+
+  `tf.saved_model.save` calls all signatures predictions, which a server with
+  --enable_signature_method_name_check does not let that API call.
+  """
+  updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+  updater.replace_method_name(
+    'classify', tf.saved_model.CLASSIFY_METHOD_NAME, tags='serve'
+  )
+  updater.save()
+  # It has a checksum of the graph file. TensorFlow makes none public.
+  fingerprinting_utils.write_fingerprint(path)
 
 
 def load_model(
@@ -123,6 +173,7 @@ def load_model(
   *,
   weights: str | None = None,
   fold: bool = True,
+  file_format: str = 'saved_model',
 ) -> tf.keras.Model:
   """Builds the network of a run for inference, in float32 on the CPU.
 
@@ -131,6 +182,7 @@ def load_model(
     path: Its folder, or one of its checkpoints.
     weights: 'ema', 'raw', or None for EMA where there is one.
     fold: As in `export`.
+    file_format: What it is for, as in `export`.
 
   Raises:
     ValueError: If there is no such checkpoint, or it does not fit.
@@ -148,7 +200,14 @@ def load_model(
     checkpoints.load_weights(model, path, weights=weights)
     if fold:
       trained = model
-      model = folding.fold_classifier(trained, config)
+      # Each runtime is fast by other operations.
+      model = folding.fold_classifier(
+        trained,
+        config,
+        implementation=runtimes.TFLITE_IMPLEMENTATION
+        if file_format == 'tflite'
+        else 'onednn',
+      )
       _free(trained)
     network.cache_relative_bias(model)
   return model
@@ -160,8 +219,15 @@ def _loaded_model(
   stored: checkpoints.StoredWeights,
   *,
   fold: bool,
+  file_format: str,
 ) -> Iterator[tf.keras.Model]:
-  model = load_model(experiment, stored.prefix, weights=stored.group, fold=fold)
+  model = load_model(
+    experiment,
+    stored.prefix,
+    weights=stored.group,
+    fold=fold,
+    file_format=file_format,
+  )
   try:
     yield model
   finally:
@@ -186,6 +252,17 @@ def _exportable(implementation: str | None) -> str | None:
   if implementation is None or implementations.get(implementation).for_export:
     return implementation
   return 'reference'
+
+
+def _sample_pixels(
+  experiment: experiment_lib.Experiment, encoded: Sequence[bytes] | None
+) -> np.ndarray:
+  """Returns images as an evaluation sees them: those given, or samples."""
+  if encoded is None:
+    side = max(experiment.model.height_width)
+    encoded = samples.make_images(_SAMPLES, side=side + side // 4)
+  pixels, _ = preprocessing.decode_batch(tf.constant(encoded), experiment)
+  return pixels.numpy()
 
 
 def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
@@ -216,6 +293,7 @@ def _write_papers(
     options=provenance.options,
     folded=provenance.folded,
     licence=licence,
+    runtime=None if provenance.format == 'saved_model' else provenance,
   )
   files.write_text(os.path.join(path, versions.CARD_FILE), card)
   versions.write_provenance(provenance, path)

@@ -190,8 +190,8 @@ def _signatures(experiment, options) -> str:
   common = '`logits`, `probabilities`, `classes`, `scores`'
   if experiment.loss.name == 'sigmoid':
     common += (
-      f', `labels` (from probability {options.threshold:g} on; shorter rows '
-      'end in empty names), `label_scores`'
+      f', `labels` (from probability {options.threshold:g} on; rows shorter '
+      'than the longest of the batch end in empty names), `label_scores`'
     )
   stages = ', a map of each stage (`s0`, ...)' if options.stage_maps else ''
   flag = ', `ok`' if options.answer_bad_images else ''
@@ -264,6 +264,7 @@ def _runtime_calls(runtime: versions.Provenance) -> str:
 
     image = cv2.cvtColor(cv2.imread('photo.jpg'), cv2.COLOR_BGR2RGB)
     interpreter = tf.lite.Interpreter('model.tflite')
+    interpreter.allocate_tensors()  # It is slower without.
     run = interpreter.get_signature_runner()
     height, width = run.get_input_details()['image']['shape'][1:3]
     image = cv2.resize(image, (width, height))[None].astype(np.float32)

@@ -86,12 +86,12 @@ def export(
   )
   options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
-  runtimes.check(experiment.model, file_format=file_format, quantize=quantize)
   names = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
   )
+  runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),
     checkpoint=os.path.basename(stored.prefix),

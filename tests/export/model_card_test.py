@@ -4,7 +4,7 @@ import types
 
 from absl.testing import absltest
 
-from official_coatnet.export import model_card
+from official_coatnet.export import model_card, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
 from tests.fixtures import experiments
@@ -29,6 +29,7 @@ class ModelCardTest(absltest.TestCase):
 
   def _card(self, *, step=20, group='raw', options=None, **kwargs):
     licence = kwargs.pop('licence', None)
+    runtime = kwargs.pop('runtime', None)
     return model_card.make_card(
       experiments.make_experiment(**kwargs),
       model_dir=self.model_dir,
@@ -37,6 +38,7 @@ class ModelCardTest(absltest.TestCase):
       options=options or ExportOptions(),
       folded=False,
       licence=licence,
+      runtime=runtime,
     )
 
   def test_says_what_it_is(self):
@@ -49,7 +51,7 @@ class ModelCardTest(absltest.TestCase):
       '32 x 32 pixels',
       '## Licence\n\nCC0\n',
       'synthetic images',
-      'those of 1, 2, 4, 8 are warmed up',
+      'those of 1, 8 are warmed up',
       'fails the request',
       'curl -d @-',
       'import tensorflow as tf',
@@ -60,17 +62,47 @@ class ModelCardTest(absltest.TestCase):
       rows = [line for line in block.split('\n') if line.startswith('|')]
       self.assertLessEqual(len({row.count('|') for row in rows}), 1, block)
 
-  def test_python_in_it_compiles(self):
+  def _python(self, card):
+    """Returns the blocks of Python in a card."""
     blocks, block = [], []
-    for line in [*self._card().split('\n'), 'end']:
+    for line in [*card.split('\n'), 'end']:
       if line.startswith('    ') or (block and not line):
         block.append(line[4:])
       elif block:
         blocks.append('\n'.join(block))
         block = []
-    python = [b for b in blocks if b.startswith('import')]
+    return [b for b in blocks if b.startswith('import')]
+
+  def test_python_in_it_compiles(self):
+    python = self._python(self._card())
     self.assertLen(python, 2)
     for source in python:
+      compile(source, 'card', 'exec')
+
+  def test_other_runtimes(self):
+    for name, loss, texts in (
+      (
+        'tflite',
+        'softmax',
+        ('float32 [1, 32, 32, 3]', 'their softmax', '8 bi'),
+      ),
+      ('onnx', 'sigmoid', ('uint8 [batch, 32, 32, 3]', 'their sigmoid')),
+    ):
+      runtime = versions.Provenance(
+        model_dir='/x',
+        checkpoint='ckpt-20',
+        weights='raw',
+        folded=False,
+        options=ExportOptions(),
+        format=name,
+        quantize='int8' if name == 'tflite' else 'none',
+        difference={'images': 16, 'largest': 0.0625, 'same_top1': 15},
+      )
+      card = self._card(runtime=runtime, loss={'name': loss})
+      for text in (*texts, f'model.{name}', 'by 0.062 at most', 'same for 15'):
+        self.assertIn(text, card)
+      self.assertNotIn('SavedModel', card)
+      (source,) = self._python(card)
       compile(source, 'card', 'exec')
 
   def test_metrics_of_the_checkpoint(self):

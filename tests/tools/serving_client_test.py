@@ -75,6 +75,25 @@ class ServingClientTest(absltest.TestCase):
           with self.subTest(signature=signature, client=type(client).__name__):
             self._compare(client.ask(signature, rows), expected)
 
+  def test_no_images(self):
+    """Nothing is sent: a server with allowed batch sizes would end."""
+    answer = serving_stub.answer_by(self._run)
+    with (
+      mock.patch.dict(os.environ, {'no_proxy': '127.0.0.1'}),
+      serving_stub.rest(answer) as (url, by_rest),
+      serving_stub.grpc_server(run=self._run) as (address, by_grpc),
+    ):
+      for client in (
+        serving_client.RestClient(url, model='m'),
+        serving_client.GrpcClient(address, model='m'),
+      ):
+        for signature in serving.INPUTS:
+          self.assertEqual(client.ask(signature, []), [])
+        # For arrays, too, of which there may be none.
+        empty = np.zeros([0, 32, 32, 3], np.uint8)
+        self.assertEqual(client.ask('serving_image_tensor', empty), [])
+    self.assertEqual((by_rest, by_grpc), ([], []))
+
   def _compare(self, answers, expected):
     for answer in answers:
       self.assertEqual(set(answer), set(expected))

@@ -9,8 +9,9 @@ import tempfile
 
 import tensorflow as tf
 from absl.testing import absltest, flagsaver
+from tensorflow.core.protobuf import saved_model_pb2
 
-from official_coatnet.export import saved_model, versions
+from official_coatnet.export import batching, saved_model, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import runners, verification
 from tests.fixtures import experiments, runs
@@ -113,6 +114,47 @@ class VerificationTest(absltest.TestCase):
     self.assertLen(check.problems, 2)
     self.assertIn('README.md is missing', check.problems)
     self.assertIn('`serving_image_tensor` takes', check.problems[1])
+
+  def test_methods(self):
+    path = self._copy()
+    experiment = experiments.make_experiment()
+    for signature, method, problems in (
+      ('classify', 'tensorflow/serving/predict', 0),  # Of version 0.1.
+      ('classify', 'tensorflow/serving/regress', 1),
+      ('features', 'tensorflow/serving/classify', 1),
+    ):
+      file = os.path.join(self.path, 'saved_model.pb')
+      with open(file, 'rb') as f:
+        graph = saved_model_pb2.SavedModel.FromString(f.read())
+      graph.meta_graphs[0].signature_def[signature].method_name = method
+      with open(os.path.join(path, 'saved_model.pb'), 'wb') as f:
+        f.write(graph.SerializeToString())
+      check = verification.check_files(path, experiment)
+      self.assertLen(check.problems, problems, (signature, method))
+
+  def test_batching(self):
+    """Of the export, which warms up 1 and 2."""
+    for text, problems in (
+      ('max_batch_size { value: 2 }', []),
+      ('max_batch_size { value: 1 }', ['has 2 images, .* is 1: a server']),
+      (
+        'max_batch_size { value: 2 } allowed_batch_sizes: [1, 2]',
+        ['without images ends TF Serving'],
+      ),
+    ):
+      file = self.create_tempfile(content=text).full_path
+      found = verification.check_batching(self.path, batching.read(file))
+      self.assertEqual(found.name, f'batching file {file}')
+      self.assertLen(found.problems, len(problems))
+      for problem, expected in zip(found.problems, problems):
+        self.assertRegex(problem, expected)
+
+  def test_the_tool_reads_the_batching_file(self):
+    file = self.create_tempfile(content='max_batch_size { value: 1 }').full_path
+    with absltest.mock.patch.object(verification, 'verify', return_value=[]):
+      output, code = self._verify(self.path, batching_config=file)
+    self.assertEqual(code, 1)
+    self.assertRegex(output, r'FAILED  batching file .*\n .*has 2 images')
 
   def test_the_run_is_elsewhere(self):
     moved = os.path.join(self.create_tempdir().full_path, 'run')

@@ -184,7 +184,7 @@ def _to_tflite(model: tf.keras.Model, *, quantize: str) -> bytes:
 
 def _load_tflite(content: bytes) -> Network:
   interpreter = tf.lite.Interpreter(model_content=content)
-  # Without this line the delegate for CPUs is left out, and CoAtNet-0 takes 1.65
+  # Without this line the delegate for CPUs is left out, and CoAtNet-0 takes 1.7
   # times as long: what is compared is what people will run.
   interpreter.allocate_tensors()
   run = interpreter.get_signature_runner()

@@ -93,8 +93,9 @@ class ExportTest(absltest.TestCase):
     self._export(self._run(), batching_config=config.full_path)
     self.assertRegex(
       self.said.getvalue(),
-      r'^A server with \d+ cores .* loads it in about \d+\.\d s and warms it up '
-      r'in \d+\.\d s, 10 requests\. .*{periodSeconds: 5, failureThreshold: \d+}$',
+      r'^A server with \d+ cores .* loads it in about \d+\.\d s and warms it '
+      r'up in \d+\.\d s, 10 requests\. '
+      r'.*{periodSeconds: 5, failureThreshold: \d+}$',
     )
     lost = c_api.LoadError('no library')
     with mock.patch.object(start_up, 'measure', side_effect=lost):

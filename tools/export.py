@@ -141,7 +141,7 @@ def _check_flags(options: ExportOptions):
   """Refuses flags of another format, and what a server would not load."""
   if _FORMAT.value != 'saved_model':
     for name in _OF_SAVED_MODELS:
-      if flags.FLAGS[name].present:
+      if flags.FLAGS[name].value != flags.FLAGS[name].default:
         raise ValueError(
           f'--{name} is for SavedModels, and --format is {_FORMAT.value}, '
           'which answers with logits alone. Leave it out.'

@@ -1,8 +1,11 @@
 """From labels as stored to the padded class ids that the device expects."""
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from official_coatnet.data import messages
+from official_coatnet.data import messages, schema as schema_lib
 
 
 def clean_labels(
@@ -15,6 +18,9 @@ def clean_labels(
   max_labels: int,
   single_label: bool,
   confidence_threshold: float | None = None,
+  serialized: tf.Tensor | None = None,
+  keys: schema_lib.Schema | None = None,
+  labels_optional: bool = False,
 ) -> tf.Tensor:
   """Checks the labels of an example and brings them into the device's form.
 
@@ -29,6 +35,11 @@ def clean_labels(
     single_label: whether exactly one label is required.
     confidence_threshold: labels of lower confidence are left out; None keeps
       all. A record without confidences keeps all its labels.
+    serialized: scalar string tensor, the record that the example is of.
+    keys: the schema by which it was parsed. The parser takes a key that is not
+      there for an empty list: given both, an example without labels is looked
+      at again.
+    labels_optional: whether a record may lack the key of its labels.
 
   Returns:
     An int32 [max_labels] tensor of distinct classes in [0, num_classes), padded
@@ -36,13 +47,15 @@ def clean_labels(
 
   Raises:
     tf.errors.InvalidArgumentError: when the graph runs, naming file and record,
-      if there is not one label where one is required, if confidences and labels
-      differ in number, if a label is out of range or if there are too many.
+      if there is not one label where one is required, if the key of the labels
+      is not there, if confidences and labels differ in number, if a label is
+      out of range or if there are too many.
   """
   where = [file, ', record ', record, ': ']
   stored = example['labels']
+  held = functools.partial(_held, serialized, keys)
   if single_label:
-    _check_single(stored, where=where)
+    _check_single(stored, where=where, held=held)
   else:
     stored = _keep_confident(
       stored,
@@ -54,7 +67,13 @@ def clean_labels(
   _check_range(
     stored, num_classes=num_classes, label_offset=label_offset, where=where
   )
-  _check_number(stored, max_labels=max_labels, where=where)
+  _check_number(
+    stored,
+    max_labels=max_labels,
+    where=where,
+    has_place=lambda: labels_optional or _has_place(example, serialized, keys),
+    held=held,
+  )
   # Cut to length, so that no other error can overtake the one above.
   classes = tf.cast(stored + label_offset, tf.int32)[:max_labels]
   padded = tf.pad(
@@ -63,7 +82,12 @@ def clean_labels(
   return tf.ensure_shape(padded, [max_labels])
 
 
-def _check_single(labels: tf.Tensor, *, where: list[tf.Tensor | str]) -> None:
+def _check_single(
+  labels: tf.Tensor,
+  *,
+  where: list[tf.Tensor | str],
+  held: Callable[[], list[tf.Tensor | str]],
+) -> None:
   """Stops the run at an image that has not one label."""
   messages.require(
     tf.equal(tf.size(labels), 1),
@@ -72,6 +96,7 @@ def _check_single(labels: tf.Tensor, *, where: list[tf.Tensor | str]) -> None:
       tf.size(labels),
       ' labels where the schema has exactly one; if images have several, '
       "use schema = 'multilabel'.",
+      *held(),
     ],
   )
 
@@ -99,18 +124,72 @@ def _check_range(
 
 
 def _check_number(
-  labels: tf.Tensor, *, max_labels: int, where: list[tf.Tensor | str]
+  labels: tf.Tensor,
+  *,
+  max_labels: int,
+  where: list[tf.Tensor | str],
+  has_place: Callable[[], tf.Tensor | bool],
+  held: Callable[[], list[tf.Tensor | str]],
 ) -> None:
-  """Stops the run at an image of more labels than a batch has room for."""
-  messages.require(
-    tf.size(labels) <= max_labels,
-    lambda: [
-      *where,
-      tf.size(labels),
-      f' labels, but max_labels = {max_labels}; raise max_labels, or '
-      'confidence_threshold where there are confidences.',
-    ],
+  """Stops the run at an image with too many labels, or no place for them."""
+  number = tf.size(labels)
+
+  def look_closer() -> tf.Tensor:
+    messages.require(
+      number <= max_labels,
+      lambda: [
+        *where,
+        number,
+        f' labels, but max_labels = {max_labels}; raise max_labels, or '
+        'confidence_threshold where there are confidences.',
+      ],
+    )
+    return messages.require(
+      tf.convert_to_tensor(has_place()),
+      lambda: [
+        *where,
+        'no labels, nor the key of them.',
+        *held(),
+        ' If an image may have no label, write the key with an empty list, or '
+        'set DataConfig.labels_optional = True.',
+      ],
+    )
+
+  # One question for nearly all images.
+  tf.cond(
+    tf.logical_and(number > 0, number <= max_labels),
+    lambda: tf.constant(True),
+    look_closer,
   )
+
+
+def _has_place(
+  example: dict[str, tf.Tensor],
+  serialized: tf.Tensor | None,
+  keys: schema_lib.Schema | None,
+) -> tf.Tensor | bool:
+  """Whether a record has a place for labels, be it empty."""
+  if serialized is None or keys is None:
+    return True
+  # All labels may have been left out for their confidence.
+  return tf.cond(
+    tf.size(example['labels']) > 0,
+    lambda: tf.constant(True),
+    lambda: schema_lib.has_key(serialized, keys.labels),
+  )
+
+
+def _held(
+  serialized: tf.Tensor | None, keys: schema_lib.Schema | None
+) -> list[tf.Tensor | str]:
+  """Returns what to say of what a record holds."""
+  if serialized is None or keys is None:
+    return []
+  return [
+    f' Labels are read from {keys.labels!r}; the record holds ',
+    schema_lib.describe(serialized),
+    '. If they are elsewhere, set DataConfig.schema or feature_keys.',
+  ]
 
 
 def _keep_confident(

@@ -9,7 +9,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import decoding, images, messages, pixel_count
+from official_coatnet.data import (
+  decoding,
+  images,
+  messages,
+  pixel_count,
+  schema,
+)
 
 SHAPE = (8, 8, 3)
 
@@ -90,7 +96,7 @@ def make(**options):
         each, image_size=SHAPE[:2], limit=limit
       ),
       shape=SHAPE,
-      schema='imagenet',
+      keys=schema.get_schema('imagenet'),
       **{'max_pixels': 10_000, **options},
     )
 
@@ -161,7 +167,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
         encoded,
         decode_top,
         shape=SHAPE,
-        schema='imagenet',
+        keys=schema.get_schema('imagenet'),
         max_pixels=10_000,
         skip=skip,
       )
@@ -187,7 +193,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
         tf.constant(b''),
         lambda each, limit: tf.io.decode_jpeg(each),
         shape=SHAPE,
-        schema='imagenet',
+        keys=schema.get_schema('imagenet'),
         max_pixels=10_000,
         skip=skip,
       )

@@ -224,7 +224,8 @@ def _manifest_problems(
   if outside and manifest.num_classes == config.num_classes:
     problems.append(
       f'{origin} counts labels out of range, '
-      f'{outside[: samples.MAX_LISTED]} among them: with num_classes = {config.num_classes} and label_offset = '
+      f'{outside[: samples.MAX_LISTED]} among them: with num_classes = '
+      f'{config.num_classes} and label_offset = '
       f'{source.label_offset}, stored labels must lie in {lowest}..{highest}; '
       'check both.'
     )

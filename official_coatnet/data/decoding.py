@@ -15,7 +15,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.data import images, messages, pixel_count, schema
+from official_coatnet.data import (
+  feature_names,
+  images,
+  messages,
+  pixel_count,
+  schema,
+)
 from official_coatnet.data.sources import Source
 
 _SKIP = "or set DataConfig.on_error to 'skip' to leave such images out."
@@ -60,7 +66,7 @@ def parse(
       record['position'],
       f': must have an image file in {keys.encoded!r} (bytes) and classes in '
       f'{keys.labels!r} (int64), but holds ',
-      survive(serialized, schema.describe, failed='no tf.train.Example'),
+      survive(serialized, feature_names.describe, failed='no tf.train.Example'),
       '. Build the records again, or set DataConfig.schema or feature_keys.',
     ],
   )
@@ -193,7 +199,7 @@ def _check_record(
     return [
       f' under the key of schema {keys.name!r}, {keys.encoded!r}; the record '
       'holds ',
-      schema.describe(record),
+      feature_names.describe(record),
       '. Check schema and feature_keys.',
     ]
 

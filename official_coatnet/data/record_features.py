@@ -37,11 +37,13 @@ class Mismatch:
     sentence: what the schema reads, what the records hold, and what is wrong.
     schema: a schema that would fit, by its own keys, if there is one.
     feature_keys: all keys to set, by role, if others seem to be meant.
+    is_missing: whether a key is not there, and not only of another type.
   """
 
   sentence: str
   schema: str | None = None
   feature_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  is_missing: bool = False
 
   def __str__(self) -> str:
     """What to tell whoever has set a DataConfig."""
@@ -50,8 +52,8 @@ class Mismatch:
     elif self.feature_keys:
       fix = f'Set DataConfig.feature_keys = {dict(self.feature_keys)}.'
     else:
-      fix = 'Check schema and feature_keys.'
-    return f'{self.sentence} {fix}'
+      fix = 'Check schema and feature_keys.' if self.is_missing else ''
+    return f'{self.sentence} {fix}'.strip()
 
   def for_flags(self) -> str:
     """What to tell whoever has set flags of tools/tfrecords.py."""
@@ -61,8 +63,8 @@ class Mismatch:
     elif keys:
       fix = f'Give --feature_keys={keys}.'
     else:
-      fix = 'Check --schema and --feature_keys.'
-    return f'{self.sentence} {fix}'
+      fix = 'Check --schema and --feature_keys.' if self.is_missing else ''
+    return f'{self.sentence} {fix}'.strip()
 
 
 def read_features(records: Iterable[bytes]) -> list[Features]:
@@ -104,8 +106,8 @@ def compare(
   Returns:
     What is wrong, or None.
   """
-  faults = _missing(records, keys, labels_optional=labels_optional)
-  faults += type_faults(records, keys)
+  missing = _missing(records, keys, labels_optional=labels_optional)
+  faults = missing + type_faults(records, keys)
   if not faults:
     return None
   number = len(records)
@@ -117,6 +119,7 @@ def compare(
     f'{"; ".join(faults)}.',
     schema=_fitting_schema(records, keys),
     feature_keys=_near_keys(records, keys),
+    is_missing=bool(missing),
   )
 
 

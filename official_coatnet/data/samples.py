@@ -4,6 +4,7 @@ The beginning of a file says what kind of file it is, and its first records what
 they hold. With a manifest as without: it knows numbers, and trusts the rest.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -39,14 +40,26 @@ def file_problems(
   Returns:
     A sentence for each that is found.
   """
-  problems = []
+  found: dict[str, list[str]] = {}
   for path in _choose(paths):
     problem = file_kinds.problem(
       file_kinds.read_head(path), compression=compression
     )
     if problem:
-      problems.append(f'{path} {problem}')
-  return shorten(problems, 'more files have such problems.')
+      found.setdefault(f' {problem}', []).append(path)
+  return _join(found)
+
+
+def _join(found: dict[str, list[str]]) -> list[str]:
+  """Makes sentences of problems with the files that have them."""
+  problems = []
+  for problem, files in found.items():
+    problems.append(f'{files[0]}{problem}')
+    if len(files) > 1:
+      problems[-1] += (
+        f' The same in {len(files) - 1} more of the files looked into.'
+      )
+  return shorten(problems, 'more problems of this kind.')
 
 
 def _choose(paths: Sequence[str]) -> list[str]:
@@ -88,16 +101,9 @@ def record_problems(
     sampled += features
     if problem is not None:
       found.setdefault(problem, []).append(file)
-  problems = []
-  for problem, files in found.items():
-    problems.append(f'{files[0]}{problem}')
-    if len(files) > 1:
-      problems[-1] += (
-        f' The same in {len(files) - 1} more of the files looked into.'
-      )
-  if sampled and not problems:
-    problems = _missing_everywhere(config, source, sampled)
-  return shorten(problems, 'more files have such problems.')
+  if sampled and not found:
+    return _missing_everywhere(config, source, sampled)
+  return _join(found)
 
 
 def _look_into(
@@ -198,7 +204,10 @@ def _missing_everywhere(
       for value in record_features.values(each[key])
     ]
 
-  of_sample = f'the first records of the files, {len(sampled)} in all,'
+  of_sample = (
+    f'the first records of the files of split {config.split!r} in '
+    f'{os.path.dirname(source.files[0])}, {len(sampled)} in all,'
+  )
   fault = record_features.without_images(sampled, keys)
   if fault is not None:
     return [f'None of {of_sample} has an image file: {fault}']

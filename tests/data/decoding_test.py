@@ -15,7 +15,9 @@ from official_coatnet.data import (
   messages,
   pixel_count,
   schema,
+  sources,
 )
+from tests.fixtures import example_files, image_files
 
 SHAPE = (8, 8, 3)
 
@@ -267,6 +269,38 @@ class FillTest(tf.test.TestCase):
       if not skipped[0]:
         self.assertAllEqual(batch['image'][:, 0, 0, 0], range(3))
       self.assertAllEqual(batch['skipped'], skipped)
+
+  @parameterized.parameters(
+    ({'image': image_files.encode(0), 'labels': 3.0}, 'labels (float)'),
+    ({'image': 0.5, 'labels': 3}, 'image (float), labels (int64)'),
+    (None, 'no tf.train.Example'),
+  )
+  def test_records_that_cannot_be_parsed(self, features, words):
+    """A later one of another type: the careful way names it."""
+    content = b'what is this'
+    if features is not None:
+      content = example_files.make_example(**features)
+    source = sources.tfrecord_source(['train-7'], schema='automl')
+
+    def parse(careful):
+      run = tf.function(decoding.parse)
+      return run(record(content), source, careful=careful)
+
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      parse(False)
+    self.assertIsNone(messages.sentence(caught.exception))
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      parse(True)
+    sentence = messages.sentence(caught.exception)
+    self.assertStartsWith(sentence, 'train-7, record 31: must have an image')
+    self.assertIn(f'but holds {words}', sentence)
+
+  def test_careful_parsing_changes_nothing(self):
+    content = example_files.make_example(image=b'x', labels=[3, 1])
+    source = sources.tfrecord_source(['train-7'], schema='automl')
+    example = decoding.parse(record(content), source, careful=True)
+    self.assertEqual(example['encoded'], b'x')
+    self.assertAllEqual(example['labels'], [3, 1])
 
 
 if __name__ == '__main__':

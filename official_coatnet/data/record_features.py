@@ -270,14 +270,14 @@ def _near_keys(records: Sequence[Features], keys: Schema) -> dict[str, str]:
   in_all = set.intersection(*(set(each) for each in records))
   near: dict[str, str] = {}
   for role, fits in (('encoded', _may_be_image), ('labels', _may_be_labels)):
-    candidates = [
+    typed = [
       key
       for key in sorted(in_all)
       if all(kind(each[key]) == _WANTED[role] for each in records)
-      and fits(key, records[0])
     ]
+    candidates = [key for key in typed if fits(key, records[0])]
     wanted = getattr(keys, role)
-    if wanted in candidates:
+    if wanted in candidates or (wanted in typed and not candidates):
       candidates = [wanted]
     if len(candidates) != 1:
       return {}

@@ -380,8 +380,8 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     text = {'image/encoded': PIXEL, 'image/class/label': b'cat'}
     self.write_examples(text, text)
     self.assert_problem(
-      "'image/class/label' holds text, such as b'cat', but must be int64.* write "
-      'an int64_list. The same',
+      "'image/class/label' holds text, such as b'cat', but must be int64.* "
+      'write an int64_list. The same',
       make_config(self.folder, num_examples=2),
     )
 
@@ -394,9 +394,9 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEmpty(find_problems(config))
     self.write_examples(pixels, pixels, pixels)
     self.assert_problem(
-      f"None of the first records of the files of split 'train' in {self.folder}"
-      ", 3 in all, has an image file: 'image' holds 192 bytes .* as many as "
-      '8 x 8 x 3 pixels of type uint8 have; store image files',
+      "None of the first records of the files of split 'train' in "
+      f"{self.folder}, 3 in all, has an image file: 'image' holds "
+      '192 bytes .* as many as 8 x 8 x 3 pixels of type uint8 have; store',
       config,
     )
 

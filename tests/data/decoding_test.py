@@ -17,7 +17,7 @@ from official_coatnet.data import (
   schema,
   sources,
 )
-from tests.fixtures import example_files, image_files
+from tests.fixtures import example_files
 
 SHAPE = (8, 8, 3)
 
@@ -270,8 +270,10 @@ class FillTest(tf.test.TestCase):
         self.assertAllEqual(batch['image'][:, 0, 0, 0], range(3))
       self.assertAllEqual(batch['skipped'], skipped)
 
+
+class ParseTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(
-    ({'image': image_files.encode(0), 'labels': 3.0}, 'labels (float)'),
+    ({'image': b'jpg', 'labels': 3.0}, 'image (bytes), labels (float)'),
     ({'image': 0.5, 'labels': 3}, 'image (float), labels (int64)'),
     (None, 'no tf.train.Example'),
   )

@@ -205,11 +205,11 @@ class CompressedTest(parameterized.TestCase, tf.test.TestCase):
       file.write(content[:180_000] if cut else content)
     *seen, (position, last) = self.read('GZIP', with_counts=with_counts)
     self.assertEqual([each for _, each in seen], self.records[: len(seen)])
-    self.assertTrue(messages.is_message(tf.constant(last)))
-    self.assertIn(
-      'cannot be read', messages.text(tf.constant(last)).numpy().decode()
-    )
-    self.assertEqual(position, 3)
+    message = tf.constant(last)
+    self.assertTrue(messages.is_message(message))
+    self.assertStartsWith(messages.text(message).numpy(), b'cannot be read')
+    # What one step of inflate gives comes whole or not at all.
+    (self.assertEqual if cut else self.assertLessEqual)(position, 3)
 
 
 if __name__ == '__main__':

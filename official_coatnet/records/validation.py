@@ -25,7 +25,7 @@ from official_coatnet.data import (
   schema as schema_lib,
   split_files,
 )
-from official_coatnet.data.manifest import FileEntry
+from official_coatnet.data.manifest import FileEntry, printable
 from official_coatnet.records import (
   decompression,
   file_contents,
@@ -248,7 +248,7 @@ def examine_record(
     if image and fault:
       problem += f'; it is {fault}'
   if problem and name:
-    problem += f' ({name.decode(errors="replace")})'
+    problem += f' ({printable(name)})'
   return labels, image, name, problem
 
 

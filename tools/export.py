@@ -25,10 +25,11 @@ from official_coatnet.export import batching, runtimes, saved_model, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import c_api, samples, start_up
 from official_coatnet.training import experiment as experiment_lib
+from tools import path_flags
 
-_MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Folder of the run.')
-_EXPORT_DIR = flags.DEFINE_string(
-  'export_dir', None, 'Folder of the versions; created.'
+_MODEL_DIR = path_flags.DEFINE_path('model_dir', None, 'Folder of the run.')
+_EXPORT_DIR = path_flags.DEFINE_path(
+  'export_dir', None, 'Folder of the versions; created.', by_tensorflow=True
 )
 _WEIGHTS = flags.DEFINE_enum(
   'weights',
@@ -37,7 +38,7 @@ _WEIGHTS = flags.DEFINE_enum(
   'Which weights to export. By default what the run says: the average of the '
   'weights where it has one.',
 )
-_LABELS = flags.DEFINE_string(
+_LABELS = path_flags.DEFINE_path(
   'labels',
   None,
   "Text file with one class name a line. By default the run's own labels.txt, "
@@ -55,7 +56,7 @@ _BATCH_SIZES = flags.DEFINE_list(
   'Batch sizes to warm up, at most the max_batch_size of a server that puts '
   'requests together. Others are answered as well.',
 )
-_BATCHING_CONFIG = flags.DEFINE_string(
+_BATCHING_CONFIG = path_flags.DEFINE_path(
   'batching_config',
   None,
   "The server's --batching_parameters_file, such as "
@@ -101,7 +102,7 @@ _QUANTIZE = flags.DEFINE_enum(
   runtimes.QUANTIZATIONS,
   'With --format=tflite: how weights are stored; int8 is by dynamic range.',
 )
-_IMAGES = flags.DEFINE_string(
+_IMAGES = path_flags.DEFINE_path(
   'images',
   None,
   'With --format=tflite or onnx: pattern of image files to compare its numbers '
@@ -217,27 +218,23 @@ def main(argv):
   # warns of is within Keras.
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  try:
-    options = _options()
-    _check_flags(options)
-    is_tflite = _FORMAT.value == 'tflite'
-    with _quiet_converter() if is_tflite else contextlib.nullcontext():
-      path = saved_model.export(
-        _MODEL_DIR.value,
-        _EXPORT_DIR.value,
-        weights=_WEIGHTS.value,
-        labels=_LABELS.value,
-        version=_VERSION.value,
-        fold=_FOLD.value,
-        options=options,
-        licence=_LICENCE.value,
-        file_format=_FORMAT.value,
-        quantize=_QUANTIZE.value,
-        encoded=_IMAGES.value and samples.read_images(_IMAGES.value),
-      )
-  except (ValueError, FileNotFoundError, tf.errors.InvalidArgumentError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  options = _options()
+  _check_flags(options)
+  is_tflite = _FORMAT.value == 'tflite'
+  with _quiet_converter() if is_tflite else contextlib.nullcontext():
+    path = saved_model.export(
+      _MODEL_DIR.value,
+      _EXPORT_DIR.value,
+      weights=_WEIGHTS.value,
+      labels=_LABELS.value,
+      version=_VERSION.value,
+      fold=_FOLD.value,
+      options=options,
+      licence=_LICENCE.value,
+      file_format=_FORMAT.value,
+      quantize=_QUANTIZE.value,
+      encoded=_IMAGES.value and samples.read_images(_IMAGES.value),
+    )
   print(path, flush=True)
   if _FORMAT.value == 'saved_model':
     print(_format_start_up(path, options), file=sys.stderr)
@@ -247,4 +244,4 @@ def main(argv):
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['model_dir', 'export_dir'])
-  app.run(main)
+  tools.prologue.run(main)

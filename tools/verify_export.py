@@ -12,7 +12,6 @@ code is 1 if anything differs, otherwise 0.
 
 import tools.prologue
 
-import os
 import sys
 
 import tensorflow as tf
@@ -26,18 +25,18 @@ from official_coatnet.export.verify import (
   samples,
   verification,
 )
-from tools import progress
+from tools import path_flags, progress
 
-_MODEL_DIR = flags.DEFINE_string(
+_MODEL_DIR = path_flags.DEFINE_path(
   'model_dir', None, 'Folder of the run, if it is no longer where it was.'
 )
-_IMAGES = flags.DEFINE_string(
+_IMAGES = path_flags.DEFINE_path(
   'images',
   None,
   "Pattern of image files to use, such as 'photos/*.jpg'. By default samples "
   'of every format, made for it.',
 )
-_BATCHING_CONFIG = flags.DEFINE_string(
+_BATCHING_CONFIG = path_flags.DEFINE_path(
   'batching_config',
   None,
   "The server's --batching_parameters_file, to check that it goes with the "
@@ -70,31 +69,22 @@ def main(argv):
     raise app.UsageError('Name one export, such as runs/exports/1.')
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  try:
-    path = versions.find_export(argv[1])
-    checks = verification.verify(
-      path,
-      runners={
-        'Python': runners.run_in_python(path),
-        'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
-      },
-      model_dir=_MODEL_DIR.value,
-      encoded=_IMAGES.value and _read_images(_IMAGES.value),
-    )
-    if _BATCHING_CONFIG.value:
-      config = batching.read(_BATCHING_CONFIG.value)
-      checks.append(verification.check_batching(path, config))
-    if _FUZZ.value:
-      show = progress.Progress('damaged images')
-      checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
-  except (
-    ValueError,
-    OSError,
-    c_api.LoadError,
-    tf.errors.OpError,
-  ) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  path = versions.find_export(*path_flags.expand(argv[1:]))
+  checks = verification.verify(
+    path,
+    runners={
+      'Python': runners.run_in_python(path),
+      'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
+    },
+    model_dir=_MODEL_DIR.value,
+    encoded=_IMAGES.value and _read_images(_IMAGES.value),
+  )
+  if _BATCHING_CONFIG.value:
+    config = batching.read(_BATCHING_CONFIG.value)
+    checks.append(verification.check_batching(path, config))
+  if _FUZZ.value:
+    show = progress.Progress('damaged images')
+    checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
   for check in checks:
     print(format_check(check))
   failed = sum(bool(check.problems) for check in checks)
@@ -105,4 +95,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main, mendable=(c_api.LoadError,))

@@ -113,6 +113,7 @@ def find_export(path: str, *, formats: Sequence[str] = ('saved_model',)) -> str:
   Raises:
     ValueError: If it is neither, or of another format.
   """
+  files.check_no_pattern(path, name='The export', is_new=False)
   found = find_format(path)
   if found is None:
     path = find_latest(path)
@@ -136,8 +137,10 @@ def choose_version(
 
   Raises:
     ValueError: If the version is taken or not a number from 0, or `export_dir`
-      has versions of another format.
+      has versions of another format or is a name under which TensorFlow would
+      not find the export again.
   """
+  files.check_no_pattern(export_dir, name='`export_dir`')
   versions = list_versions(export_dir)
   # Of any it says the same: the first export of a folder settles it.
   found = versions and find_format(os.path.join(export_dir, str(versions[-1])))
@@ -259,10 +262,9 @@ def read_labels(path: str, *, num_classes: int) -> list[str]:
     ValueError: If they are not as many as the classes, or one is empty.
   """
   try:
-    with tf.io.gfile.GFile(path) as f:
-      # Not splitlines(): it splits at characters that a name may hold.
-      labels = [line.strip() for line in f.read().split('\n')]
-  except (tf.errors.OpError, UnicodeDecodeError) as e:
+    # Not splitlines(): it splits at characters that a name may hold.
+    labels = [line.strip() for line in files.read_text(path).split('\n')]
+  except (tf.errors.OpError, ValueError) as e:
     raise ValueError(
       f'The labels {path!r} cannot be read ({e}). Give a text file in UTF-8 '
       'with one class name a line.'

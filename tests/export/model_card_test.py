@@ -51,7 +51,7 @@ class ModelCardTest(absltest.TestCase):
       '32 x 32 pixels',
       '## Licence\n\nCC0\n',
       'synthetic images',
-      'those of 1, 8 are warmed up',
+      'those of 1, 2, 4, 8 are warmed up',
       'fails the request',
       'curl -d @-',
       'import tensorflow as tf',

@@ -14,7 +14,7 @@ from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import c_api, start_up
 from official_coatnet.training import checkpoints
 from tests.fixtures import experiments, image_files, runs
-from tools import export
+from tools import export, prologue
 
 
 class ExportTest(absltest.TestCase):
@@ -38,7 +38,7 @@ class ExportTest(absltest.TestCase):
       contextlib.redirect_stdout(output),
       contextlib.redirect_stderr(self.said),
     ):
-      export.main(['export.py'])
+      prologue.guard(export.main)(['export.py'])
     return output.getvalue()
 
   def test_prints_the_path_and_hands_on_its_flags(self):
@@ -94,7 +94,7 @@ class ExportTest(absltest.TestCase):
     self.assertRegex(
       self.said.getvalue(),
       r'^A server with \d+ cores .* loads it in about \d+\.\d s and warms it '
-      r'up in \d+\.\d s, 10 requests\. '
+      r'up in \d+\.\d s, 20 requests\. '
       r'.*{periodSeconds: 5, failureThreshold: \d+}$',
     )
     lost = c_api.LoadError('no library')

@@ -75,8 +75,10 @@ class ServingClientTest(absltest.TestCase):
           with self.subTest(signature=signature, client=type(client).__name__):
             self._compare(client.ask(signature, rows), expected)
 
-  def test_no_images(self):
-    """Nothing is sent: a server with allowed batch sizes would end."""
+  def test_arrays_of_images(self):
+    """Rows may be one array, also one of no rows, for which nothing is sent."""
+    pixels = np.zeros([2, 32, 32, 3], np.uint8)
+    expected = self._run('serving_image_tensor', 'image', pixels)
     answer = serving_stub.answer_by(self._run)
     with (
       mock.patch.dict(os.environ, {'no_proxy': '127.0.0.1'}),
@@ -87,12 +89,9 @@ class ServingClientTest(absltest.TestCase):
         serving_client.RestClient(url, model='m'),
         serving_client.GrpcClient(address, model='m'),
       ):
-        for signature in serving.INPUTS:
-          self.assertEqual(client.ask(signature, []), [])
-        # For arrays, too, of which there may be none.
-        empty = np.zeros([0, 32, 32, 3], np.uint8)
-        self.assertEqual(client.ask('serving_image_tensor', empty), [])
-    self.assertEqual((by_rest, by_grpc), ([], []))
+        self._compare(client.ask('serving_image_tensor', pixels), expected)
+        self.assertEqual(client.ask('serving_image_tensor', pixels[:0]), [])
+    self.assertEqual((len(by_rest), len(by_grpc)), (1, 1))
 
   def _compare(self, answers, expected):
     for answer in answers:

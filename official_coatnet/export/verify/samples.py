@@ -6,6 +6,7 @@ of every format that lie about the size.
 """
 
 import glob
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ def read_images(pattern: str) -> list[bytes]:
   Raises:
     ValueError: If it matches none.
   """
-  files = sorted(glob.glob(pattern))
+  # As it is called, where there is such a file.
+  files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
   if not files:
     raise ValueError(f'--images={pattern} matches no file.')
   encoded = []

@@ -63,7 +63,7 @@ class StartUpTest(parameterized.TestCase):
     ):
       found = start_up.measure('/x')
     self.assertEqual((found.load, found.warmup), (2.0, 5 * 4.5))
-    self.assertEqual(found.requests, 10)
+    self.assertEqual(found.requests, 20)
 
 
 if __name__ == '__main__':

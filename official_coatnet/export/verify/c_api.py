@@ -296,8 +296,7 @@ def _read_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 def from_json(value: dict) -> Tensor:
   """Makes a tensor of what JSON says."""
   decode, data = base64.b64decode, value['data']
-  is_list = isinstance(data, list)
-  data = [decode(each) for each in data] if is_list else decode(data)
+  data = [*map(decode, data)] if isinstance(data, list) else decode(data)
   return Tensor(value['dtype'], tuple(value['shape']), data)
 
 

@@ -5,7 +5,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from official_coatnet.data import augment, images, schema as schema_lib
+from official_coatnet.data import (
+  augment,
+  device,
+  images,
+  resizing,
+  schema as schema_lib,
+)
 
 ON_ERROR = ('raise', 'skip')
 SOURCES = ('tfrecord', 'tfds', 'synthetic')
@@ -37,6 +43,9 @@ class DataConfig:
     crop_area_range: area of a random crop, as a share of the image.
     crop_aspect_range: width / height of a random crop.
     eval_crop_fraction: share of the side that evaluation cuts out.
+    interpolation: 'bilinear', or 'bicubic' as PIL and timm have it.
+    mean: what is taken from red, green and blue in 0..1.
+    deviation: what they are divided by then.
     random_flip: whether training mirrors images at random.
     randaugment: (layers, magnitude) of RandAugment, or None.
     randaugment_exclude: RandAugment operations not to use.
@@ -75,6 +84,9 @@ class DataConfig:
   crop_area_range: Sequence[float] = (0.08, 1.0)
   crop_aspect_range: Sequence[float] = (3 / 4, 4 / 3)
   eval_crop_fraction: float = 0.875
+  interpolation: str = resizing.BILINEAR
+  mean: Sequence[float] = device.IMAGENET_MEAN
+  deviation: Sequence[float] = device.IMAGENET_DEVIATION
   random_flip: bool = True
   randaugment: Sequence[float] | None = None
   randaugment_exclude: Sequence[str] = ()
@@ -93,6 +105,7 @@ class DataConfig:
   def __post_init__(self) -> None:
     self._check_source()
     self._check_sizes()
+    self._check_preprocessing()
     self._check_augmentation()
     self._check_damage()
 
@@ -163,6 +176,34 @@ class DataConfig:
       'use 224',
     )
 
+  def _check_preprocessing(self) -> None:
+    _require(
+      0 < self.eval_crop_fraction <= 1,
+      'eval_crop_fraction',
+      self.eval_crop_fraction,
+      'must lie in (0, 1]',
+      'use 0.875, or center_crop = False for the whole image',
+    )
+    _require(
+      self.interpolation in resizing.METHODS,
+      'interpolation',
+      self.interpolation,
+      f'must be one of {list(resizing.METHODS)}',
+      "use 'bilinear', or 'bicubic' for weights that were trained so",
+    )
+    for name, rule in (('mean', 'in [0, 1]'), ('deviation', 'in (0, 1]')):
+      value = getattr(self, name)
+      _require(
+        _are_shares(value) and (name == 'mean' or all(value)),
+        name,
+        value,
+        f'must be three numbers {rule}, of red, green and blue',
+        'use (0.5, 0.5, 0.5), or leave it out for that of ImageNet; divide '
+        'values for pixels in 0..255 by 255',
+      )
+      # The same out of JSON, and to compare.
+      object.__setattr__(self, name, tuple(float(v) for v in value))
+
   def _check_augmentation(self) -> None:
     for name, highest in (
       ('crop_area_range', 1.0),
@@ -176,13 +217,6 @@ class DataConfig:
         f'must be (lowest, highest) with 0 < lowest <= highest <= {highest}',
         'the usual values are (0.08, 1) for areas, (3/4, 4/3) for aspects',
       )
-    _require(
-      0 < self.eval_crop_fraction <= 1,
-      'eval_crop_fraction',
-      self.eval_crop_fraction,
-      'must lie in (0, 1]',
-      'use 0.875, or center_crop = False for the whole image',
-    )
     _require(
       self.randaugment_fill in augment.FILLS,
       'randaugment_fill',
@@ -263,6 +297,16 @@ def _is_int(value: object) -> TypeGuard[int]:
 
 def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
   return isinstance(value, Sequence) and len(value) == 2
+
+
+def _are_shares(value: object) -> bool:
+  """Whether these are three numbers in 0..1."""
+  return (
+    isinstance(value, Sequence)
+    and len(value) == 3
+    and all(_is_int(v) or isinstance(v, float) for v in value)
+    and all(0 <= v <= 1 for v in value)
+  )
 
 
 def _check_positive(name: str, value: object, fix: str) -> None:

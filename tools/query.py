@@ -9,25 +9,29 @@ It prints the likeliest classes of each image with their scores, or with --json
 one object a line, as tools/predict.py does:
 
     {"file": "x/1.jpg", "predictions": [{"class": "cat", "score": 0.93}, ...]}
-    {"file": "x/notes.txt", "error": "Unknown image file format. ..."}
+    {"file": "x/notes.txt", "error": "no image of a known format"}
 
-The exit code is 1 if there was an error with any image or with the server.
-Beside serving_client.py it needs tensorflow-serving-api and what that installs,
-and over REST absl-py alone. docs/serving.md says how to start a server.
+Images may be of all formats that records are built of: what the server does not
+decode to the same pixels is sent as PNG (docs/formats.md). The exit code is 1
+if there was an error with any image or with the server. Beside
+serving_client.py and the library's data/image_files.py, which needs Pillow, it
+needs tensorflow-serving-api and what that installs, and over REST absl-py
+alone. docs/serving.md says how to start a server.
 """
 
 import tools.prologue
 
+import functools
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
 
-from tools import serving_client
+from tools import image_flags, serving_client
 
 _REST = flags.DEFINE_string(
   'rest', None, 'The server for REST, such as http://localhost:8501.'
@@ -73,13 +77,31 @@ _MAX_MESSAGE_MB = flags.DEFINE_integer(
   lower_bound=1,
   upper_bound=2047,
 )
+_RAW = flags.DEFINE_bool(
+  'raw', False, 'Send files as they are, whatever the server makes of them.'
+)
+_SAVED_MODEL = flags.DEFINE_string(
+  'saved_model',
+  None,
+  'The export that is served, or the folder of its versions, where it can be '
+  'read here: what it says of --exif_orientation is followed.',
+)
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON, one object a line.')
 
 Client = serving_client.RestClient | serving_client.GrpcClient
+# From an image file to an image that a server decodes; ValueErrors say why not.
+Convert = Callable[[bytes], bytes]
 
 
-def read_row(file: str, signature: str) -> Any:
+def read_row(
+  file: str, signature: str, *, convert: Convert | None = None
+) -> Any:
   """Reads what is sent of a file.
+
+  Args:
+    file: Its path.
+    signature: Which signature is asked.
+    convert: What is done with an image file; None for nothing.
 
   Returns:
     Its bytes, or for `serving_image_tensor` a uint8 array [height, width, 3].
@@ -94,10 +116,10 @@ def read_row(file: str, signature: str) -> Any:
       content = f.read()
     if not content:
       raise ValueError('The file is empty.')
+    return content if convert is None else convert(content)
   except (OSError, ValueError) as e:
     reason = getattr(e, 'strerror', None) or str(e)
     raise serving_client.QueryError(reason, fatal=False) from e
-  return content
 
 
 def _read_pixels(file: str):
@@ -120,8 +142,9 @@ def query(
   signature: str = 'serving_default',
   batch_size: int = 1,
   top_k: int = 5,
+  convert: Convert | None = None,
 ) -> Iterator[dict[str, Any]]:
-  """Asks about files, in their order.
+  """Asks about files, in their order; `convert` as of `read_row`.
 
   Yields:
     Of each a dict: `file`, and `predictions`, or the outputs of `features` by
@@ -135,7 +158,7 @@ def query(
     rows, errors = {}, {}
     for i, file in enumerate(batch):
       try:
-        rows[i] = read_row(file, signature)
+        rows[i] = read_row(file, signature, convert=convert)
       except serving_client.QueryError as e:
         errors[i] = {'error': str(e)}
     answers = _ask(client, list(rows.values()), signature, top_k=top_k)
@@ -223,6 +246,26 @@ def _tensor_text(name: str, info: dict[str, Any]) -> str:
   return f'{name} {kind} [{sizes}]'.replace('-1', '?')
 
 
+def make_convert() -> Convert | None:
+  """Returns what is done with image files, by the flags.
+
+  Raises:
+    serving_client.QueryError: If a flag is wrong.
+  """
+  if _RAW.value:
+    return None
+  from official_coatnet.data import image_files
+
+  try:
+    options = image_files.Options(
+      exif_orientation=image_flags.exif_orientation(_SAVED_MODEL.value),
+      value_range=image_flags.value_range(),
+    )
+  except (OSError, ValueError) as e:
+    raise serving_client.QueryError(str(e)) from e
+  return functools.partial(image_files.to_graph, options=options)
+
+
 def _make_client() -> Client:
   kwargs = {
     'model': _MODEL.value,
@@ -261,6 +304,7 @@ def main(argv):
       signature=_SIGNATURE.value,
       batch_size=_BATCH_SIZE.value,
       top_k=_TOP_K.value,
+      convert=make_convert(),
     )
     for result in results:
       failed |= 'error' in result
@@ -273,7 +317,8 @@ def main(argv):
   except ImportError as e:
     sys.exit(
       f'{os.path.basename(sys.argv[0])}: {e}. gRPC needs '
-      '`pip install tensorflow-serving-api`; REST does not.'
+      '`pip install tensorflow-serving-api`, REST does not; both need '
+      '`pip install pillow` and the library beside tools/, or --raw.'
     )
   if failed:
     sys.exit(1)

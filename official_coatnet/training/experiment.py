@@ -78,6 +78,8 @@ class RunConfig:
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
+    allow_shared_images: Whether images to evaluate on may be among those to
+      train on, where the manifests of two builds say that they are.
   """
 
   epochs: float | None = None
@@ -94,6 +96,7 @@ class RunConfig:
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
+  allow_shared_images: bool = False
 
   def __post_init__(self) -> None:
     if self.epochs is None and self.train_steps is None:

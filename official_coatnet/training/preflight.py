@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import checks, sources as sources_lib
+from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
@@ -60,6 +60,7 @@ def examine(
         problems.append(problem)
     if source is not None:
       sources[split] = source
+  problems += _pair_problems(experiment, sources)
   if experiment.run.init_checkpoint:
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
@@ -107,6 +108,28 @@ def _from_scratch_problems(model_dir: str | None) -> list[str]:
     'checkpoint) of the pre-training. To train from scratch all the same, set '
     'RunConfig.init_checkpoint_required = False.'
   ]
+
+
+def _pair_problems(experiment, sources) -> list[str]:
+  """Compares the images to evaluate on with those to train on.
+
+  An evaluation of a run that trains elsewhere is compared, too, where the
+  manifest of what it trains on can be read.
+  """
+  evaluation = sources.get('eval_data')
+  if evaluation is None or evaluation.manifest is None:
+    return []
+  if 'train_data' in sources:
+    manifest = sources['train_data'].manifest
+  else:
+    manifest = pairs.read_quietly(experiment.train_data)
+  if manifest is None:
+    return []
+  return pairs.find_problems(
+    (experiment.train_data, manifest),
+    (experiment.eval_data, evaluation.manifest),
+    allow_shared_images=experiment.run.allow_shared_images,
+  )
 
 
 def _storage_problems(splits, model_dir: str | None) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import image_files
 
 # Two colours that people with any colour vision tell apart (Okabe and Ito).
 _COLOURS = {'train': '#0072B2', 'eval': '#D55E00'}
@@ -204,23 +205,23 @@ def predictions(
   return figure
 
 
-def thumbnail(file: str) -> np.ndarray:
+def thumbnail(
+  file: str, options: image_files.Options = image_files.Options()
+) -> np.ndarray:
   """Reads an image file, small enough for `predictions`.
+
+  Args:
+    file: Its path.
+    options: How it is read.
 
   Returns:
     uint8 [height, width, 3], of at most 320 pixels a side.
 
   Raises:
-    tf.errors.InvalidArgumentError: If it does not decode.
+    ValueError: If it does not decode.
   """
-  encoded = tf.io.read_file(file)
-  try:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-  except tf.errors.InvalidArgumentError:
-    # TensorFlow's BMP decoder cannot convert: grey stays grey, RGBA so too.
-    image = tf.io.decode_image(encoded, expand_animations=False)
-    grey = image.shape[-1] == 1
-    image = tf.repeat(image, 3, axis=-1) if grey else image[..., :3]
+  with tf.io.gfile.GFile(file, 'rb') as f:
+    image = tf.constant(np.asarray(image_files.decode(f.read(), options)))
   scale = _THUMBNAIL_SIDE / max(image.shape)
   if scale < 1:
     size = [max(1, round(side * scale)) for side in image.shape[:2]]

@@ -24,9 +24,9 @@ from absl import app, flags
 from official_coatnet.analysis.runs import drawings
 from official_coatnet.data import image_files
 from official_coatnet.export import prediction
-from tools import image_flags
+from tools import image_flags, path_flags
 
-_SAVED_MODEL = flags.DEFINE_string(
+_SAVED_MODEL = path_flags.DEFINE_path(
   'saved_model',
   None,
   'An export, or the folder of its versions, of which the latest is taken.',
@@ -37,7 +37,7 @@ _TOP_K = flags.DEFINE_integer(
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', 16, 'Images that the network sees at once.', lower_bound=1
 )
-_PICTURE = flags.DEFINE_string(
+_PICTURE = path_flags.DEFINE_path(
   'picture', None, 'Picture to draw, of the images with their classes.'
 )
 
@@ -76,32 +76,28 @@ def main(argv):
   """Predicts and prints."""
   if len(argv) < 2:
     raise app.UsageError('Name an image, a folder or a pattern.')
-  try:
-    predictor = prediction.Predictor(
-      _SAVED_MODEL.value,
-      top_k=_TOP_K.value,
-      exif_orientation=image_flags.EXIF_ORIENTATION.value,
-      value_range=image_flags.value_range(),
+  predictor = prediction.Predictor(
+    _SAVED_MODEL.value,
+    top_k=_TOP_K.value,
+    exif_orientation=image_flags.EXIF_ORIENTATION.value,
+    value_range=image_flags.value_range(),
+  )
+  files = prediction.find_files(path_flags.expand(argv[1:]))
+  results = []
+  for i in range(0, len(files), _BATCH_SIZE.value):
+    batch = prediction.predict_batch(
+      predictor, files[i : i + _BATCH_SIZE.value]
     )
-    files = prediction.find_files(argv[1:])
-    results = []
-    for i in range(0, len(files), _BATCH_SIZE.value):
-      batch = prediction.predict_batch(
-        predictor, files[i : i + _BATCH_SIZE.value]
-      )
-      for result in batch:
-        # At once: whoever reads need not wait for the last batch.
-        print(to_json(result), flush=True)
-      results += batch
-    if _PICTURE.value:
-      _draw(results, _PICTURE.value, predictor.image_options)
-  except (ValueError, ImportError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+    for result in batch:
+      # At once: whoever reads need not wait for the last batch.
+      print(to_json(result), flush=True)
+    results += batch
+  if _PICTURE.value:
+    _draw(results, _PICTURE.value, predictor.image_options)
   if any('error' in result for result in results):
     sys.exit(1)
 
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('saved_model')
-  app.run(main)
+  tools.prologue.run(main)

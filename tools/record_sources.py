@@ -15,9 +15,9 @@ from official_coatnet.records import (
   imagenet,
   rows,
 )
-from tools import image_flags
+from tools import image_flags, path_flags
 
-_INPUT_DIR = flags.DEFINE_string(
+_INPUT_DIR = path_flags.DEFINE_path(
   'input_dir', None, 'Where the images are; see the sub-commands.'
 )
 _VALIDATION_FRACTION = flags.DEFINE_float(
@@ -52,7 +52,7 @@ NUM_CLASSES = flags.DEFINE_integer(
   'or what labels of a list, or of files without a manifest, lie below.',
   lower_bound=1,
 )
-_CLASS_NAMES = flags.DEFINE_string(
+_CLASS_NAMES = path_flags.DEFINE_path(
   'class_names',
   None,
   'manifest: text file of the class names, one a line. Labels of the list are '
@@ -79,16 +79,16 @@ _SINGLE_LABEL = flags.DEFINE_bool(
   'manifest: make records of one label an image (schema imagenet, not '
   'multilabel); rows with none or several are left out and listed.',
 )
-_LIST = flags.DEFINE_string(
+_LIST = path_flags.DEFINE_path(
   'list', None, 'manifest: the list of images, JSON lines or .csv.'
 )
-_VALIDATION_LIST = flags.DEFINE_string(
+_VALIDATION_LIST = path_flags.DEFINE_path(
   'validation_list',
   None,
   'manifest: list of the images of split "validation", instead of '
   '--validation_fraction.',
 )
-_VALIDATION_LABELS = flags.DEFINE_string(
+_VALIDATION_LABELS = path_flags.DEFINE_path(
   'validation_labels',
   None,
   'imagenet1k: text file with the synset of each validation image, one a line '

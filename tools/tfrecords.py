@@ -75,10 +75,10 @@ from official_coatnet.records import (
   shared_images,
   validation,
 )
-from tools import record_sources
+from tools import path_flags, record_sources
 from tools.progress import Progress
 
-_OUTPUT_DIR = flags.DEFINE_string(
+_OUTPUT_DIR = path_flags.DEFINE_path(
   'output_dir', None, 'Folder to write records and manifests to.'
 )
 _NUM_SHARDS = flags.DEFINE_integer(
@@ -245,19 +245,10 @@ def main(argv: list[str]) -> None:
       f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
       'tfrecords.py validate D'
     )
-  try:
-    if command in INSPECTIONS:
-      INSPECTIONS[command][0](*paths)
-    else:
-      build(command)
-  except (
-    ValueError,
-    ImportError,
-    OSError,
-    RuntimeError,
-    tf.errors.OpError,
-  ) as error:
-    sys.exit(f'tfrecords.py {command}: {error}')
+  if command in INSPECTIONS:
+    INSPECTIONS[command][0](*path_flags.expand(paths))
+  else:
+    build(command)
 
 
 def _splits_of(path: str):
@@ -336,4 +327,5 @@ def _print_failures(
 
 
 if __name__ == '__main__':
-  app.run(main)
+  # A process that dies in the middle of its work is a RuntimeError.
+  tools.prologue.run(main, mendable=(RuntimeError,))

@@ -1,7 +1,9 @@
 """How an image is cut and resized: bilinearly, or bicubically as PIL does it.
 
 'bilinear' cuts out the middle and then resizes it, with half-pixel centres and
-without antialiasing: our reading of the paper.
+without antialiasing, as in Model Garden: our reading of the paper. Google's
+ResNet, EfficientNet and MaxViT for TPUs resize bicubically unless told
+otherwise.
 
 'bicubic' gives what PIL's `Image.resize(..., BICUBIC)` gives, and in the
 evaluation what timm does with it: resize first, then cut out the middle. It is

@@ -47,6 +47,21 @@ def read_manifest(data_dir: str, split: str) -> Manifest | None:
   return Manifest.from_json(files.read_text(path), origin=path)
 
 
+def unfinished_problem(data_dir: str, split: str) -> str | None:
+  """Says that files of a split are not all there; None if they may be.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of a split that has no manifest, the last thing that is written.
+  """
+  if not tf.io.gfile.isdir(unfinished_dir(data_dir, split)):
+    return None
+  return (
+    f'{data_dir!r} holds a part of split {split!r} only: what was writing it '
+    'has not come to its end. Start it again, or remove the folder.'
+  )
+
+
 def patterns(data_dir: str, split: str) -> list[str]:
   """Returns how files of a split without manifest may be called.
 
@@ -58,10 +73,12 @@ def patterns(data_dir: str, split: str) -> list[str]:
     Patterns of paths, the likeliest first.
   """
   stem = _VALIDATION_STEMS[0] if split == 'validation' else split
+  # A folder is called as it is called: `runs [v1]` is no pattern.
+  folder = files.escape_pattern(data_dir)
   return [
-    os.path.join(data_dir, f'{stem}*'),
+    os.path.join(folder, f'{stem}*'),
     # A folder for each split, as the TPU builder of ImageNet leaves them.
-    os.path.join(data_dir, split, f'{stem}*'),
+    os.path.join(folder, split, f'{stem}*'),
   ]
 
 
@@ -141,13 +158,8 @@ def find_mixture(
     One sentence for what speaks against it: a build of this split has not
     finished, or the files are of two.
   """
-  problems = []
-  folder = unfinished_dir(data_dir, split)
-  if tf.io.gfile.exists(folder):
-    problems.append(
-      f'{folder} says that a build of split {split!r} has not finished; start '
-      'the same command of tools/tfrecords.py again, and it goes on.'
-    )
+  unfinished = unfinished_problem(data_dir, split)
+  problems = [unfinished] if unfinished else []
   totals = sorted(
     {int(match['total']) for match in map(_SHARD.fullmatch, names) if match}
   )

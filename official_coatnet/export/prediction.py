@@ -9,14 +9,13 @@ export's own signature; the code of the network is not needed.
 
 import glob
 import os
-import re
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files as files_lib
-from official_coatnet.data import image_files, images, pixel_count
+from official_coatnet.data import image_files, images, messages, pixel_count
 from official_coatnet.export import versions
 
 
@@ -191,25 +190,10 @@ def predict_batch(
       try:
         results[file] = predictor.ask([image])[0]
       except tf.errors.OpError as e:
-        errors[file] = _reason(e)
+        errors[file] = messages.plain(e)
   return [
     {'file': file, 'error': errors[file]}
     if file in errors
     else {'file': file, 'predictions': results[file]}
     for file in files
   ]
-
-
-def _reason(error: tf.errors.OpError) -> str:
-  """Returns what an error of a graph says, without where in the graph."""
-  noise = ('Graph execution error', 'Detected at node', '<stack traces', '[[')
-  lines = (line.strip() for line in error.message.split('\n'))
-  kept = [line for line in lines if line and not line.startswith(noise)]
-  text = ' '.join(kept) or error.message
-  for pattern, replacement in (
-    (r'\{\{function_node [^}]*\}\}\s*', ''),
-    (r' \[Op:\w+\].*', ''),
-    (r'^assertion failed: \[(.*)\]$', r'\1'),
-  ):
-    text = re.sub(pattern, replacement, text)
-  return text

@@ -84,6 +84,7 @@ def find_export(path: str) -> str:
   Raises:
     ValueError: If it is neither.
   """
+  files.check_no_pattern(path, name='The export', is_new=False)
   is_export = tf.saved_model.contains_saved_model(path)
   return path if is_export else find_latest(path)
 
@@ -92,8 +93,10 @@ def choose_version(export_dir: str, *, version: int | None = None) -> int:
   """Returns `version` if it is free, or the next free one if it is None.
 
   Raises:
-    ValueError: If the version is taken or not a number from 0.
+    ValueError: If the version is taken or not a number from 0, or `export_dir`
+      is a name under which TensorFlow would not find the export again.
   """
+  files.check_no_pattern(export_dir, name='`export_dir`')
   versions = list_versions(export_dir)
   if version is None:
     return versions[-1] + 1 if versions else 1

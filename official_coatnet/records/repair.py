@@ -76,8 +76,9 @@ def repair_split(
     )
   if not split.names:
     raise ValueError(f'no file of split {split.split!r} is in {split.folder}.')
-  tf.io.gfile.makedirs(output_dir)
   _clear(output_dir, split)
+  # Whoever reads the folder before the end is told that it is not all there.
+  tf.io.gfile.makedirs(split_files.unfinished_dir(output_dir, split.split))
   rules = dataclasses.replace(rules, decode=False)
   copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
@@ -86,11 +87,17 @@ def repair_split(
   )
   manifest = _make_manifest(split, shards, rules=rules)
   writing.write_manifest(manifest, output_dir)
+  tf.io.gfile.rmtree(split_files.unfinished_dir(output_dir, split.split))
   return manifest
 
 
 def _clear(output_dir: str, split: split_files.SplitFiles) -> None:
   """Sees to it that a folder will not hold two builds of a split."""
+  tf.io.gfile.makedirs(output_dir)
+  unfinished = split_files.unfinished_dir(output_dir, split.split)
+  if tf.io.gfile.exists(unfinished) and not tf.io.gfile.listdir(unfinished):
+    # A repair that was stopped leaves it empty, a build does not.
+    tf.io.gfile.rmtree(unfinished)
   there = split_files.read_names(output_dir).shards.get(split.split, [])
   problems = split_files.find_mixture(
     output_dir, split.split, names=[*there, *split.names]

@@ -36,6 +36,9 @@ from official_coatnet.records.receipts import Shard
 # if not known).
 Progress = Callable[[int, int | None], None]
 
+# Who reads the records knows it, too.
+unfinished_dir = split_files.unfinished_dir
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:

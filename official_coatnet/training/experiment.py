@@ -74,7 +74,8 @@ class RunConfig:
     init_weights: Which weights of `init_checkpoint` to take: 'ema', 'raw', or
       None for EMA where there is one and raw weights elsewhere.
     init_last_layer: Whether the last layer is taken from there, too, if it has
-      as many classes. Where it has others the layer is new anyway.
+      as many classes, as after ImageNet-1K alone. Where it has others the layer
+      is new anyway.
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).

@@ -182,16 +182,19 @@ def _init_checkpoint_problems(experiment) -> list[str]:
 def _model_dir_problems(
   experiment: experiment_lib.Experiment, model_dir: str | None, *, mode: str
 ) -> list[str]:
-  if model_dir is None:
+  if not model_dir:
     return [
       '--model_dir is missing: give the folder for checkpoints, events and '
       'metrics (it is created), such as --model_dir=runs/my_run.'
     ]
-  if mode == 'eval':
-    try:
+  try:
+    files.check_no_pattern(
+      model_dir, name='--model_dir', is_new=mode in _TRAINING_MODES
+    )
+    if mode == 'eval':
       model_dir_lib.find_checkpoint(model_dir)
-    except ValueError as e:
-      return [str(e)]
+  except ValueError as e:
+    return [str(e)]
   try:
     stored = model_dir_lib.read_experiment(model_dir)
   except FileNotFoundError:

@@ -202,7 +202,7 @@ class BuildsTest(parameterized.TestCase, tf.test.TestCase):
         self.assertNotIn('manifest-train.json', os.listdir(self.folder))
         self.assertNotIn('manifest-validation.json', os.listdir(self.folder))
         for split in split_files.list_splits(self.folder):
-          self.assertIn('has not finished', split.problems[0])
+          self.assertIn('a part of split', split.problems[0])
         # The old files are there until the new ones are.
         self.assertIn('validation-00001-of-00002', os.listdir(self.folder))
         _, calls = self.write(new, overwrite=True)
@@ -223,7 +223,7 @@ class BuildsTest(parameterized.TestCase, tf.test.TestCase):
       each.split: each for each in split_files.list_splits(self.folder)
     }
     self.assertEmpty(by_name['train'].problems)
-    self.assertIn('has not finished', by_name['validation'].problems[0])
+    self.assertIn('a part of split', by_name['validation'].problems[0])
     self.assert_refused('.building-validation, what a build of some', new)
     self.assert_replaced(new)
 

@@ -71,6 +71,27 @@ class RepairTest(shard_files.ShardsTestCase):
         split, output_dir.full_path, rules=validation.rules_for(split)
       )
 
+  def test_stopped(self):
+    """What there is so far is not taken for all."""
+    self.write([shard_files.make_record(i) for i in range(8)])
+    (split,) = split_files.list_splits(self.folder)
+    output_dir = self.create_tempdir().full_path
+    rules = validation.rules_for(split)
+
+    def map_one(function, tasks, progress):
+      yield function(tasks[0], progress)
+      raise KeyboardInterrupt
+
+    with self.assertRaises(KeyboardInterrupt):
+      repair.repair_split(split, output_dir, rules=rules, map_tasks=map_one)
+    self.assertIn('train-00000-of-00002', os.listdir(output_dir))
+    (half,) = split_files.list_splits(output_dir)
+    with self.assertRaisesRegex(ValueError, "a part of split 'train' only"):
+      repair.index_split(half, rules=rules)
+    repair.repair_split(split, output_dir, rules=rules)
+    self.assertEmpty(self.validate(output_dir))
+    self.assertLen(os.listdir(output_dir), 3)
+
   def test_not_in_place(self):
     self.write([shard_files.make_record(0)])
     (split,) = split_files.list_splits(self.folder)

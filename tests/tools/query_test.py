@@ -201,8 +201,7 @@ class RestTest(queries.ToolTest):
       serving_stub.error(serving_replies.NO_LABEL),
       'version label: canary',
     ),
-    (503, serving_stub.error('The batch queue is full'), 'queue is full'),
-    (502, '<html>Bad gateway</html>', 'HTTP status 502: <html>Bad gat'),
+    (502, '<html>Bad gateway</html>', 'HTTP status 502: Bad gateway'),
     (200, '<html>Welcome</html>', 'answered no JSON'),
     (200, '{"outputs": []}', 'answered no rows instead of 1'),
     (200, '{"predictions": []}', 'answered 0 rows instead of 1'),
@@ -340,7 +339,7 @@ class WithoutTensorFlowTest(queries.ToolTest):
   def test_flags(self):
     for arguments in ([], ['--rest=http://x', '--grpc=x']):
       process = self._process(*arguments, self.image)
-      self.assertIn('must have a value', process.stderr)
+      self.assertIn('must be given', process.stderr)
 
 
 class ConstantsTest(absltest.TestCase):

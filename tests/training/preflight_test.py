@@ -45,6 +45,11 @@ class PreflightTest(absltest.TestCase):
     ):
       self.assertIn(part, problems)
 
+  def test_a_folder_that_tensorflow_would_not_find_again(self):
+    experiment = fixture.make_experiment()
+    (problem,) = _find(experiment, model_dir='/x/run [v1]')
+    self.assertRegex(problem, r"--model_dir is '/x/run \[v1\]', with \[ in it")
+
   def test_what_only_an_export_serves_is_not_trained(self):
     for model, sentence in (
       (

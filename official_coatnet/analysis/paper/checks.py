@@ -27,6 +27,9 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'DataConfig.data_dir': 'where the data is',
     'DataConfig.tfds_name': 'where the data is',
     'DataConfig.file_pattern': 'where the data is',
+    'DataConfig.compression': 'how the data lies',
+    'DataConfig.feature_keys': 'how the data lies',
+    'DataConfig.labels_optional': 'how the data lies',
     'DataConfig.max_pixels': 'no image of the data sets is larger',
     'DataConfig.on_error': 'no image of the data sets is damaged',
     'DataConfig.max_skipped': 'likewise',
@@ -41,6 +44,7 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'RunConfig.checkpoint_interval_steps': 'what is kept',
     'RunConfig.max_to_keep': 'what is kept',
     'RunConfig.init_checkpoint': 'where the pre-training is',
+    'RunConfig.allow_shared_images': 'what is refused',
     'RunConfig.seed': 'any seed',
     'RunConfig.jit_compile': 'who compiles the step',
   }

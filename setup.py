@@ -36,6 +36,7 @@ setup(
     'demo': ['scikit-learn', 'matplotlib'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
-    'dev': ['coverage>=7.10', 'mypy', 'ruff'],
+    # scikit-image for the photographs of its wheel.
+    'dev': ['coverage>=7.10', 'mypy', 'ruff', 'scikit-image'],
   },
 )

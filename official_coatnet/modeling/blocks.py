@@ -23,7 +23,7 @@ from official_coatnet.modeling import (
   squeeze_excitation,
 )
 
-DOWNSAMPLES = ('expand_conv', 'depthwise')
+DOWNSAMPLES = ('expand_conv', 'depthwise', 'pool')
 _PACKAGE = 'official_coatnet'
 
 

@@ -21,6 +21,8 @@ _OF_FAMILY = (
   'se_ratio',
   'batch_norm_epsilon',
 )
+# Implementations that know other families than the paper's.
+_OF_ALL_FAMILIES = (None, 'reference', 'onednn')
 # Stands for what the family has, where None means that there is none.
 _FROM_FAMILY = 'family'
 DTYPES = ('float32', 'mixed_bfloat16', 'float64')
@@ -159,11 +161,16 @@ class ModelConfig:
           "`downsample` is 'pool', which the paper's family does not have; it "
           "must be 'expand_conv' or 'depthwise'."
         )
-    elif self.implementation not in (None, 'reference'):
+    elif self.implementation not in _OF_ALL_FAMILIES:
       raise ValueError(
         f'`implementation` is {self.implementation!r}, which has the blocks of '
         f"the paper alone, and `family` is {self.family!r}; take 'reference', "
         'or None.'
+      )
+    elif self.norm == 'layer_norm':
+      raise ValueError(
+        "`norm` is 'layer_norm' (Table 8), which is of the paper's network "
+        f'alone, and `family` is {self.family!r}.'
       )
 
   def _check_stages(self, field: str, *, of_row: tuple[int, ...]) -> None:
@@ -277,21 +284,16 @@ class ModelConfig:
     return tuple(stage.kind for stage in self.stages[1:])
 
   @property
-  def batch_norm_settings(self) -> dict[str, Any]:
-    """Settings of a BatchNorm, as `layers.DEFAULT_NORM`."""
+  def norm_settings(self) -> dict[str, Any]:
+    """Settings for `implementations.reference.Reference.norm`."""
+    if self.norm != 'batch_norm':
+      return {'kind': self.norm}
     return {
       'kind': 'batch_norm',
       'momentum': self.batch_norm_momentum,
       'epsilon': self.batch_norm_epsilon,
       'synchronized': self.sync_batch_norm,
     }
-
-  @property
-  def norm_settings(self) -> dict[str, Any]:
-    """Settings for `implementations.reference.Reference.norm`."""
-    if self.norm == 'batch_norm':
-      return self.batch_norm_settings
-    return {'kind': self.norm}
 
 
 def _is_count(value: Any) -> bool:

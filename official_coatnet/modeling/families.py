@@ -35,7 +35,7 @@ ACTIVATIONS: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = (
 class Family:
   """One row: the defaults are the paper's network, as `blocks` has it.
 
-  The first five are defaults of the fields of `ModelConfig` of the same names.
+  The first five are the defaults of the fields of `ModelConfig` of the same names.
 
   Attributes:
     downsample: Where a MBConv has its stride: 'expand_conv', 'depthwise', or
@@ -82,6 +82,17 @@ class Family:
   transformer_norm_epsilon: float = 1e-5
   head_norm: str = 'after'
   stem_ratio: float = 1.0
+
+
+  @property
+  def unfolded(self) -> tuple[str, ...]:
+    """Norms of a MBConv that no convolution can absorb at inference."""
+    norms = []
+    if self.activate_pre_norm:
+      norms.append('pre_norm')
+    if self.se_before_norm:
+      norms.append('depthwise_norm')
+    return tuple(norms)
 
 
 # What timm's networks of its own training have in common ("rw").

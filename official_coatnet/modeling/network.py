@@ -84,7 +84,7 @@ def _make_block(
   if is_paper:
     return blocks.TransformerBlock(**common)
   return variants.TransformerVariant(
-    family=config.family, batch_norm=config.batch_norm_settings, **common
+    family=config.family, norm=config.norm_settings, **common
   )
 
 
@@ -164,10 +164,7 @@ def _head(config: config_lib.ModelConfig, x: tf.Tensor) -> tf.Tensor:
     )(x)
   else:
     x = variants.pool_for_head(
-      x,
-      family=config.family,
-      batch_norm=config.batch_norm_settings,
-      dtype=dtype,
+      x, family=config.family, norm=config.norm_settings, dtype=dtype
     )
   size = config.representation_size
   if size is not None:

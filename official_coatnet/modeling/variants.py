@@ -2,8 +2,8 @@
 
 Each does what its namesake in `blocks`, `stems` and `network` does, under the
 same names of weights, and with the differences that a row of
-`families.FAMILIES` names. They are written in Keras's own layers: there are no
-other implementations of them.
+`families.FAMILIES` names. They are written in Keras's own layers; of the other implementations, 'onednn' alone
+knows them.
 """
 
 from collections.abc import Mapping
@@ -65,21 +65,6 @@ def _pad(x: tf.Tensor) -> tf.Tensor:
   return tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
 
 
-def _norm(settings: Mapping[str, Any], *, folds: bool, form, **kwargs):
-  """Makes a norm of MBConv or stem.
-
-  Args:
-    settings: Of `ModelConfig.norm_settings`.
-    folds: Whether at inference a convolution absorbs it. Where none can,
-      'none' leaves its factor and term.
-    form: Of `implementations.get`.
-    **kwargs: Name and dtype.
-  """
-  if settings['kind'] == 'none' and not folds:
-    return Scale(shift=True, **kwargs)
-  return form.norm(settings, **kwargs)
-
-
 @tf.keras.utils.register_keras_serializable(_PACKAGE)
 class MBConvVariant(blocks.MBConvBlock):
   """`blocks.MBConvBlock` as `family` has it."""
@@ -99,9 +84,7 @@ class MBConvVariant(blocks.MBConvBlock):
 
     self._activate = families.ACTIVATIONS[row.conv_activation]
     self._build_shortcut(input_shape[-1])
-    self.pre_norm = self._variant_norm(
-      'pre_norm', folds=not row.activate_pre_norm
-    )
+    self.pre_norm = self._variant_norm('pre_norm')
     self._stride_pool = None
     if at.get('pool', 1) == 2:
       self._stride_pool = layers.make_pool(
@@ -121,14 +104,12 @@ class MBConvVariant(blocks.MBConvBlock):
       3,
       strides=at.get('depthwise', 1),
       padding='valid' if pads else 'same',
-      use_bias=use_bias,
+      use_bias=use_bias and 'depthwise_norm' not in row.unfolded,
       depthwise_initializer=layers.kernel_initializer(self.kernel_stddev),
       name='depthwise_conv',
       dtype=self.dtype_policy,
     )
-    self.depthwise_norm = self._variant_norm(
-      'depthwise_norm', folds=not row.se_before_norm
-    )
+    self.depthwise_norm = self._variant_norm('depthwise_norm')
     self.squeeze_excitation = squeeze_excitation.SqueezeExcitation(
       max(1, int(self.se_ratio * se_base)),
       activation=row.se_activation,
@@ -143,14 +124,11 @@ class MBConvVariant(blocks.MBConvBlock):
     self.drop = self._drop('drop', branch=0)
     tf.keras.layers.Layer.build(self, input_shape)
 
-  def _variant_norm(self, name: str, *, folds: bool = True):
-    return _norm(
-      self.norm,
-      folds=folds,
-      form=self.implementation,
-      name=name,
-      dtype=self.dtype_policy,
-    )
+  def _variant_norm(self, name: str) -> tf.keras.layers.Layer:
+    unfolded = families.get_family(self.family).unfolded
+    if self.norm['kind'] == 'none' and name in unfolded:
+      return Scale(shift=True, name=name, dtype=self.dtype_policy)
+    return self._norm(name)
 
   def call(self, x, draw_keys=None, training=None):
     row = families.get_family(self.family)
@@ -176,13 +154,14 @@ class MBConvVariant(blocks.MBConvBlock):
 
 
 def transformer_norm(
-  family: str, batch_norm: Mapping[str, Any], *, name: str, dtype: Any
+  family: str, settings: Mapping[str, Any], *, name: str, dtype: Any
 ) -> tf.keras.layers.Layer:
   """Makes the norm of transformer and head.
 
   Args:
     family: Its row says which norm, and its epsilon.
-    batch_norm: `momentum` and `synchronized`, where it is a BatchNorm.
+    settings: Of `ModelConfig.norm_settings`, for a BatchNorm: momentum, and
+      over which replicas; or that products have absorbed it.
     name: Name of the layer.
     dtype: Its dtype or policy.
   """
@@ -190,9 +169,11 @@ def transformer_norm(
   common = {'epsilon': row.transformer_norm_epsilon, 'name': name}
   if row.transformer_norm == 'layer_norm':
     return tf.keras.layers.LayerNormalization(dtype=dtype, **common)
+  if settings['kind'] == 'none':
+    return tf.keras.layers.Layer(name=name, dtype=dtype)
   return tf.keras.layers.BatchNormalization(
-    momentum=batch_norm['momentum'],
-    synchronized=batch_norm['synchronized'],
+    momentum=settings['momentum'],
+    synchronized=settings['synchronized'],
     dtype=dtype,
     **common,
   )
@@ -207,7 +188,7 @@ class TransformerVariant(blocks.TransformerBlock):
     width: int,
     *,
     family: str,
-    batch_norm: Mapping[str, Any] | None = None,
+    norm: Mapping[str, Any] | None = None,
     **kwargs,
   ):
     """Creates the block.
@@ -215,17 +196,16 @@ class TransformerVariant(blocks.TransformerBlock):
     Args:
       width: Channels of the output.
       family: Its row says what differs.
-      batch_norm: `momentum` and `synchronized`, where the family's norm is a
-        BatchNorm.
+      norm: Of `ModelConfig.norm_settings`, where the family's is a BatchNorm.
       **kwargs: Of `blocks.TransformerBlock`.
     """
     super().__init__(width, **kwargs)
     self.family = family
-    self.batch_norm = dict(batch_norm or layers.DEFAULT_NORM)
+    self.norm = dict(norm or layers.DEFAULT_NORM)
 
   def _variant_norm(self, name: str) -> tf.keras.layers.Layer:
     return transformer_norm(
-      self.family, self.batch_norm, name=name, dtype=self.dtype_policy
+      self.family, self.norm, name=name, dtype=self.dtype_policy
     )
 
   def _scale(self, name: str) -> tf.keras.layers.Layer:
@@ -254,10 +234,10 @@ class TransformerVariant(blocks.TransformerBlock):
     self.ffn_norm = self._variant_norm('ffn_norm')
     self.ffn_expand = self.implementation.dense(
       self.expansion * self.width,
+      activation=families.ACTIVATIONS[row.ffn_activation],
       name='ffn_expand',
       **self._product_options(),
     )
-    self._activate = families.ACTIVATIONS[row.ffn_activation]
     self.ffn_project = self.implementation.dense(
       self.width, name='ffn_project', **self._product_options()
     )
@@ -275,7 +255,7 @@ class TransformerVariant(blocks.TransformerBlock):
       x, draw_keys=draw_keys, training=training
     )
     hidden = self.ffn_expand(self.ffn_norm(x, training=training))
-    hidden = self.ffn_project(self._activate(hidden))
+    hidden = self.ffn_project(hidden)
     return x + self.ffn_drop(
       self.ffn_scale(hidden), draw_keys=draw_keys, training=training
     )
@@ -284,7 +264,7 @@ class TransformerVariant(blocks.TransformerBlock):
     return {
       **super().get_config(),
       'family': self.family,
-      'batch_norm': self.batch_norm,
+      'norm': self.norm,
     }
 
 
@@ -334,22 +314,22 @@ class StemVariant(stems.Stem):
 
 
 def pool_for_head(
-  x: tf.Tensor, *, family: str, batch_norm: Mapping[str, Any], dtype: Any
+  x: tf.Tensor, *, family: str, norm: Mapping[str, Any], dtype: Any
 ) -> tf.Tensor:
   """Pools and normalises for the head, in the order of the family.
 
   Args:
     x: [batch, height, width, channels].
     family: Its row says when the norm comes, and which it is.
-    batch_norm: `momentum` and `synchronized`, where it is a BatchNorm.
+    norm: Of `ModelConfig.norm_settings`, where it is a BatchNorm.
     dtype: Of both.
 
   Returns:
     [batch, channels].
   """
   order = families.get_family(family).head_norm
-  norm = tf.keras.layers.Layer(name='head_norm', dtype=dtype)
-  if order != 'none':
-    norm = transformer_norm(family, batch_norm, name='head_norm', dtype=dtype)
   pool = tf.keras.layers.GlobalAveragePooling2D(dtype=dtype, name='head_pool')
-  return pool(norm(x)) if order == 'before' else norm(pool(x))
+  if order == 'none':
+    return pool(x)
+  layer = transformer_norm(family, norm, name='head_norm', dtype=dtype)
+  return pool(layer(x)) if order == 'before' else layer(pool(x))

@@ -3,12 +3,85 @@
 What is written is there whole or not at all.
 """
 
+import codecs
+import fnmatch
 import hashlib
 import json
 import os
+import re
 from typing import Any, BinaryIO
 
 import tensorflow as tf
+
+# TensorFlow lists, restores and removes checkpoints by patterns, and takes the
+# folder that they are in for a part of the pattern.
+_PATTERN_CHARACTERS = '*?[\\'
+_VARIABLE = re.compile(r'\$(?:(\w+)|\{(\w+)\})')
+
+
+def expand(path: str) -> str:
+  """Replaces `~` and variables such as `$HOME`, as a shell does.
+
+  Of `file://` nothing stays either. What is there under the very name is meant,
+  whatever the name looks like.
+
+  Args:
+    path: as it was written in a flag or a gin file.
+
+  Raises:
+    ValueError: if there is no such variable or user.
+  """
+  if path.startswith('file://'):
+    path = path.removeprefix('file://')
+    if not path.startswith('/'):
+      raise ValueError(
+        f'after file:// comes {path!r}, which does not begin with a slash; '
+        'write the path alone, or file:///folder/file.'
+      )
+  if os.path.lexists(path):
+    return path
+  for match in _VARIABLE.finditer(path):
+    name = match[1] or match[2]
+    if name not in os.environ:
+      raise ValueError(
+        f'there is no environment variable {name} for {match[0]} in {path!r}; '
+        'set it, or write the path itself.'
+      )
+  expanded = os.path.expanduser(path)
+  if path.startswith('~') and expanded == path:
+    raise ValueError(
+      f'there is no user {path.split("/")[0][1:]!r}, whose folder {path!r} '
+      'begins with; write the path itself, or ./~ for a file of that name.'
+    )
+  return _VARIABLE.sub(lambda m: os.environ[m[1] or m[2]], expanded)
+
+
+def check_no_pattern(path: str, *, name: str, is_new: bool = True) -> None:
+  """Refuses what TensorFlow could write to and not find again.
+
+  Args:
+    path: a folder of checkpoints or of exports.
+    name: what it is called where it was set, for the message.
+    is_new: whether anything is to be written; what is there is refused only if
+      it cannot be read.
+
+  Raises:
+    ValueError: if it has a character that patterns have.
+  """
+  if not is_new and '\\' not in path and fnmatch.fnmatchcase(path, path):
+    return  # It means other paths as well, but also itself.
+  found = [each for each in _PATTERN_CHARACTERS if each in path]
+  if found:
+    raise ValueError(
+      f'{name} is {path!r}, with {" and ".join(found)} in it. TensorFlow takes '
+      'that for a pattern, and does not find what it has written there. Use a '
+      'name without * ? [ and \\; a folder that has one can be renamed.'
+    )
+
+
+def escape_pattern(path: str) -> str:
+  """Returns the pattern, for `tf.io.gfile.glob`, that means this path alone."""
+  return re.sub(r'([*?[\\])', r'\\\1', path)
 
 
 def is_local(path: str) -> bool:
@@ -67,12 +140,50 @@ def write_bytes(path: str, contents: bytes) -> None:
   rename(temporary, path)
 
 
+def read_text(path: str) -> str:
+  """Returns the text of a file in UTF-8, as `decode_text`."""
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    return decode_text(file.read(), origin=path)
+
+
+def decode_text(contents: bytes, *, origin: str) -> str:
+  """Decodes text, without the byte order mark that some editors put first.
+
+  Args:
+    contents: bytes in UTF-8.
+    origin: path of the file, for the error message.
+
+  Raises:
+    ValueError: if they are not UTF-8, with the line.
+  """
+  refuse_utf16(contents, origin=origin)
+  try:
+    return contents.decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    # Positions count from behind the mark.
+    body = contents.removeprefix(codecs.BOM_UTF8)
+    line = body.count(b'\n', 0, error.start) + 1
+    raise ValueError(
+      f'{origin!r}, line {line}, is not UTF-8 (byte {body[error.start]:#04x}); '
+      'save it as "UTF-8".'
+    ) from error
+
+
+def refuse_utf16(start: bytes, *, origin: str) -> None:
+  """Raises a ValueError if a text begins with the mark of UTF-16 or UTF-32."""
+  # That of UTF-32 begins with one of these, or with two zeros.
+  if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b'\0\0')):
+    raise ValueError(
+      f'{origin!r} is text in UTF-16 or UTF-32, but must be UTF-8; save it as '
+      '"UTF-8", or run: iconv -f UTF-16 -t UTF-8'
+    )
+
+
 def read_json(path: str) -> Any:
   """Returns what a JSON file says, or None where there is none."""
   if not tf.io.gfile.exists(path):
     return None
-  with tf.io.gfile.GFile(path) as file:
-    return json.loads(file.read())
+  return json.loads(read_text(path))
 
 
 def sha256(path: str) -> str:

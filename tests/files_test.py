@@ -48,6 +48,24 @@ class StorageTest(tf.test.TestCase):
     files.write_text(self.path, '{"a": [1, 2]}')
     self.assertEqual(files.read_json(self.path), {'a': [1, 2]})
 
+  def test_a_byte_order_mark_is_no_part_of_a_text(self):
+    for text in ('', 'é\r\n', '{"é": 1}'):
+      files.write_bytes(self.path, b'\xef\xbb\xbf' + text.encode())
+      self.assertEqual(files.read_text(self.path), text)
+    self.assertEqual(files.read_json(self.path), {'é': 1})
+    # One, and at the beginning only.
+    text = files.decode_text(b'\xef\xbb\xbf\xef\xbb\xbfa', origin='')
+    self.assertEqual(text, '\ufeffa')
+
+  def test_text_that_is_not_utf8(self):
+    for encoding in ('utf-16', 'utf-32'):
+      with self.assertRaisesRegex(ValueError, "'/x' is text in UTF-16"):
+        files.decode_text('cat'.encode(encoding), origin='/x')
+    for mark in (b'', b'\xef\xbb\xbf'):
+      contents = mark + 'é\nB\nBär'.encode().replace('ä'.encode(), b'\xe4')
+      with self.assertRaisesRegex(ValueError, 'line 3, is not .*byte 0xe4'):
+        files.decode_text(contents, origin='/x')
+
   def test_bytes_and_checksum(self):
     contents = b'a\r\nb\x00' * (1 << 20)  # More than a block.
     with open(self.path, 'wb') as file:
@@ -57,6 +75,72 @@ class StorageTest(tf.test.TestCase):
     with files.open_binary(self.path) as file:
       self.assertEqual(file.readline(), b'a\r\n')
       self.assertEqual(file.tell(), 3)
+
+
+class PathsTest(tf.test.TestCase):
+  def test_as_a_shell_writes_it(self):
+    with mock.patch.dict(os.environ, {'HOME': '/home/me', 'RUN': 'a'}):
+      for path, expected in (
+        ('~/x', '/home/me/x'),
+        ('~', '/home/me'),
+        ('a/~/$RUN', 'a/~/a'),
+        ('gs://$RUN/${HOME}x', 'gs://a//home/mex'),
+        ('file:///x/$RUN', '/x/a'),
+        ('cost$', 'cost$'),
+        ('', ''),
+        ('runs/é [1]/', 'runs/é [1]/'),
+      ):
+        self.assertEqual(files.expand(path), expected)
+    for path, words in (
+      ('$NO_SUCH/x', "variable NO_SUCH for .NO_SUCH in '.NO_SUCH/x'"),
+      ('~no_such_user/x', "no user 'no_such_user'"),
+      ('file://x', "'x', which does not begin with a slash"),
+    ):
+      with self.assertRaisesRegex(ValueError, words):
+        files.expand(path)
+
+  def test_what_is_there_is_meant(self):
+    folder = self.create_tempdir().full_path
+    with contextlib.chdir(folder):
+      for path in ('~', '$NO_SUCH'):
+        os.mkdir(path)
+        self.assertEqual(files.expand(path), path)
+
+  def test_names_that_tensorflow_takes_for_patterns(self):
+    """What is refused is what does not come back, or brings others along."""
+    folder = self.create_tempdir().full_path
+    variable = tf.Variable(1.0)
+    for name, found in (
+      ('run [v1]', False),
+      ('a\\b', False),
+      ('a*b', True),
+      ('a?b', True),
+      ('a[b', True),
+    ):
+      path = os.path.join(folder, name)
+      tf.train.Checkpoint(variable=variable).save(os.path.join(path, 'ckpt'))
+      self.assertEqual(tf.train.latest_checkpoint(path) is not None, found)
+      character = next(each for each in name if each in '*?[\\')
+      with self.assertRaisesRegex(ValueError, f'with \\{character} in it'):
+        files.check_no_pattern(path, name='--model_dir')
+      if found:
+        files.check_no_pattern(path, name='--model_dir', is_new=False)
+      else:
+        with self.assertRaisesRegex(ValueError, '^--model_dir is .* renamed'):
+          files.check_no_pattern(path, name='--model_dir', is_new=False)
+    for name in ('a]b', '{x,y}', 'a b', "it's", 'é', '#:%$~'):
+      path = os.path.join(folder, name)
+      tf.train.Checkpoint(variable=variable).save(os.path.join(path, 'ckpt'))
+      self.assertIsNotNone(tf.train.latest_checkpoint(path))
+      files.check_no_pattern(path, name='--model_dir')
+
+  def test_pattern_of_one_path(self):
+    folder = self.create_tempdir().full_path
+    for name in ('run [v1]', 'run v', 'run 1', 'a\\b', 'ab', 'a*b', 'a?b'):
+      path = os.path.join(folder, name, 'file')
+      files.write_text(path, '')
+      pattern = files.escape_pattern(os.path.dirname(path))
+      self.assertEqual(tf.io.gfile.glob(f'{pattern}/f*'), [path])
 
 
 if __name__ == '__main__':

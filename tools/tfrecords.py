@@ -10,7 +10,8 @@
 
     python tools/tfrecords.py folder --input_dir=I --output_dir=D
         Images in I, a folder for each class. --validation_fraction=0.1 holds
-        out a tenth of them.
+        out a tenth of them. Or folders train and val (or test) in I, with a
+        folder for each class in both. --recursive takes deeper folders.
 
     python tools/tfrecords.py imagenet1k --input_dir=I --output_dir=D
         I holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
@@ -24,7 +25,11 @@
     python tools/tfrecords.py manifest --list=L --input_dir=I --output_dir=D
         L lists images in I with several labels each: JSON lines such as
         {"image": "a.jpg", "labels": [3, 7], "label_probs": [0.9, 0.2]}, or CSV.
-        --validation_list=V names those to evaluate on.
+        --validation_list=V names those to evaluate on. --class_names=C names
+        the classes: then labels are whole names, such as "red wine;cheese"
+        (--label_separator for another one than ";", --numeric_labels=ids where
+        they are class numbers all the same). --single_label makes records of
+        one label an image.
 
     python tools/tfrecords.py tfds --tfds_name=N --output_dir=D
         A data set of TFDS that is prepared (in --input_dir, if not in TFDS's
@@ -39,13 +44,16 @@
         says what was lost.
 
     python tools/tfrecords.py index D
-        Writes manifests for files in D that somebody else has built.
+        Writes manifests for files in D that somebody else has built, and
+        adds to those of version 0.1 by what images are known again.
 
-Images that are not RGB or grey JPEGs are encoded as such, once. Those that
-cannot be read are left out and listed; above --max_failures the run fails. A
-manifest beside the files says what is in them. What is there and complete is
-not written again; a run that was stopped is started again the same way, and
-goes on after the last file that it finished.
+Images that are not RGB or grey JPEGs are encoded as such, once, and a folder's
+are turned as their EXIF data say (--exif_orientation); docs/formats.md lists
+formats. Those that cannot be read are left out and listed; above --max_failures
+the run fails. A manifest beside the files says what is in them. What is there
+and complete is not written again; a run that was stopped is started again the
+same way, and goes on after the last file that it finished. Records of another
+build in D are named and refused; --overwrite replaces them.
 """
 
 import tools.prologue
@@ -64,12 +72,13 @@ from official_coatnet.records import (
   demo,
   processes,
   repair,
+  shared_images,
   validation,
 )
-from tools import record_sources
+from tools import path_flags, record_sources
 from tools.progress import Progress
 
-_OUTPUT_DIR = flags.DEFINE_string(
+_OUTPUT_DIR = path_flags.DEFINE_path(
   'output_dir', None, 'Folder to write records and manifests to.'
 )
 _NUM_SHARDS = flags.DEFINE_integer(
@@ -92,6 +101,13 @@ _MAX_FAILURES = flags.DEFINE_string(
   None,
   'Images of a split that may be left out: a number (10) or a share (0.001). '
   'If not set, a thousandth, or 10 where that is more.',
+)
+_OVERWRITE = flags.DEFINE_bool(
+  'overwrite',
+  False,
+  'Replace what another build has left in --output_dir: records and manifests '
+  'of all its splits. What the same command has left is gone on with in either '
+  'case.',
 )
 _SCHEMA = flags.DEFINE_enum(
   'schema',
@@ -125,12 +141,19 @@ def write_demo() -> dict[str, manifest.Manifest]:
   shards = {}
   if _NUM_SHARDS.value is not None:
     shards['num_train_shards'] = _NUM_SHARDS.value
-  return demo.write_digits(_OUTPUT_DIR.value, progress=Progress(), **shards)
+  return demo.write_digits(
+    _OUTPUT_DIR.value,
+    progress=Progress(),
+    overwrite=_OVERWRITE.value,
+    **shards,
+  )
 
 
 def write_demo_transfer() -> dict[str, manifest.Manifest]:
   """Writes scenes and digits of the demo of transfer."""
-  return demo.write_transfer(_OUTPUT_DIR.value, progress=Progress())
+  return demo.write_transfer(
+    _OUTPUT_DIR.value, progress=Progress(), overwrite=_OVERWRITE.value
+  )
 
 
 # Sub-commands that bring their images along.
@@ -146,7 +169,9 @@ def build(command: str) -> None:
     _print_manifests(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
-  splits = record_sources.SOURCES[command]()
+  splits = record_sources.find_splits(
+    command, output_dir, num_shards=_NUM_SHARDS.value
+  )
   manifests = corpus.write_corpus(
     splits,
     output_dir,
@@ -154,6 +179,8 @@ def build(command: str) -> None:
     max_failures=_parse_max_failures(_MAX_FAILURES.value),
     progress=Progress(),
     map_tasks=_workers(sum(split.num_examples for split in splits)),
+    overwrite=_OVERWRITE.value,
+    warn=print,
   )
   _print_manifests(manifests, output_dir)
 
@@ -161,12 +188,14 @@ def build(command: str) -> None:
 def validate(path: str) -> None:
   """Looks at records; ends with exit code 1 if something is wrong."""
   num_problems = 0
+  by_split = {}
   for split, options in _splits_of(path):
     problems, contents = validation.validate_split(
       split,
       allow_duplicates=_ALLOW_DUPLICATES.value,
       **options,
     )
+    by_split[split.split] = contents
     num_problems += len(problems)
     for problem in problems:
       print(problem)
@@ -175,6 +204,9 @@ def validate(path: str) -> None:
       f'{split.split}: {intact:,} intact records in {len(contents)} files, '
       f'{len(problems)} problems'
     )
+  # Nothing is wrong with the records themselves.
+  for note in shared_images.find_in_contents(by_split, path):
+    print(note)
   if num_problems:
     sys.exit(1)
 
@@ -213,19 +245,10 @@ def main(argv: list[str]) -> None:
       f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
       'tfrecords.py validate D'
     )
-  try:
-    if command in INSPECTIONS:
-      INSPECTIONS[command][0](*paths)
-    else:
-      build(command)
-  except (
-    ValueError,
-    ImportError,
-    OSError,
-    RuntimeError,
-    tf.errors.OpError,
-  ) as error:
-    sys.exit(f'tfrecords.py {command}: {error}')
+  if command in INSPECTIONS:
+    INSPECTIONS[command][0](*path_flags.expand(paths))
+  else:
+    build(command)
 
 
 def _splits_of(path: str):
@@ -304,4 +327,5 @@ def _print_failures(
 
 
 if __name__ == '__main__':
-  app.run(main)
+  # A process that dies in the middle of its work is a RuntimeError.
+  tools.prologue.run(main, mendable=(RuntimeError,))

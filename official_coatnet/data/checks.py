@@ -1,5 +1,6 @@
 """What stands in the way of reading a data set, found before a run begins."""
 
+import os
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -128,7 +129,13 @@ def _file_problems(
       f'{tried}; in the folder: {listing or "nothing"}. Check DATA_DIR, split '
       'and file_pattern.'
     ]
-  return _empty_files(records.paths)
+  problems = []
+  if config.data_dir is not None and config.file_pattern is None:
+    names = [os.path.basename(path) for path in records.paths]
+    problems = split_files.find_mixture(
+      config.data_dir, config.split, names=names
+    )
+  return problems + _empty_files(records.paths)
 
 
 def _tfds_problems(source: sources.Source) -> list[str]:

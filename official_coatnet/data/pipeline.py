@@ -263,25 +263,10 @@ def _evaluation_examples(
   config: DataConfig, source: sources.Source, *, careful: bool
 ) -> tf.data.Dataset:
   """Returns each example once, then endless padding of weight 0."""
-
-  def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
-    return images.decode_for_eval(
-      encoded,
-      image_size=config.image_size,
-      center_crop=config.center_crop,
-      crop_fraction=config.eval_crop_fraction,
-      limit=limit,
-    )
-
-  def make_example(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    example = _decode(
-      record, decode, config=config, source=source, careful=careful
-    )
-    example['weight'] = 1.0 - example.get('skipped', tf.constant(0.0))
-    return example
-
   examples = streams.evaluation_records(source).map(
-    make_example,
+    functools.partial(
+      evaluation_example, config=config, source=source, careful=careful
+    ),
     num_parallel_calls=config.parallel_calls or tf.data.AUTOTUNE,
     deterministic=True,
   )
@@ -294,6 +279,31 @@ def _evaluation_examples(
     nothing['skipped'] = tf.constant(0.0)
   padding = tf.data.Dataset.from_tensors(nothing)
   return examples.concatenate(padding.repeat())
+
+
+def evaluation_example(
+  record: dict[str, tf.Tensor],
+  *,
+  config: DataConfig,
+  source: sources.Source,
+  careful: bool = False,
+) -> dict[str, tf.Tensor]:
+  """Makes an example of a record of `streams.evaluation_records`."""
+
+  def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
+    return images.decode_for_eval(
+      encoded,
+      image_size=config.image_size,
+      center_crop=config.center_crop,
+      crop_fraction=config.eval_crop_fraction,
+      limit=limit,
+    )
+
+  example = _decode(
+    record, decode, config=config, source=source, careful=careful
+  )
+  example['weight'] = 1.0 - example.get('skipped', tf.constant(0.0))
+  return example
 
 
 def _decode(

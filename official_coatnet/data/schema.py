@@ -16,6 +16,7 @@ import types
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+from google.protobuf import message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +212,18 @@ def parse(serialized: tf.Tensor, *, schema: str) -> dict[str, tf.Tensor]:
   if keys.confidences:
     example['confidences'] = features[keys.confidences]
   return example
+
+
+def find_image(serialized: bytes) -> bytes:
+  """Returns the image of a record of any schema; b'' if there is none."""
+  try:
+    features = tf.train.Example.FromString(serialized).features.feature
+  except message.DecodeError:
+    return b''
+  for keys in SCHEMAS.values():
+    if keys.encoded in features:
+      return next(iter(features[keys.encoded].bytes_list.value), b'')
+  return b''
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.data import images, schema as schema_lib, split_files
 from official_coatnet.data.config import DataConfig
 from official_coatnet.data.manifest import Manifest
@@ -47,6 +48,7 @@ class Source:
       not made up: see `shard_reading`.
     num_classes: number of classes, if known.
     class_names: names of the classes in order, if known.
+    manifest: what else is known of the split, or None.
   """
 
   files: tuple[str, ...]
@@ -59,6 +61,7 @@ class Source:
   on_disk: bool = False
   num_classes: int | None = None
   class_names: tuple[str, ...] | None = None
+  manifest: Manifest | None = None
 
   @property
   def num_examples(self) -> int | None:
@@ -99,7 +102,8 @@ def find_records(config: DataConfig) -> RecordFiles:
     config: a configuration with source 'tfrecord'.
 
   Raises:
-    ValueError: if the manifest is not one.
+    ValueError: if the manifest is not one, or the files are those of a build
+      that was stopped.
   """
   folder = config.data_dir
   if folder is not None and config.file_pattern is None:
@@ -107,14 +111,18 @@ def find_records(config: DataConfig) -> RecordFiles:
     if manifest is not None:
       paths = (os.path.join(folder, file.name) for file in manifest.files)
       return RecordFiles(tuple(sorted(paths)), manifest)
-  return RecordFiles(tuple(split_files.find_files(patterns(config))), None)
+  found = split_files.find_files(patterns(config))
+  for parent in sorted({os.path.dirname(path) for path in found}):
+    if problem := split_files.unfinished_problem(parent, config.split):
+      raise ValueError(problem)
+  return RecordFiles(tuple(found), None)
 
 
 def patterns(config: DataConfig) -> list[str]:
   """Returns the patterns by which files are looked for, the likeliest first."""
   folder = config.data_dir or ''
   if config.file_pattern is not None:
-    return [os.path.join(folder, config.file_pattern)]
+    return [os.path.join(files.escape_pattern(folder), config.file_pattern)]
   return split_files.patterns(folder, config.split)
 
 
@@ -191,6 +199,7 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
       source,
       num_classes=manifest.num_classes,
       class_names=manifest.class_names,
+      manifest=manifest,
     )
   if not any(tf.io.gfile.stat(path).length for path in paths):
     # An endless stream of nothing would hang.

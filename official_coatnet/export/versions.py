@@ -84,6 +84,7 @@ def find_export(path: str) -> str:
   Raises:
     ValueError: If it is neither.
   """
+  files.check_no_pattern(path, name='The export', is_new=False)
   is_export = tf.saved_model.contains_saved_model(path)
   return path if is_export else find_latest(path)
 
@@ -92,8 +93,10 @@ def choose_version(export_dir: str, *, version: int | None = None) -> int:
   """Returns `version` if it is free, or the next free one if it is None.
 
   Raises:
-    ValueError: If the version is taken or not a number from 0.
+    ValueError: If the version is taken or not a number from 0, or `export_dir`
+      is a name under which TensorFlow would not find the export again.
   """
+  files.check_no_pattern(export_dir, name='`export_dir`')
   versions = list_versions(export_dir)
   if version is None:
     return versions[-1] + 1 if versions else 1
@@ -207,10 +210,9 @@ def read_labels(path: str, *, num_classes: int) -> list[str]:
     ValueError: If they are not as many as the classes, or one is empty.
   """
   try:
-    with tf.io.gfile.GFile(path) as f:
-      # Not splitlines(): it splits at characters that a name may hold.
-      labels = [line.strip() for line in f.read().split('\n')]
-  except (tf.errors.OpError, UnicodeDecodeError) as e:
+    # Not splitlines(): it splits at characters that a name may hold.
+    labels = [line.strip() for line in files.read_text(path).split('\n')]
+  except (tf.errors.OpError, ValueError) as e:
     raise ValueError(
       f'The labels {path!r} cannot be read ({e}). Give a text file in UTF-8 '
       'with one class name a line.'

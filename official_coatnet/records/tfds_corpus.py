@@ -49,7 +49,7 @@ def tfds_splits(
     raise ValueError(
       f'splits are {list(wanted)}, but {name} has {sorted(there)} only.'
     )
-  return [
+  made = [
     corpus.Split(
       name=split,
       schema='imagenet' if single else 'multilabel',
@@ -62,8 +62,17 @@ def tfds_splits(
       label_offset=-1 if single else 0,
       class_names=class_names,
     )
-    for split in wanted
+    for split in sorted(there)
     if there[split].num_examples
+  ]
+  # Of all: those that are written to the same folder by another call belong to
+  # them.
+  build = corpus.make_build(made)
+  return [
+    dataclasses.replace(split, build=build)
+    for name in wanted
+    for split in made
+    if split.name == name
   ]
 
 
@@ -145,10 +154,13 @@ def _look_at(encoded: bytes) -> tuple[str, tuple[int, int], int]:
 
 
 def _name_of(example: dict[str, Any]) -> str:
-  """Returns the name that a data set gives an image itself, or ''."""
+  """Returns the name that a data set gives an image itself, or ''.
+
+  It is for people: no file is opened by it, so it may be changed to be text.
+  """
   for key in ('file_name', 'filename', 'image/filename'):
     value = example.get(key)
     # (A TensorShape of no dimensions is not false.)
     if value is not None and value.dtype == 'string' and value.shape.rank == 0:
-      return value.numpy().decode()
+      return corpus.printable(value.numpy())
   return ''

@@ -20,8 +20,12 @@ from google.protobuf import message
 from PIL import Image
 
 from official_coatnet import files
-from official_coatnet.data import schema as schema_lib, split_files
-from official_coatnet.data.manifest import FileEntry, Manifest
+from official_coatnet.data import (
+  image_files,
+  schema as schema_lib,
+  split_files,
+)
+from official_coatnet.data.manifest import FileEntry, Manifest, printable
 from official_coatnet.records import framing, processes
 
 # What TensorFlow decodes; Pillow knows many more.
@@ -197,7 +201,7 @@ def examine_record(
   if not problem:
     problem = image_problem(image, decode=rules.decode)
   if problem and name:
-    problem += f' ({name.decode(errors="replace")})'
+    problem += f' ({printable(name)})'
   return labels, image, name, problem
 
 
@@ -237,6 +241,8 @@ def image_problem(encoded: bytes, *, decode: bool = True) -> str:
     with Image.open(io.BytesIO(encoded)) as image:
       if image.format not in _FORMATS:
         return f'image of format {image.format}, which TensorFlow cannot decode'
+      if problem := image_files.raw_problem(encoded):
+        return problem
       image.load()
   except Exception as error:  # Decoders raise anything.
     return f'image does not decode: {type(error).__name__}: {error}'

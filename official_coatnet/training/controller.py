@@ -1,6 +1,7 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import orbit
@@ -18,6 +19,7 @@ from official_coatnet.training import (
   inputs,
   model_dir as model_dir_lib,
   orbit_overrides,
+  per_class,
   plan as plan_lib,
   preflight,
   reporting,
@@ -38,6 +40,7 @@ def run(
   strategy: tf.distribute.Strategy,
   on_start: Callable[[], None] = lambda: None,
   on_first_loop: Callable[[], None] = lambda: None,
+  tally: per_class.Tally | None = None,
 ) -> dict[str, float]:
   """Trains, evaluates or both, resuming from the latest checkpoint.
 
@@ -52,6 +55,7 @@ def run(
     strategy: Where it runs.
     on_start: Called when nothing stands in the way, before the first step.
     on_first_loop: Called after the first training loop.
+    tally: In mode 'eval', what to fill class by class.
 
   Returns:
     The metrics of the last evaluation; empty in mode 'train'.
@@ -63,6 +67,8 @@ def run(
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
+  if tally is not None:
+    per_class.check(mode=mode, num_hosts=devices.num_hosts(strategy))
   problems, sources = preflight.examine(
     experiment,
     mode=mode,
@@ -80,6 +86,7 @@ def run(
     strategy=strategy,
     on_start=on_start,
   )
+  this = dataclasses.replace(this, tally=tally)
   with orbit_overrides.speaks_once(), devices.lost_workers(strategy):
     if this.trains:
       return _train(this, on_first_loop=on_first_loop)
@@ -98,6 +105,8 @@ class _Run:
     mode: One of `MODES`.
     model_dir: Its folder.
     strategy: Where it runs.
+    keeps_metrics: Whether metrics and events can be written there.
+    tally: Of an evaluation class by class.
     model: The network, once it is built.
   """
 
@@ -107,6 +116,8 @@ class _Run:
   mode: str
   model_dir: str
   strategy: tf.distribute.Strategy
+  keeps_metrics: bool = True
+  tally: per_class.Tally | None = None
   model: tf.keras.Model | None = None
 
   @property
@@ -122,11 +133,12 @@ class _Run:
   @property
   def metrics_file(self) -> model_dir_lib.MetricsFile:
     """Where metrics go."""
-    return model_dir_lib.MetricsFile(self.model_dir, writes=self.is_chief)
+    writes = self.is_chief and self.keeps_metrics
+    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
 
   def events_folder(self, kind: str) -> str | None:
     """Of several workers one writes events; None for the others."""
-    if not self.is_chief:
+    if not self.is_chief or not self.keeps_metrics:
       return None
     return model_dir_lib.events_folder(self.model_dir, kind)
 
@@ -152,7 +164,12 @@ def _prepare(
     source = sources.get('train_data')
     if source and source.class_names:  # For the export.
       model_dir_lib.write_labels(model_dir, source.class_names)
-  if this.is_chief:
+  if this.is_chief and evaluates_only:
+    keeps = model_dir_lib.is_writable(model_dir)
+    if not keeps:
+      logging.warning('%s is read-only: no metrics are kept there.', model_dir)
+    this = dataclasses.replace(this, keeps_metrics=keeps)
+  if this.is_chief and this.keeps_metrics:
     on_start()
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
@@ -267,6 +284,8 @@ def _evaluate(this: _Run) -> dict[str, float]:
       )
     step = model_dir_lib.checkpoint_step(prefix)
     global_step.assign(step)
+    if this.tally is not None:
+      this.tally.step, this.tally.source = step, this.sources.get('eval_data')
     with inputs.readable_errors(
       this.experiment, this.strategy, step=None, num_steps=0
     ):
@@ -280,7 +299,10 @@ def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
   weights = {}
   if average is not None and this.experiment.uses_ema:
     weights['weights'] = lambda: average.swapped(this.strategy)
-  return evaluator_lib.Evaluator(
+  make: Callable = evaluator_lib.Evaluator
+  if this.tally is not None:
+    make = functools.partial(per_class.PerClassEvaluator, tally=this.tally)
+  return make(
     this.experiment,
     this.model,
     strategy=this.strategy,

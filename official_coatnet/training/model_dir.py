@@ -9,6 +9,7 @@
   ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
   checkpoint              which of them are there, and the latest
   train/, eval/           TensorBoard events, from orbit
+  evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
 """
 
@@ -162,6 +163,7 @@ def find_checkpoint(path: str) -> str:
   Raises:
     ValueError: If there is no checkpoint there.
   """
+  files.check_no_pattern(path, name='The path', is_new=False)
   latest = tf.train.latest_checkpoint(path)
   if latest:
     return latest
@@ -192,3 +194,19 @@ def events_folder(model_dir: str, kind: str) -> str:
 def export_folder(model_dir: str) -> str:
   """Returns the folder of the exports that a dry run makes."""
   return os.path.join(model_dir, 'export')
+
+
+def evaluation_folder(model_dir: str, step: int) -> str:
+  """Returns the folder of an evaluation class by class."""
+  return os.path.join(model_dir, 'evaluation', f'{CHECKPOINT_NAME}-{step}')
+
+
+def is_writable(folder: str) -> bool:
+  """Whether files can be written there; it is tried."""
+  path = os.path.join(folder, '.writable')
+  try:
+    files.write_text(path, '')
+    tf.io.gfile.remove(path)
+  except (OSError, tf.errors.OpError):
+    return False
+  return True

@@ -125,6 +125,21 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     self.assertIsNone(count_examples(config))
     self.assertIsNone(class_names(config))
 
+  def test_what_is_left_of_a_build_is_not_taken_for_whole(self):
+    write(self.folder, [1, 10, 5], with_manifest=False)
+    config = make_config(self.folder, num_examples=3)
+    unfinished = split_files.unfinished_dir(self.folder, 'train')
+    os.mkdir(unfinished)
+    self.assert_problem('holds a part of split .train. only', config)
+    os.rmdir(unfinished)
+    write(self.folder, [1, 10, 5], num_shards=3, with_manifest=False)
+    self.assert_problem('of several builds: of 2, 3 files', config)
+    # A pattern of the user's own says which are meant.
+    config = make_config(
+      self.folder, num_examples=3, file_pattern='train-*-of-00003'
+    )
+    self.assertEmpty(find_problems(config))
+
   def test_synthetic_has_no_problems(self):
     config = make_config(None, source='synthetic')
     self.assertEmpty(find_problems(config, num_hosts=9))

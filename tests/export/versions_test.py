@@ -44,6 +44,11 @@ class VersionsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '`version` is -1; it must be 0'):
       versions.choose_version(self.folder, version=-1)
 
+  def test_refuses_folders_that_tensorflow_does_not_find_again(self):
+    for call in (versions.choose_version, versions.find_export):
+      with self.assertRaisesRegex(ValueError, r"'x \[1\]', with \[ in it"):
+        call('x [1]')
+
   def test_only_numbers_are_versions(self):
     for name in ('1.tmp', '.2', 'latest', '-3', '4x', '٥'):
       os.makedirs(os.path.join(self.folder, name))
@@ -140,6 +145,10 @@ class LabelsTest(absltest.TestCase):
     folder = self.create_tempdir().full_path
     path = model_dir.write_labels(folder, labels)
     self.assertEqual(versions.read_labels(path, num_classes=5), labels)
+
+  def test_a_byte_order_mark_is_no_part_of_a_name(self):
+    path = self._file('\ufeffcat\r\ndog\r\n')
+    self.assertEqual(versions.read_labels(path, num_classes=2), ['cat', 'dog'])
 
   def test_the_last_line_needs_no_end_and_carriage_returns_go(self):
     path = self._file('a\r\nb\r\nc')

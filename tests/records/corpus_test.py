@@ -1,15 +1,21 @@
 """Tests of official_coatnet.records.corpus."""
 
+import dataclasses
 import hashlib
-import io
 import os
+import pickle
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
-from PIL import Image
 
-from official_coatnet.data import manifest as manifest_lib
+from official_coatnet import files
+from official_coatnet.data import (
+  image_files,
+  manifest as manifest_lib,
+  split_files,
+)
 from official_coatnet.records import corpus, writing
 
 
@@ -60,7 +66,8 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
   def test_complete_split_is_left_alone_and_tidied(self):
     folder = self.create_tempdir().full_path
     first = corpus.write_corpus([make_split('train', 4)], folder)
-    os.makedirs(writing.unfinished_dir(folder, 'train'))
+    unfinished = split_files.unfinished_dir(folder, 'train')
+    os.makedirs(unfinished)
     calls = []
     again = corpus.write_corpus(
       [make_split('train', 4)],
@@ -69,7 +76,7 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     )
     self.assertEqual(again, first)
     self.assertEmpty(calls)
-    self.assertFalse(os.path.exists(writing.unfinished_dir(folder, 'train')))
+    self.assertFalse(os.path.exists(unfinished))
 
   def test_limits_of_failures(self):
     def write(**options):
@@ -111,11 +118,18 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
         self.create_tempdir().full_path,
       )
 
+  def test_class_names_are_checked_before_anything_is_written(self):
+    with self.assertRaisesRegex(ValueError, r"'b\\nc', class number 1 from 0"):
+      make_split('train', 2, class_names=('a', 'b\nc'))
+
   def test_hash_fraction(self):
     digest = hashlib.sha256(b'n01440764_1.JPEG').hexdigest()
     expected = int(digest[:16], 16) / 2**64
     self.assertEqual(corpus.hash_fraction('n01440764_1.JPEG'), expected)
     self.assertEqual(corpus.hash_fraction(b'n01440764_1.JPEG'), expected)
+    # Of what is not UTF-8, too: another one than of other bytes.
+    fractions = {corpus.hash_fraction(name) for name in ('\udcff', '\udcfe')}
+    self.assertLen(fractions, 2)
 
   def test_fingerprints_differ(self):
     values = [
@@ -134,58 +148,125 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     )
 
 
-def encode(picture, image_format='JPEG', **options):
-  buffer = io.BytesIO()
-  picture.save(buffer, image_format, **options)
-  return buffer.getvalue()
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """What a source selects: records that say how they were read."""
+
+  examples: range
+  image_options: image_files.Options = image_files.Options()
+
+  def __iter__(self):
+    for index in self.examples:
+      yield writing.Record(f'{index} {self.image_options}'.encode(), [0])
 
 
-def make_picture(color=(200, 100, 50), size=(12, 8)):
-  return Image.new('RGB', size, color)
+class ReadImageTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.path = os.path.join(self.folder, 'x.jpg')
+
+  def assert_unreadable(self, reason, path=None):
+    with self.assertRaisesRegex(ValueError, f'^{reason}$'):
+      corpus.read_image(path or self.path)
+
+  def test_contents(self):
+    with open(self.path, 'wb') as file:
+      file.write(b'\xff\r\n\0')
+    self.assertEqual(corpus.read_image(self.path), b'\xff\r\n\0')
+
+  def test_what_is_no_file(self):
+    self.assert_unreadable(f'there is no {self.path}')
+    os.symlink(os.path.join(self.folder, 'gone.jpg'), self.path)
+    self.assert_unreadable('its link leads nowhere')
+    os.remove(self.path)
+    os.symlink(self.path, self.path)
+    self.assert_unreadable('it cannot be read: Too many levels of symbolic .*')
+    os.remove(self.path)
+    os.mkdir(self.path)
+    self.assert_unreadable('it is a folder')
+    path = 'file:///nowhere/x.jpg'
+    self.assert_unreadable(f'there is no {path}', path)
+
+  def test_a_pipe_is_not_waited_for(self):
+    os.mkfifo(self.path)
+    self.assert_unreadable('it is no plain file')
+
+  def test_a_name_that_is_not_utf8(self):
+    name = os.path.join(os.fsencode(self.folder), b'\xff.jpg')
+    with open(name, 'wb'):
+      pass
+    self.assert_unreadable(
+      'its name is not UTF-8; rename it', os.fsdecode(name)
+    )
+
+  def test_no_permission(self):
+    with open(self.path, 'wb'):
+      pass
+    # Root reads everything.
+    for error in (
+      PermissionError(13, 'Permission denied'),
+      tf.errors.PermissionDeniedError(None, None, 'denied'),
+    ):
+      with mock.patch.object(files, 'open_binary', side_effect=error):
+        self.assert_unreadable('no permission to read it')
+    error = OSError(5, 'Input/output error')
+    with mock.patch.object(files, 'open_binary', side_effect=error):
+      self.assert_unreadable('it cannot be read: Input/output error')
 
 
-class NormalizeImageTest(parameterized.TestCase, tf.test.TestCase):
-  @parameterized.parameters('RGB', 'L')
-  def test_jpeg_keeps_its_bytes(self, mode):
-    contents = encode(make_picture().convert(mode))
-    self.assertEqual(corpus.normalize_image(contents), (contents, 12, 8))
+class ImageOptionsTest(tf.test.TestCase):
+  def write(self, split, folder=None):
+    folder = folder or self.create_tempdir().full_path
+    manifest = corpus.write_corpus([split], folder, num_shards=2)['train']
+    path = os.path.join(folder, manifest.files[0].name)
+    (record, _) = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    return manifest, record.decode()
 
-  def test_others_become_rgb_jpegs(self):
-    picture = make_picture()
-    rgba = picture.copy()
-    rgba.putalpha(10)
-    grey = int(picture.convert('L').getpixel((0, 0)))
-    deep = Image.fromarray(np.full((8, 12), grey * 256 + 7, np.uint16))
-    color = (200, 100, 50)
-    cases = {
-      'CMYK JPEG': (encode(picture.convert('CMYK')), color, 6),
-      'PNG': (encode(picture, 'PNG'), color, 3),
-      'RGBA PNG': (encode(rgba, 'PNG'), color, 3),
-      '16-bit PNG': (encode(deep, 'PNG'), (grey,) * 3, 3),
-      'palette GIF': (encode(picture.convert('P'), 'GIF'), None, 0),
-      'animation': (
-        encode(
-          picture,
-          'GIF',
-          save_all=True,
-          append_images=[make_picture((0, 0, 0))],
-        ),
-        color,
-        8,
-      ),
-      'BMP': (encode(picture, 'BMP'), color, 3),
-      'WebP': (encode(picture, 'WEBP'), color, 12),
-      'TIFF': (encode(picture, 'TIFF'), color, 3),
-    }
-    for name, (contents, expected, tolerance) in cases.items():
-      with self.subTest(name):
-        encoded, width, height = corpus.normalize_image(contents)
-        self.assertEqual((width, height), (12, 8))
-        self.assertTrue(tf.io.is_jpeg(encoded))
-        image = tf.io.decode_jpeg(encoded).numpy()
-        self.assertEqual(image.shape, (8, 12, 3))
-        if expected is not None:
-          self.assertAllClose(image.mean(axis=(0, 1)), expected, atol=tolerance)
+  def test_reach_the_images_and_the_manifest(self):
+    plain = make_split('train', 4, select=Images)
+    for options in (
+      image_files.Options(),
+      image_files.Options(exif_orientation=True),
+      image_files.Options(value_range=(0.0, 1.0)),
+    ):
+      split = corpus.with_image_options(plain, options)
+      manifest, record = self.write(pickle.loads(pickle.dumps(split)))
+      self.assertEqual(record, f'0 {options}')
+      self.assertEqual(manifest.exif_orientation, options.exif_orientation)
+
+  def test_without_any_the_fingerprint_is_that_of_earlier_versions(self):
+    plain = make_split('train', 4, select=Images)
+    self.assertEqual(
+      self.write(plain)[0].fingerprint, corpus.fingerprint('f', 2)
+    )
+    others = [
+      self.write(corpus.with_image_options(plain, options))[0].fingerprint
+      for options in (
+        image_files.Options(exif_orientation=True),
+        image_files.Options(value_range=(0.0, 1.0)),
+        image_files.Options(value_range=(0.0, 255.0)),
+      )
+    ]
+    self.assertLen({corpus.fingerprint('f', 2), *others}, 4)
+
+  def test_what_is_written_is_known_by_its_options(self):
+    folder = self.create_tempdir().full_path
+    plain = make_split('train', 4, select=Images)
+    turned = corpus.with_image_options(
+      plain, image_files.Options(exif_orientation=True)
+    )
+    self.assertFalse(corpus.is_written([plain], folder, num_shards=2))
+    self.write(plain, folder)
+    self.assertTrue(corpus.is_written([plain], folder, num_shards=2))
+    self.assertFalse(corpus.is_written([plain], folder, num_shards=3))
+    self.assertFalse(corpus.is_written([turned], folder, num_shards=2))
+
+  def test_a_source_that_keeps_bytes(self):
+    split = make_split('train', 4)
+    options = image_files.Options(exif_orientation=True)
+    with self.assertRaisesRegex(ValueError, 'keep the bytes that they have'):
+      corpus.with_image_options(split, options)
 
 
 if __name__ == '__main__':

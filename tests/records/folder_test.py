@@ -1,6 +1,8 @@
 """Tests of official_coatnet.records.folder."""
 
+import hashlib
 import io
+import json
 import os
 
 import tensorflow as tf
@@ -8,7 +10,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from official_coatnet.data import schema, split_files
-from official_coatnet.records import folder as folder_lib
+from official_coatnet.records import corpus, folder as folder_lib
 from tests.fixtures import shard_files
 
 
@@ -85,6 +87,39 @@ class WriteFolderTest(FolderTestCase):
     self.assertEqual(reasons['a/text.png'], 'no image of a known format')
     self.assertRegex(reasons['a/cut.jpg'], '(?i)trunc')
 
+  def test_what_cannot_be_read_is_left_out_by_name(self):
+    self.add('a/good.jpg', encode(make_picture()))
+    os.mkdir(os.path.join(self.input_dir, 'a', 'folder.jpg'))
+    os.mkfifo(os.path.join(self.input_dir, 'a', 'pipe.jpg'))
+    os.symlink('gone', os.path.join(self.input_dir, 'a', 'link.jpg'))
+    latin = os.fsdecode(b'a/\xe4\n.jpg')
+    self.add(latin, encode(make_picture()))
+    names = ['folder.jpg', 'good.jpg', 'link.jpg', 'pipe.jpg', 'gone.jpg']
+    entries = [
+      folder_lib.ImageFileEntry(name, label=0, size=1)
+      for name in (*(f'a/{name}' for name in names), latin)
+    ]
+    images = folder_lib.FolderImages(self.input_dir, tuple(entries), ('a',))
+    items = list(images)
+    self.assertEqual(
+      [(item.name, item.reason) for item in items if hasattr(item, 'reason')],
+      [
+        ('a/folder.jpg', 'it is a folder'),
+        ('a/link.jpg', 'its link leads nowhere'),
+        ('a/pipe.jpg', 'it is no plain file'),
+        ('a/gone.jpg', f'there is no {self.input_dir}/a/gone.jpg'),
+        (r'a/\xe4\n.jpg', 'its name is not UTF-8; rename it'),
+      ],
+    )
+    self.assertLen(items, 6)
+
+  def test_no_line_break_in_the_name_of_a_class(self):
+    self.add('a/x.jpg', encode(make_picture()))
+    self.add('b\nc/x.jpg', encode(make_picture()))
+    with self.assertRaisesRegex(ValueError, r"'b\\nc', class number 1 from 0"):
+      shard_files.write_folder(self.input_dir, self.output_dir)
+    self.assertEmpty(os.listdir(self.output_dir))
+
   def test_validation_by_hash_of_the_name(self):
     for i in range(200):
       self.add(f'c{i % 2}/{i}.jpg', encode(make_picture((i, 0, 0))))
@@ -105,6 +140,35 @@ class WriteFolderTest(FolderTestCase):
     self.assertContainsSubset(
       held_out, {entry.name for entry in more.images['validation']}
     )
+
+  def test_what_is_left_out_stands_in_the_manifests(self):
+    self.add('a/1.jpg', encode(make_picture((1, 0, 0))))
+    self.add('a/2.jfif', encode(make_picture((2, 0, 0))))
+    self.add('a/3', encode(make_picture((3, 0, 0)), 'AVIF'))
+    self.add('a/4.txt', b'no image')
+    splits = folder_lib.folder_splits(self.input_dir, validation_fraction=0.5)
+    manifests = corpus.write_corpus(splits, self.output_dir)
+    self.assertEqual(sum(each.num_examples for each in manifests.values()), 3)
+    for split in manifests:
+      stored = split_files.read_manifest(self.output_dir, split)
+      (left_out,) = stored.build.left_out
+      self.assertEqual((left_out.count, left_out.names), (1, ('a/4.txt',)))
+      self.assertEqual(
+        stored.build.splits,
+        {name: each.num_examples for name, each in manifests.items()},
+      )
+
+  def test_fingerprints_are_those_of_version_0_1(self):
+    """What it has finished is not written again."""
+    self.add('b/1.jpg', encode(make_picture()))
+    self.add('a/2.png', b'12')
+    self.add('a/.3.png', b'12')
+    (split,) = folder_lib.folder_splits(self.input_dir)
+    size = len(encode(make_picture()))
+    entries = [['a/2.png', 0, 2], ['b/1.jpg', 1, size]]
+    expected = hashlib.sha256(b'95["a", "b"]\n')
+    expected.update(json.dumps(entries).encode() + b'\n')
+    self.assertEqual(split.fingerprint, expected.hexdigest())
 
   def test_shards_mix_classes(self):
     for i in range(60):
@@ -136,8 +200,10 @@ class WriteFolderTest(FolderTestCase):
     self.assertEqual(write(), first)
     self.assertEmpty(calls)
     self.add('b/2.jpg', encode(make_picture()))
-    self.assertEqual(write().num_examples, 3)
-    self.assertEqual(write(num_shards=1).num_examples, 3)
+    with self.assertRaisesRegex(ValueError, "'train' made from something"):
+      write()
+    self.assertEqual(write(overwrite=True).num_examples, 3)
+    self.assertEqual(write(overwrite=True, num_shards=1).num_examples, 3)
     self.assertLen(calls, 3)
     self.assertCountEqual(
       os.listdir(self.output_dir),

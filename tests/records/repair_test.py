@@ -1,11 +1,12 @@
 """Tests of official_coatnet.records.repair."""
 
+import dataclasses
 import os
 
 import tensorflow as tf
 
-from official_coatnet.data import split_files
-from official_coatnet.records import repair, validation
+from official_coatnet.data import manifest as manifest_lib, split_files
+from official_coatnet.records import repair, validation, writing
 from tests.fixtures import shard_files
 
 
@@ -51,6 +52,46 @@ class RepairTest(shard_files.ShardsTestCase):
     )
     self.assertEqual(manifest.num_examples, 3)
 
+  def test_what_belongs_together_still_does(self):
+    old = dataclasses.replace(
+      self.write([shard_files.make_record(i) for i in range(3)]),
+      build=manifest_lib.Build('mark', {'train': 3}),
+      exif_orientation=True,
+    )
+    writing.write_manifest(old, self.folder)
+    self.assertEqual(self.repair(self.folder)[1], old)
+
+  def test_beside_files_of_another_build(self):
+    self.write([shard_files.make_record(i) for i in range(3)])
+    output_dir = self.create_tempdir()
+    output_dir.create_file('train-00000-of-00007', content='x')
+    (split,) = split_files.list_splits(self.folder)
+    with self.assertRaisesRegex(ValueError, 'of 2, 7 files.*another folder'):
+      repair.repair_split(
+        split, output_dir.full_path, rules=validation.rules_for(split)
+      )
+
+  def test_stopped(self):
+    """What there is so far is not taken for all."""
+    self.write([shard_files.make_record(i) for i in range(8)])
+    (split,) = split_files.list_splits(self.folder)
+    output_dir = self.create_tempdir().full_path
+    rules = validation.rules_for(split)
+
+    def map_one(function, tasks, progress):
+      yield function(tasks[0], progress)
+      raise KeyboardInterrupt
+
+    with self.assertRaises(KeyboardInterrupt):
+      repair.repair_split(split, output_dir, rules=rules, map_tasks=map_one)
+    self.assertIn('train-00000-of-00002', os.listdir(output_dir))
+    (half,) = split_files.list_splits(output_dir)
+    with self.assertRaisesRegex(ValueError, "a part of split 'train' only"):
+      repair.index_split(half, rules=rules)
+    repair.repair_split(split, output_dir, rules=rules)
+    self.assertEmpty(self.validate(output_dir))
+    self.assertLen(os.listdir(output_dir), 3)
+
   def test_not_in_place(self):
     self.write([shard_files.make_record(0)])
     (split,) = split_files.list_splits(self.folder)
@@ -74,6 +115,16 @@ class IndexTest(shard_files.ShardsTestCase):
     (split,) = split_files.list_splits(self.folder)
     with self.assertRaisesRegex(ValueError, 'is there already'):
       repair.index_split(split, rules=rules)
+
+  def test_what_manifests_of_version_0_1_lack(self):
+    expected = self.write([shard_files.make_record(i) for i in range(7)])
+    self.assertLen(expected.sketch.hashes, 7)
+    old = dataclasses.replace(expected, sketch=None, fingerprint='f')
+    writing.write_manifest(old, self.folder)
+    (split,) = split_files.list_splits(self.folder)
+    manifest = repair.index_split(split, rules=validation.rules_for(split))
+    self.assertEqual(manifest, dataclasses.replace(expected, fingerprint='f'))
+    self.assertEqual(split_files.read_manifest(self.folder, 'train'), manifest)
 
   def test_names_of_validation_splits(self):
     self.write([shard_files.make_record(i) for i in range(2)], split='valid')

@@ -38,7 +38,8 @@ class SmallPictures(tfds.core.GeneratorBasedBuilder):
       yield (
         i,
         {
-          'file_name': f'{i}.jpg',
+          # One that is not UTF-8.
+          'file_name': b'5.\xe4.jpg' if i == 5 else f'{i}.jpg',
           'image': image_bytes(i),
           'label': i % 3,
         },
@@ -102,6 +103,14 @@ class PreparedTest(tf.test.TestCase):
       for record in tf.data.TFRecordDataset(path):
         yield tf.train.Example.FromString(record.numpy()).features.feature
 
+  def test_one_split_after_the_other_into_one_folder(self):
+    train = self.build(SmallPictures, splits=['train'])['train']
+    test = self.build(SmallPictures, splits=['test'])['test']
+    self.assertEqual(train.build, test.build)
+    self.assertEqual(set(train.build.splits), {'train', 'test'})
+    with self.assertRaisesRegex(ValueError, "'test' of an earlier build"):
+      self.build(SmallTags)
+
   def test_one_label(self):
     manifests = self.build(SmallPictures)
     self.assertCountEqual(manifests, ['train', 'test'])
@@ -115,7 +124,8 @@ class PreparedTest(tf.test.TestCase):
       for each in self.read(train)
     }
     self.assertCountEqual(
-      examples, [f'{i}.jpg' for i in range(NUM_EXAMPLES) if i != 3]
+      examples,
+      ['0.jpg', '1.jpg', '2.jpg', '4.jpg', r'5.\xe4.jpg', '6.jpg'],
     )
     for name, features in examples.items():
       index = int(name.split('.')[0])

@@ -9,9 +9,9 @@ import sys
 import time
 
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
-from official_coatnet.data import split_files
+from official_coatnet.data import schema, split_files
 from tests.fixtures import image_files, shard_files
 from tools import tfrecords
 
@@ -58,17 +58,71 @@ class TfrecordsTest(tf.test.TestCase):
   def test_folder(self):
     source = self.create_tempdir()
     buffer = io.BytesIO()
-    Image.new('RGB', (9, 9)).save(buffer, 'JPEG')
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new('RGB', (9, 5)).save(buffer, 'JPEG', exif=exif)
     for name in ('a/1.jpg', 'b/2.jpg'):
       source.create_file(name, content=buffer.getvalue(), mode='wb')
     source.create_file('b/broken.jpg', content='text')
+    source.create_file('b/notes.txt', content='text')
+    source.create_file('b/deep/x.jpg', content='x')
     folder = self.create_tempdir().full_path
-    result = self.run_tool(
+    command = (
       'folder', f'--input_dir={source.full_path}', f'--output_dir={folder}'
-    )
+    )  # fmt: skip
+    result = self.run_tool(*command)
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertIn('train: 2 images of 2 classes in 3 files', result.stdout)
     self.assertIn('b/broken.jpg: no image of a known format', result.stdout)
+    manifest = split_files.complete_manifest(folder, 'train')
+    self.assertTrue(manifest.exif_orientation)
+    paths = [os.path.join(folder, file.name) for file in manifest.files]
+    for record in tf.data.TFRecordDataset(paths):
+      encoded = schema.parse(record, schema='imagenet')['encoded']
+      self.assertEqual(tf.io.extract_jpeg_shape(encoded)[0], 9)
+    for line in (
+      'left out, 1 no image that can be opened (.txt): b/notes.txt\n',
+      'left out, 1 in folders within class folders (--recursive takes them): '
+      'b/deep/x.jpg\n',
+    ):
+      self.assertIn(f'{source.full_path}: {line}', result.stdout)
+    result = self.run_tool(*command, '--recursive')
+    self.assertEqual(result.returncode, 1)
+    self.assertIn("split 'train' made from something", result.stderr)
+    self.assertIn('(--overwrite)', result.stderr)
+
+  def test_list(self):
+    source = self.create_tempdir()
+    for i in range(3):
+      source.create_file(f'{i}.jpg', content=image_files.encode(i), mode='wb')
+    names = source.create_file('names.txt', '\ufeffred wine\ncheese\n')
+    rows = source.create_file(
+      'list.csv',
+      '\ufeffimage,label\n0.jpg,red wine\n1.jpg,cheese\n2.jpg,Cheese\n',
+    )
+    folder = self.create_tempdir().full_path
+    arguments = (
+      'manifest',
+      f'--list={rows.full_path}',
+      f'--input_dir={source.full_path}',
+      f'--class_names={names.full_path}',
+      f'--output_dir={folder}',
+      '--num_processes=1',
+    )
+    result = self.run_tool(*arguments)
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertIn('Every row has exactly one label. With --s', result.stderr)
+    self.assertIn('train: 2 images of 2 classes', result.stdout)
+    self.assertIn(
+      "2.jpg: label 'Cheese' is no class name; the nearest is 'cheese'",
+      result.stdout,
+    )
+    result = self.run_tool(*arguments, '--single_label', '--overwrite')
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertNotIn('exactly one label', result.stderr)
+    manifest = split_files.complete_manifest(folder, 'train')
+    self.assertEqual(manifest.schema, 'imagenet')
+    self.assertEqual(manifest.class_names, ('red wine', 'cheese'))
 
   def test_killed_and_started_again(self):
     source, folder, whole = (self.create_tempdir() for _ in range(3))
@@ -82,6 +136,7 @@ class TfrecordsTest(tf.test.TestCase):
       f'--output_dir={folder.full_path}',
       '--num_processes=2',
       '--num_shards=40',
+      '--noexif_orientation',  # As the library builds what follows.
     )
     pattern = os.path.join(folder, '.building-train', '*.receipt.json')
     while process.poll() is None and len(glob.glob(pattern)) < 5:
@@ -147,12 +202,12 @@ class TfrecordsTest(tf.test.TestCase):
       self.assertIn(message, result.stderr)
       self.assertNotIn('Traceback', result.stderr)
 
-  def test_unknown_command_shows_the_usage(self):
+  def test_unknown_command_names_the_known_ones(self):
     result = self.run_tool('digits')
     self.assertEqual(result.returncode, 1)
     output = result.stdout + result.stderr
     self.assertIn("name one of ['demo', 'demo_transfer', 'folder'", output)
-    self.assertIn('tfrecords.py folder --input_dir=I', output)
+    self.assertIn('tfrecords.py --help says', output)
 
 
 if __name__ == '__main__':

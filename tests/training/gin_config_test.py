@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from unittest import mock
 
 import gin
 from absl.testing import absltest, parameterized
@@ -34,6 +35,29 @@ class GinErrorsTest(parameterized.TestCase):
       gin_config.ConfigError, 'imagenet1k_coatnet.gin.*Did you mean'
     ):
       gin_files.load('gin/imagenet1k_coatnet.gin')
+
+  def test_paths_as_in_a_shell(self):
+    with mock.patch.dict(os.environ, {'HOME': '/home/me', 'DATA': '/d'}):
+      experiment = gin_config.load(
+        ['gin/imagenet1k_coatnet0.gin'],
+        [
+          "DATA_DIR = '~/$DATA'",
+          "eval/DataConfig.file_pattern = '${DATA}/val*'",
+          "INIT_CHECKPOINT = 'file:///x'",
+        ],
+        root=repository.ROOT,
+      )
+    self.assertEqual(experiment.train_data.data_dir, '/home/me//d')
+    self.assertEqual(experiment.eval_data.data_dir, '/home/me//d')
+    self.assertIsNone(experiment.train_data.file_pattern)
+    self.assertEqual(experiment.eval_data.file_pattern, '/d/val*')
+    self.assertEqual(experiment.run.init_checkpoint, '/x')
+    with self.assertRaisesRegex(
+      gin_config.ConfigError, 'DataConfig.data_dir: .*variable NO_SUCH'
+    ):
+      gin_config.load(
+        ['gin/demo.gin'], ["DATA_DIR = '$NO_SUCH/x'"], root=repository.ROOT
+      )
 
   def test_reason_without_gin_s_own_trailer(self):
     with self.assertRaises(gin_config.ConfigError) as caught:

@@ -14,7 +14,7 @@ from official_coatnet.export import saved_model, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import runners, verification
 from tests.fixtures import experiments, runs
-from tools import verify_export
+from tools import prologue, verify_export
 
 
 class VerificationTest(absltest.TestCase):
@@ -42,7 +42,7 @@ class VerificationTest(absltest.TestCase):
     output, code = io.StringIO(), 0
     with flagsaver.flagsaver(**kwargs), contextlib.redirect_stdout(output):
       try:
-        verify_export.main(['verify_export.py', path])
+        prologue.guard(verify_export.main)(['verify_export.py', path])
       except SystemExit as e:
         code = e.code
     return output.getvalue(), code

@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import gin_config
+from official_coatnet.training import experiment as experiment_lib, gin_config
 from tests.fixtures import gin_files, repository
 
 
@@ -78,7 +78,16 @@ class GinErrorsTest(parameterized.TestCase):
       os.chdir(before)
 
   def test_written_configuration_gives_the_same_experiment(self):
-    experiment = gin_files.load(bindings=['BATCH_SIZE = 128', 'SEED = 3'])
+    experiment = gin_files.load(
+      bindings=[
+        'BATCH_SIZE = 128',
+        'SEED = 3',
+        "train/DataConfig.feature_keys = {'encoded': 'jpg', 'labels': 'cls'}",
+      ]
+    )
+    self.assertEqual(experiment.train_data.record_schema.labels, 'cls')
+    stored = experiment_lib.Experiment.from_dict(experiment.to_dict())
+    self.assertEqual(stored, experiment)
     folder = self.create_tempdir().full_path
     gin_config.write_config(folder)
     gin_config.write_operative_config(folder)

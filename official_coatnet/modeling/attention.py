@@ -20,8 +20,8 @@ class RelativeAttention(tf.keras.layers.Layer):
   output width, and the scale is head_size**-0.5. Logits, bias and softmax are
   in float32 at least, whatever the policy.
 
-  Input [batch, H, W, channels], output [batch, H, W, output_width]. H and W must be
-  static: the table depends on them.
+  Input [batch, H, W, channels], output [batch, H, W, output_width]. H and W
+  must be static: the table depends on them.
   """
 
   def __init__(

@@ -18,16 +18,16 @@ import tensorflow as tf
 
 PAPER = 'paper'
 
+Activation = Callable[[tf.Tensor], tf.Tensor]
+
 # The GELU of the paper's code is the tanh approximation; PyTorch's is exact.
-ACTIVATIONS: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = (
-  types.MappingProxyType(
-    {
-      'gelu_tanh': lambda x: tf.nn.gelu(x, approximate=True),
-      'gelu': lambda x: tf.nn.gelu(x, approximate=False),
-      'silu': tf.nn.silu,
-      'relu': tf.nn.relu,
-    }
-  )
+ACTIVATIONS: Mapping[str, Activation] = types.MappingProxyType(
+  {
+    'gelu_tanh': lambda x: tf.nn.gelu(x, approximate=True),
+    'gelu': lambda x: tf.nn.gelu(x, approximate=False),
+    'silu': tf.nn.silu,
+    'relu': tf.nn.relu,
+  }
 )
 
 
@@ -35,7 +35,8 @@ ACTIVATIONS: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = (
 class Family:
   """One row: the defaults are the paper's network, as `blocks` has it.
 
-  The first five are the defaults of the fields of `ModelConfig` of the same names.
+  The first five are the defaults of the fields of `ModelConfig` of the same
+  names.
 
   Attributes:
     downsample: Where a MBConv has its stride: 'expand_conv', 'depthwise', or
@@ -82,7 +83,6 @@ class Family:
   transformer_norm_epsilon: float = 1e-5
   head_norm: str = 'after'
   stem_ratio: float = 1.0
-
 
   @property
   def unfolded(self) -> tuple[str, ...]:

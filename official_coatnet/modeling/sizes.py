@@ -85,7 +85,6 @@ _WIDTHS_OF_COATNET_2 = (128, 128, 256, 512, 1024)
 _WIDTHS_OF_COATNET_3 = (192, 192, 384, 768, 1536)
 
 
-
 def _published() -> dict[str, Size]:
   """Rows of networks that others have published weights of, or train."""
   nano = ((2, 3, 4, 6, 3), (64, 64, 128, 256, 512))

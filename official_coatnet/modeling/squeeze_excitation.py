@@ -11,9 +11,9 @@ _PACKAGE = 'official_coatnet'
 class SqueezeExcitation(tf.keras.layers.Layer):
   """Squeeze-and-excitation (Hu et al., 2018, the paper's [41]).
 
-  Swish (SiLU) inside and sigmoid at the gate, whatever the network's activation,
-  as in Google's own MBConv. With it the parameter counts fit the paper's. Other
-  families have another one inside.
+  Swish (SiLU) inside and sigmoid at the gate, whatever the network's
+  activation, as in Google's own MBConv. With it the parameter counts fit the
+  paper's. Other families have another one inside.
   """
 
   def __init__(

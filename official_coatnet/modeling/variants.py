@@ -2,8 +2,8 @@
 
 Each does what its namesake in `blocks`, `stems` and `network` does, under the
 same names of weights, and with the differences that a row of
-`families.FAMILIES` names. They are written in Keras's own layers; of the other implementations, 'onednn' alone
-knows them.
+`families.FAMILIES` names. They are written in Keras's own layers; of the other
+implementations, 'onednn' alone knows them.
 """
 
 from collections.abc import Mapping

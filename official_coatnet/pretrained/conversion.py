@@ -106,26 +106,19 @@ def to_ours(
     ValueError: If a weight of either side has no counterpart, or another shape.
       All are named that do not fit, as far as there is space.
   """
+  lines = list(lines)
+  report = Report()
+  problems: list[str] = []
   weights: dict[str, np.ndarray] = {}
-  report, problems, used = Report(), [], set()
+  used: set[str] = set()
   for line in lines:
     if line.ours in weights or line.ours not in shapes:
       continue
-    if not all(name in state for name in line.theirs):
-      continue
-    used.update(line.theirs)
-    shape = tuple(shapes[line.ours])
-    try:
-      array = line.layout.to_ours(
-        *(state[name] for name in line.theirs), shape=shape
+    if all(name in state for name in line.theirs):
+      used.update(line.theirs)
+      weights[line.ours] = _arranged(
+        line, state, shapes[line.ours], report=report, problems=problems
       )
-    except ValueError as error:
-      array = None
-      problems.append(f'{" + ".join(line.theirs)}: {error}')
-    if array is None:
-      weights[line.ours] = np.zeros(shape)
-      continue
-    weights[line.ours] = _fitted(line, array, shape, report, problems)
   optional = {line.ours for line in lines if line.optional}
   for name, shape in shapes.items():
     if name in weights:
@@ -147,14 +140,21 @@ def to_ours(
   return weights, report
 
 
-def _fitted(
+def _arranged(
   line: Line,
-  array: np.ndarray,
+  state: Mapping[str, np.ndarray],
   shape: Shape,
+  *,
   report: Report,
   problems: list[str],
 ) -> np.ndarray:
-  """Returns an array in the shape that it is to have, and notes how."""
+  """Returns what a line makes of its arrays; notes how, or what is amiss."""
+  arrays = [state[name] for name in line.theirs]
+  try:
+    array = line.layout.to_ours(*arrays, shape=shape)
+  except (ValueError, IndexError) as error:
+    problems.append(f'{line.theirs[0]}, {list(arrays[0].shape)}: {error}')
+    return arrays[0]
   if array.shape == shape:
     noted = report.evaluated if line.layout.evaluates else report.loaded
     noted.append(line.ours)

@@ -1,7 +1,7 @@
 """Names and layouts of the CoAtNets of keras-cv-attention-models ("kecam").
 
-Version 1.4.3, coatnet/coatnet.py: Keras HDF5 files, whose arrays lie as here but
-for query, key and value, which are one convolution, and the relative bias,
+Version 1.4.3, coatnet/coatnet.py: Keras HDF5 files, whose arrays lie as here
+but for query, key and value, which are one convolution, and the relative bias,
 [heads, (2H-1)(2W-1)], query minus key, of square images alone.
 """
 
@@ -48,7 +48,7 @@ _TABLE = Layout(_table_to_ours, None)
 _NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 
 # Ours, theirs, layout; theirs is what follows `stack_<s>_block_<b>_`.
-_CONVOLUTIONS = (
+_CONVOLUTIONS: tuple[tuple[str, str, Layout], ...] = (
   ('shortcut_projection/kernel', 'shortcut_conv/kernel', _SAME),
   ('expand_conv/kernel', 'expand_conv/kernel', _SAME),
   (
@@ -62,7 +62,7 @@ _CONVOLUTIONS = (
   ('squeeze_excitation/expand/bias', 'se_2_conv/bias', _SAME),
   ('project_conv/kernel', 'MB_pw_conv/kernel', _SAME),
 )
-_CONVOLUTION_NORMS = (
+_CONVOLUTION_NORMS: tuple[tuple[str, str], ...] = (
   ('pre_norm', 'preact_bn'),
   ('expand_norm', 'expand_bn'),
   ('depthwise_norm', 'MB_dw_bn'),

@@ -146,7 +146,8 @@ _NORM = (
 _QKV = ('query', 'key', 'value')
 
 # Ours, theirs, layout; of one block, relative to it.
-_CONVOLUTIONS = (
+Row = tuple[str, str, Layout]
+_CONVOLUTIONS: tuple[Row, ...] = (
   ('shortcut_projection/kernel', 'shortcut.expand.weight', _CONV),
   ('expand_conv/kernel', 'conv1_1x1.weight', _CONV),
   ('depthwise_conv/depthwise_kernel', 'conv2_kxk.weight', _DEPTHWISE),
@@ -156,7 +157,7 @@ _CONVOLUTIONS = (
   ('squeeze_excitation/expand/bias', '{se}.fc2.bias', _SAME),
   ('project_conv/kernel', 'conv3_1x1.weight', _CONV),
 )
-_CONVOLUTION_NORMS = (
+_CONVOLUTION_NORMS: tuple[tuple[str, str], ...] = (
   ('pre_norm', 'pre_norm'),
   ('expand_norm', 'norm1'),
   ('depthwise_norm', 'norm2'),

@@ -4,11 +4,9 @@
     python -m tests.golden.published            # the same live: `make peers`
 
 For each network whose weights are published, weights are drawn by their names
-in timm (or keras-cv-attention-models), and logits and stage outputs are compared
-with what that package makes of them. published.json holds samples of these;
-without --write they are made anew in .venv_peers, and compared in both
-directions: our network with their weights, and their names with what our table
-makes of ours.
+in timm (or keras-cv-attention-models), and logits and stage outputs are
+compared with what that package makes of them. published.json holds samples of
+these; without --write they are made anew in .venv_peers.
 """
 
 import json
@@ -137,9 +135,7 @@ def ask_peer(row: str, size: tuple[int, int]) -> dict[str, Any]:
   """Runs the other package's network, in its environment."""
   command = [_PEERS_PYTHON, os.path.join(_HERE, 'published_peers.py')]
   command += [*NETWORKS[row], *map(str, size)]
-  output = subprocess.run(
-    command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-  ).stdout
+  output = subprocess.run(command, check=True, capture_output=True).stdout
   return json.loads(output.splitlines()[-1])
 
 

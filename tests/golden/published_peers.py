@@ -92,9 +92,9 @@ def run_kecam(name: str, height: int, width: int) -> dict[str, Any]:
     ]
     outputs.append(blocks[-1].output)
   image = published_weights.image(height, width)
-  logits, *stages = tf.keras.Model(
-    network.inputs, [network.output, *outputs]
-  )(image, training=False)
+  logits, *stages = tf.keras.Model(network.inputs, [network.output, *outputs])(
+    image, training=False
+  )
   return _result(
     shapes,
     logits.numpy(),

@@ -19,9 +19,7 @@ class PublishedTest(parameterized.TestCase):
 
     differences = published.compare(row, size, expected)
 
-    self.assertEqual(
-      set(differences), {'logits', 's0', 's1', 's2', 's3', 's4'}
-    )
+    self.assertEqual(set(differences), {'logits', 's0', 's1', 's2', 's3', 's4'})
     for name, difference in differences.items():
       self.assertLess(difference, _TOLERANCE, name)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from official_coatnet.modeling import (
   attention,
-  blocks,
   families,
   implementations,
   layers,
@@ -218,7 +217,7 @@ class ModelConfig:
   def _check_choices(self) -> None:
     for field, choices in (
       ('layout', sizes.LAYOUTS),
-      ('downsample', blocks.DOWNSAMPLES),
+      ('downsample', families.DOWNSAMPLES),
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),

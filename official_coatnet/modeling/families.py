@@ -18,6 +18,8 @@ import tensorflow as tf
 
 PAPER = 'paper'
 
+# Where a MBConv may have its stride; the last is of other families alone.
+DOWNSAMPLES = ('expand_conv', 'depthwise', 'pool')
 Activation = Callable[[tf.Tensor], tf.Tensor]
 
 # The GELU of the paper's code is the tanh approximation; PyTorch's is exact.

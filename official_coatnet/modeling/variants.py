@@ -69,6 +69,8 @@ def _pad(x: tf.Tensor) -> tf.Tensor:
 class MBConvVariant(blocks.MBConvBlock):
   """`blocks.MBConvBlock` as `family` has it."""
 
+  downsamples = families.DOWNSAMPLES
+
   def __init__(self, width: int, *, family: str, **kwargs):
     super().__init__(width, **kwargs)
     self.family = family

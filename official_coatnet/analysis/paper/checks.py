@@ -53,6 +53,7 @@ FREE: Mapping[str, str] = types.MappingProxyType(
 # What the paper is silent about and is the same in all of its runs.
 _READINGS: Mapping[str, Any] = types.MappingProxyType(
   {
+    'ModelConfig.family': 'paper',
     'ModelConfig.batch_norm_momentum': 0.99,
     'ModelConfig.batch_norm_epsilon': 1e-3,
     'ModelConfig.sync_batch_norm': False,

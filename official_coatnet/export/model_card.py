@@ -1,9 +1,9 @@
 """The README.md of an export: what the model is, and how to call it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from official_coatnet.export import serving, versions
+from official_coatnet.export import runtime_card, serving, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
 from official_coatnet.training import (
@@ -71,7 +71,7 @@ def make_card(
   step = model_dir_lib.checkpoint_step(stored.prefix)
   usage = [_signatures(experiment, options), _calls()]
   if runtime is not None:
-    usage = [_input_and_output(experiment, runtime), _runtime_calls(runtime)]
+    usage = runtime_card.sections(experiment, runtime)
   kind = _KINDS[runtime.format if runtime else 'saved_model']
   parts = [
     _what(experiment, count, stored=stored, folded=folded, kind=kind),
@@ -86,6 +86,10 @@ def make_card(
 
 def _size(experiment: experiment_lib.Experiment) -> str:
   return ' x '.join(map(str, experiment.model.height_width))
+
+
+def _triple(values: Sequence[float]) -> str:
+  return ', '.join(f'{value:g}' for value in values)
 
 
 def _table(rows: Mapping[str, Any]) -> str:
@@ -135,7 +139,8 @@ def _data(experiment, *, in_graph: bool) -> str:
     cut = f'the middle {data.eval_crop_fraction:g} of each side'
   inside = 'all of it is' if in_graph else 'the last two are'
   rows['Preprocessing'] = (
-    f'{cut}, bilinear to {_size(experiment)}, ImageNet mean and deviation; '
+    f'{cut}, {data.interpolation} to {_size(experiment)}; red, green and blue '
+    f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
     f'{inside} in the graph'
   )
   return f'## Data\n\n{_table(rows)}'
@@ -225,67 +230,6 @@ def _signatures(experiment, options) -> str:
     f'{options.max_pixels:,} pixels (of a GIF, over all frames). {bad} Batches '
     f'of any size are answered; those of {sizes} are warmed up.'
   )
-
-
-def _input_and_output(experiment, runtime: versions.Provenance) -> str:
-  size = _size(experiment).replace(' x ', ', ')
-  takes = {
-    'tflite': f'float32 [1, {size}, 3]',
-    'onnx': f'uint8 [batch, {size}, 3], one image at least',
-  }[runtime.format]
-  likely = {
-    'softmax': 'their softmax',
-    'sigmoid': 'their sigmoid, class by class',
-  }[experiment.loss.name]
-  text = (
-    f'`image`: {takes}; RGB from 0 to 255, resized before, without '
-    'antialiasing, as `tf.image.resize` and OpenCV do it and Pillow does not. '
-    f'`logits`: float32, one a class; the probabilities are {likely}. The name '
-    'of class i is line i of `labels.txt`, counted from 0.'
-  )
-  if runtime.difference is not None:
-    found = runtime.difference
-    weights = {
-      'none': '',
-      'float16': ' Weights are stored in float16.',
-      'int8': ' Weights are stored in 8 bits.',
-    }[runtime.quantize]
-    text += (
-      f'{weights} On {found["images"]} images the logits differ from '
-      f"TensorFlow's by {found['largest']:.2g} at most, and the likeliest "
-      f'class is the same for {found["same_top1"]}.'
-    )
-  return f'## Input and output\n\n{text}'
-
-
-def _runtime_calls(runtime: versions.Provenance) -> str:
-  run = {
-    'tflite': """    import tensorflow as tf
-
-    image = cv2.cvtColor(cv2.imread('photo.jpg'), cv2.COLOR_BGR2RGB)
-    interpreter = tf.lite.Interpreter('model.tflite')
-    interpreter.allocate_tensors()  # It is slower without.
-    run = interpreter.get_signature_runner()
-    height, width = run.get_input_details()['image']['shape'][1:3]
-    image = cv2.resize(image, (width, height))[None].astype(np.float32)
-    (logits,) = run(image=image)['logits']
-""",
-    'onnx': """    import onnxruntime
-
-    image = cv2.cvtColor(cv2.imread('photo.jpg'), cv2.COLOR_BGR2RGB)
-    session = onnxruntime.InferenceSession('model.onnx')
-    height, width = session.get_inputs()[0].shape[1:3]
-    image = cv2.resize(image, (width, height))[None]
-    ((logits,),) = session.run(['logits'], {'image': image})
-""",
-  }[runtime.format]
-  return f"""## Calling it
-
-    import cv2
-    import numpy as np
-{run}    names = open('labels.txt', encoding='utf-8').read().split('\\n')
-    for i in np.argsort(-logits)[:5]:
-      print(names[i], logits[i])"""
 
 
 def _calls() -> str:

@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import device
 from official_coatnet.export import versions
+from official_coatnet.training import experiment as experiment_lib, objective
 
 # How the weights of model.tflite are stored; what they are multiplied with is
 # float32, but that of int8 is rounded to 8 bits, image by image ("dynamic
@@ -99,6 +99,7 @@ def check(
 
 def write(
   model: tf.keras.Model,
+  experiment: experiment_lib.Experiment,
   path: str,
   *,
   pixels: np.ndarray,
@@ -110,6 +111,7 @@ def write(
   Args:
     model: From normalised images, float32 [batch, height, width, 3], to logits.
       For TFLite, of `TFLITE_IMPLEMENTATION`.
+    experiment: What it was trained by.
     path: The folder.
     pixels: Images to compare with TensorFlow on, uint8 [images, height, width,
       3].
@@ -123,10 +125,17 @@ def write(
     ValueError: If it cannot be converted, or differs by more than rounding.
   """
   convert = {'tflite': _to_tflite, 'onnx': _to_onnx}[file_format]
-  content = convert(model, quantize=quantize)
+  shape = model.input_shape[1:]
+
+  def classify(image: tf.Tensor) -> tf.Tensor:
+    normalized = objective.normalize(experiment, image)
+    return tf.cast(model(normalized, training=False), tf.float32)
+
+  content = convert(model, classify, shape=shape, quantize=quantize)
   files.write_bytes(os.path.join(path, versions.FORMATS[file_format]), content)
   found = _LOADERS[file_format](content)(pixels)
-  expected = _run_model(model, pixels)
+  # One by one: all stage maps of many images are much memory.
+  expected = np.concatenate([classify(p[None]) for p in pixels])
   difference = compare(found, expected)
   limit = TOLERANCE if quantize == 'none' else np.inf
   # Also where it is no number.
@@ -151,24 +160,17 @@ def compare(found: np.ndarray, expected: np.ndarray) -> Difference:
   )
 
 
-def _run_model(model: tf.keras.Model, pixels: np.ndarray) -> np.ndarray:
-  # One by one: all stage maps of many images are much memory.
-  rows = [model(device.normalize(p[None]), training=False) for p in pixels]
-  return np.concatenate(rows).astype(np.float32)
-
-
-def _function(model: tf.keras.Model, spec: tf.TensorSpec):
+def _function(classify: Callable[[tf.Tensor], tf.Tensor], spec: tf.TensorSpec):
   @tf.function(input_signature=[spec], autograph=False)
-  def classify(image):
-    logits = model(device.normalize(image), training=False)
-    return {'logits': tf.cast(logits, tf.float32)}
+  def function(image):
+    return {'logits': classify(image)}
 
-  return classify
+  return function
 
 
-def _to_tflite(model: tf.keras.Model, *, quantize: str) -> bytes:
-  spec = tf.TensorSpec([1, *model.input_shape[1:]], tf.float32, name='image')
-  function = _function(model, spec).get_concrete_function()
+def _to_tflite(model: tf.keras.Model, classify, *, shape, quantize) -> bytes:
+  spec = tf.TensorSpec([1, *shape], tf.float32, name='image')
+  function = _function(classify, spec).get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
   converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
   if quantize != 'none':
@@ -196,12 +198,11 @@ def _load_tflite(content: bytes) -> Network:
   return network
 
 
-def _to_onnx(model: tf.keras.Model, *, quantize: str) -> bytes:
-  del quantize  # `check` lets none but 'none' pass.
-  shape = [None, *model.input_shape[1:]]
-  spec = tf.TensorSpec(shape, tf.uint8, name='image')
+def _to_onnx(model: tf.keras.Model, classify, *, shape, quantize) -> bytes:
+  del model, quantize  # `check` lets none but 'none' pass.
+  spec = tf.TensorSpec([None, *shape], tf.uint8, name='image')
   proto, _ = _import('tf2onnx').convert.from_function(
-    _function(model, spec), input_signature=[spec], opset=_OPSET
+    _function(classify, spec), input_signature=[spec], opset=_OPSET
   )
   for value in (*proto.graph.input, *proto.graph.output):
     # The converter numbers it, as `unk__1234`.

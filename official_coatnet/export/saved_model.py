@@ -113,7 +113,12 @@ def export(
     else:
       pixels = _sample_pixels(experiment, encoded)
       difference = runtimes.write(
-        model, path, pixels=pixels, file_format=file_format, quantize=quantize
+        model,
+        experiment,
+        path,
+        pixels=pixels,
+        file_format=file_format,
+        quantize=quantize,
       )
       provenance = dataclasses.replace(
         provenance, difference=dataclasses.asdict(difference)

@@ -9,31 +9,29 @@ import onnxruntime
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import device
 from official_coatnet.export import runtimes, versions
 from official_coatnet.modeling import network
 from tests.fixtures import experiments, weights
-
-
-def _make_model():
-  model = network.classifier(experiments.make_experiment().model)
-  weights.randomize(model)
-  return model
 
 
 class RuntimesTest(tf.test.TestCase, parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.model = _make_model()
+    # Not those that all runs have.
+    prepared = {'mean': (0.5, 0.4, 0.3), 'deviation': (0.5, 0.3, 0.2)}
+    cls.experiment = experiments.make_experiment(
+      train_data=prepared, eval_data=prepared
+    )
+    cls.model = network.classifier(cls.experiment.model)
+    weights.randomize(cls.model)
     rng = np.random.default_rng(0)
     cls.pixels = rng.integers(0, 256, [3, 32, 32, 3], np.uint8)
     # Dark and bright ones, whose logits differ.
     cls.pixels[1] //= 8
     cls.pixels[2] |= 128
-    cls.expected = cls.model(
-      device.normalize(tf.constant(cls.pixels)), training=False
-    ).numpy()
+    normalized = (cls.pixels / 255 - [0.5, 0.4, 0.3]) / [0.5, 0.3, 0.2]
+    cls.expected = cls.model(normalized.astype(np.float32)).numpy()
 
   def setUp(self):
     super().setUp()
@@ -42,6 +40,7 @@ class RuntimesTest(tf.test.TestCase, parameterized.TestCase):
   def _write(self, file_format, **kwargs):
     difference = runtimes.write(
       self.model,
+      self.experiment,
       self.folder,
       pixels=self.pixels,
       file_format=file_format,

@@ -47,6 +47,7 @@ class Source:
       not made up: see `shard_reading`.
     num_classes: number of classes, if known.
     class_names: names of the classes in order, if known.
+    exif_orientation: as in `Manifest`.
   """
 
   files: tuple[str, ...]
@@ -59,6 +60,7 @@ class Source:
   on_disk: bool = False
   num_classes: int | None = None
   class_names: tuple[str, ...] | None = None
+  exif_orientation: bool = False
 
   @property
   def num_examples(self) -> int | None:
@@ -191,6 +193,7 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
       source,
       num_classes=manifest.num_classes,
       class_names=manifest.class_names,
+      exif_orientation=manifest.exif_orientation,
     )
   if not any(tf.io.gfile.stat(path).length for path in paths):
     # An endless stream of nothing would hang.

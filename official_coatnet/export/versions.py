@@ -6,6 +6,8 @@
   assets.extra/                   requests to warm a server up
   config.gin, experiment.json     the run, as it was set (config.gin if the
                                   run had gin files)
+  data.json                       what the data of the run were, if it kept it:
+                                  classes, and how the images were prepared
   export.json                     where it comes from and how it was made
   README.md                       the model card
 
@@ -23,6 +25,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import facts as facts_lib
 from official_coatnet.export.options import ExportOptions
 
 # Within the folder of an export; `experiment.json` is as in the run's.
@@ -31,6 +34,7 @@ LABELS_FILE = os.path.join('assets', 'labels.txt')
 # TF Serving looks for this name.
 WARMUP_FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
 CONFIG_FILE = 'config.gin'
+DATA_FILE = 'data.json'
 PROVENANCE_FILE = 'export.json'
 CARD_FILE = 'README.md'
 
@@ -198,6 +202,23 @@ def read_provenance(path: str) -> Provenance:
       f'{file!r} cannot be read ({e}): {path!r} is no export of this version '
       'of tools/export.py, or damaged.'
     ) from e
+
+
+def read_data(path: str) -> facts_lib.DataFacts | None:
+  """Reads data.json of the export at `path`: what its run was trained on.
+
+  Returns:
+    None where there is none: the run or the export is of an earlier version.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  file = os.path.join(path, DATA_FILE)
+  if not tf.io.gfile.exists(file):
+    return None
+  with tf.io.gfile.GFile(file, 'rb') as f:
+    text = f.read().decode(errors='replace')
+  return facts_lib.DataFacts.from_json(text, origin=file)
 
 
 def read_labels(path: str, *, num_classes: int) -> list[str]:

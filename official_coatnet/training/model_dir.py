@@ -2,6 +2,8 @@
 
 <model_dir>/
   experiment.json         the run, from which evaluation and export rebuild it
+  data.json               what its data were when it began: classes, labels,
+                          counts; never rewritten while there is a checkpoint
   config.gin              what gin files and bindings set, if there were any
   operative_config.gin    what was used, Python's defaults included
   labels.txt              names of the classes, one a line, if they are known
@@ -20,9 +22,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import facts as facts_lib
 from official_coatnet.training import experiment as experiment_lib
 
 EXPERIMENT_FILE = 'experiment.json'
+DATA_FILE = 'data.json'
 CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
@@ -60,6 +64,37 @@ def read_experiment(model_dir: str) -> experiment_lib.Experiment:
     ) from e
 
 
+def write_data(folder: str, facts: facts_lib.DataFacts) -> None:
+  """Writes data.json: what the data of a run were when it began."""
+  files.write_text(os.path.join(folder, DATA_FILE), facts.to_json())
+
+
+def read_data(model_dir: str) -> facts_lib.DataFacts | None:
+  """Reads data.json of a run, or of an export of it.
+
+  Where data.json has a checksum of too many names, they are those of labels.txt
+  if it has the same.
+
+  Returns:
+    None where there is none: the folder is of an earlier version.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  path = os.path.join(model_dir, DATA_FILE)
+  if not tf.io.gfile.exists(path):
+    return None
+  with tf.io.gfile.GFile(path, 'rb') as f:
+    text = f.read().decode(errors='replace')
+  facts = facts_lib.DataFacts.from_json(text, origin=path)
+  if facts.train.class_names is None and facts.train.class_digest is not None:
+    names = read_labels(model_dir)
+    facts = facts_lib.DataFacts(
+      facts.train.with_names(names), facts.validation.with_names(names)
+    )
+  return facts
+
+
 def write_config(model_dir: str, text: str) -> None:
   """Writes config.gin."""
   files.write_text(os.path.join(model_dir, CONFIG_FILE), text)
@@ -88,6 +123,28 @@ def find_labels(model_dir: str) -> str | None:
   """Returns the path of labels.txt, or None if the run has none."""
   path = os.path.join(model_dir, LABELS_FILE)
   return path if tf.io.gfile.exists(path) else None
+
+
+def read_labels(model_dir: str) -> tuple[str, ...] | None:
+  """Returns the names in labels.txt, or None if the run has none.
+
+  Raises:
+    ValueError: If the file is not text in UTF-8.
+  """
+  path = find_labels(model_dir)
+  if path is None:
+    return None
+  with tf.io.gfile.GFile(path, 'rb') as f:
+    contents = f.read()
+  try:
+    # Not splitlines(): it splits at characters that a name may hold.
+    lines = contents.decode().split('\n')
+  except UnicodeDecodeError as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it must be text in UTF-8 with one class '
+      'name a line. Write it again, or delete it.'
+    ) from e
+  return tuple(lines[:-1] if not lines[-1] else lines)
 
 
 class MetricsFile:

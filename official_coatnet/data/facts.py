@@ -12,6 +12,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from official_coatnet.data.config import DataConfig
 from official_coatnet.data.sources import Source
 
@@ -19,6 +21,7 @@ from official_coatnet.data.sources import Source
 # in labels.txt anyway.
 _MAX_NAMES = 2000
 _VERSION = 1
+_WORDS = 'was {} and is now {}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,19 @@ class DataFacts:
       ) from error
 
 
+def read(path: str) -> DataFacts | None:
+  """Reads such a file; None where there is none.
+
+  Raises:
+    ValueError: if it cannot be read.
+  """
+  if not tf.io.gfile.exists(path):
+    return None
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    text = file.read().decode(errors='replace')
+  return DataFacts.from_json(text, origin=path)
+
+
 def _split(values: dict[str, Any]) -> SplitFacts:
   known = {field.name for field in dataclasses.fields(SplitFacts)}
   values = {key: value for key, value in values.items() if key in known}
@@ -146,7 +162,7 @@ def digest(names: Sequence[str]) -> str:
 
 
 def class_difference(
-  old: SplitFacts, new: SplitFacts, *, words: str = 'was {} and is now {}'
+  old: SplitFacts, new: SplitFacts, *, words: str = _WORDS
 ) -> str | None:
   """Says in what the names of classes differ.
 
@@ -179,7 +195,9 @@ def names_difference(
   """Says in what two lists of class names differ; as `class_difference`."""
   if len(old) != len(new):
     return 'the number of classes ' + words.format(len(old), len(new))
-  different = [i for i, names in enumerate(zip(old, new)) if len(set(names)) > 1]
+  different = [
+    i for i, names in enumerate(zip(old, new)) if len(set(names)) > 1
+  ]
   if not different:
     return None
   first = different[0]
@@ -190,13 +208,16 @@ def names_difference(
   return f'class {first} {names} ({kind})'
 
 
-def other_differences(old: SplitFacts, new: SplitFacts) -> list[str]:
+def other_differences(
+  old: SplitFacts, new: SplitFacts, *, words: str = _WORDS
+) -> list[str]:
   """Says in what else two splits differ, as far as both are known.
 
   Returns:
     Phrases such as "`schema` was 'imagenet' and is now 'multilabel'".
   """
-  if (old.source == 'synthetic') != (new.source == 'synthetic'):
+  fields: list[str] = []
+  if 'synthetic' in (old.source, new.source):
     # Made-up images have nothing else that could be compared.
     fields = ['source']
   else:
@@ -211,5 +232,5 @@ def other_differences(old: SplitFacts, new: SplitFacts) -> list[str]:
   for field in fields:
     before, now = getattr(old, field), getattr(new, field)
     if None not in (before, now) and before != now:
-      phrases.append(f'`{field}` was {before!r} and is now {now!r}')
+      phrases.append(f'`{field}` {words.format(repr(before), repr(now))}')
   return phrases

@@ -49,6 +49,8 @@ class Provenance:
     weights: 'ema' or 'raw'.
     folded: Whether norms are folded into convolutions.
     options: The rest.
+    own_labels: Whether the names of the classes are the run's own, and not a
+      file of the user's; None in exports of versions that did not tell.
   """
 
   model_dir: str
@@ -56,6 +58,7 @@ class Provenance:
   weights: str
   folded: bool
   options: ExportOptions
+  own_labels: bool | None = None
 
 
 def list_versions(export_dir: str) -> list[int]:
@@ -204,6 +207,11 @@ def read_provenance(path: str) -> Provenance:
     ) from e
 
 
+def write_data(path: str, facts: facts_lib.DataFacts):
+  """Writes data.json into the export at `path`."""
+  files.write_text(os.path.join(path, DATA_FILE), facts.to_json())
+
+
 def read_data(path: str) -> facts_lib.DataFacts | None:
   """Reads data.json of the export at `path`: what its run was trained on.
 
@@ -213,12 +221,7 @@ def read_data(path: str) -> facts_lib.DataFacts | None:
   Raises:
     ValueError: If the file cannot be read.
   """
-  file = os.path.join(path, DATA_FILE)
-  if not tf.io.gfile.exists(file):
-    return None
-  with tf.io.gfile.GFile(file, 'rb') as f:
-    text = f.read().decode(errors='replace')
-  return facts_lib.DataFacts.from_json(text, origin=file)
+  return facts_lib.read(os.path.join(path, DATA_FILE))
 
 
 def read_labels(path: str, *, num_classes: int) -> list[str]:

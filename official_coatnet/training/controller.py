@@ -11,6 +11,7 @@ from official_coatnet.data import sources as sources_lib
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  consistency,
   devices,
   ema,
   evaluator as evaluator_lib,
@@ -50,7 +51,8 @@ def run(
       'continuous_eval' (each new checkpoint, until the last step).
     model_dir: Folder of the run; created.
     strategy: Where it runs.
-    on_start: Called when nothing stands in the way, before the first step.
+    on_start: Called when nothing stands in the way of training, before the
+      first step; not where the run has taken its last one.
     on_first_loop: Called after the first training loop.
 
   Returns:
@@ -78,11 +80,10 @@ def run(
     mode=mode,
     model_dir=model_dir,
     strategy=strategy,
-    on_start=on_start,
   )
   with orbit_overrides.speaks_once(), devices.lost_workers(strategy):
     if this.trains:
-      return _train(this, on_first_loop=on_first_loop)
+      return _train(this, on_start=on_start, on_first_loop=on_first_loop)
     return _evaluate(this)
 
 
@@ -98,6 +99,7 @@ class _Run:
     mode: One of `MODES`.
     model_dir: Its folder.
     strategy: Where it runs.
+    is_new: Whether it has no checkpoint yet.
     model: The network, once it is built.
   """
 
@@ -107,6 +109,7 @@ class _Run:
   mode: str
   model_dir: str
   strategy: tf.distribute.Strategy
+  is_new: bool
   model: tf.keras.Model | None = None
 
   @property
@@ -131,10 +134,8 @@ class _Run:
     return model_dir_lib.events_folder(self.model_dir, kind)
 
 
-def _prepare(
-  experiment, sources, *, mode, model_dir, strategy, on_start
-) -> _Run:
-  """Counts images and steps, writes what is set, builds the network."""
+def _prepare(experiment, sources, *, mode, model_dir, strategy) -> _Run:
+  """Counts images and steps, builds the network."""
   evaluates_only = mode in ('eval', 'continuous_eval')
   experiment = inputs.with_counts(
     experiment, sources, model_dir=model_dir if evaluates_only else None
@@ -145,15 +146,9 @@ def _prepare(
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
-  this = _Run(experiment, sources, plan, mode, model_dir, strategy)
+  is_new = tf.train.latest_checkpoint(model_dir) is None
+  this = _Run(experiment, sources, plan, mode, model_dir, strategy, is_new)
   tf.io.gfile.makedirs(model_dir)
-  if this.is_chief and this.trains:
-    model_dir_lib.write_experiment(model_dir, experiment)
-    source = sources.get('train_data')
-    if source and source.class_names:  # For the export.
-      model_dir_lib.write_labels(model_dir, source.class_names)
-  if this.is_chief:
-    on_start()
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
@@ -161,7 +156,7 @@ def _prepare(
   return dataclasses.replace(this, model=model)
 
 
-def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
+def _train(this: _Run, *, on_start, on_first_loop) -> dict[str, float]:
   """Trains, and evaluates in between if the mode says so."""
   experiment, plan, strategy = this.experiment, this.plan, this.strategy
   with strategy.scope():
@@ -177,16 +172,33 @@ def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
   checkpoints.check_resumable(
     this.model, this.model_dir, has_averages=trainer.average is not None
   )
+  otherwise = _check(this)
+  reporter = _make_reporter(this, trainer.optimizer.iterations, trainer.clock)
   # Restores the latest checkpoint.
   controller = _make_controller(
-    this, trainer, evaluator=evaluator, on_first_loop=on_first_loop
+    this,
+    trainer,
+    evaluator=evaluator,
+    reporter=reporter,
+    on_first_loop=on_first_loop,
   )
   step = int(trainer.optimizer.iterations.numpy())
   devices.check_same_step(strategy, step, model_dir=this.model_dir)
-  this.metrics_file.rewind(step, evaluates=step >= plan.total_steps)
+  has_ended = step >= plan.total_steps
+  # Of a run that goes on, the settings of now are its own.
+  reporter.evaluates_otherwise = otherwise and has_ended
+  this.metrics_file.rewind(step, evaluates=has_ended and not otherwise)
   if step:
     logging.info('Resumed at step %d of %d.', step, plan.total_steps)
-  if step < plan.total_steps:
+  if not has_ended:
+    if this.is_chief:
+      consistency.write_start(
+        experiment,
+        this.sources,
+        model_dir=this.model_dir,
+        is_new=this.is_new,
+      )
+      on_start()
     trainer.set_dataset(
       inputs.distribute(
         experiment,
@@ -210,15 +222,32 @@ def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
     )
 
 
-def _make_controller(
-  this: _Run, trainer: trainer_lib.Trainer, *, evaluator, on_first_loop
-) -> orbit_overrides.Controller:
-  reporter = reporting.Reporter(
+def _check(this: _Run) -> bool:
+  """Returns whether an evaluation now is another than the run's own."""
+  return consistency.check(
+    this.experiment, this.sources, mode=this.mode, model_dir=this.model_dir
+  )
+
+
+def _make_reporter(
+  this: _Run, global_step: tf.Variable, clock: reporting.Clock
+) -> reporting.Reporter:
+  return reporting.Reporter(
     plan=this.plan,
-    clock=trainer.clock,
-    global_step=trainer.optimizer.iterations,
+    clock=clock,
+    global_step=global_step,
     metrics_file=this.metrics_file,
   )
+
+
+def _make_controller(
+  this: _Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  evaluator,
+  reporter: reporting.Reporter,
+  on_first_loop,
+) -> orbit_overrides.Controller:
   actions: list[Callable] = [reporter.after_training_loop]
   if this.is_chief:
     actions.append(_once(on_first_loop))
@@ -241,12 +270,8 @@ def _evaluate(this: _Run) -> dict[str, float]:
   with this.strategy.scope():
     evaluator = _make_evaluator(this, average=None)
     global_step = orbit.utils.create_global_step()
-  reporter = reporting.Reporter(
-    plan=this.plan,
-    clock=reporting.Clock(num_cores=1, batch_size=this.plan.batch_size),
-    global_step=global_step,
-    metrics_file=this.metrics_file,
-  )
+  clock = reporting.Clock(num_cores=1, batch_size=this.plan.batch_size)
+  reporter = _make_reporter(this, global_step, clock)
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
@@ -260,7 +285,9 @@ def _evaluate(this: _Run) -> dict[str, float]:
       this.model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
     )
   results = {}
-  for path in paths:
+  for number, path in enumerate(paths):
+    if not number:  # Continuous evaluation may have begun before the run did.
+      reporter.evaluates_otherwise = _check(this)
     with this.strategy.scope():
       prefix = checkpoints.load_weights(
         this.model, path, weights=this.experiment.run.weights

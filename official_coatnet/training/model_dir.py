@@ -18,6 +18,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -32,6 +33,9 @@ OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = 'metrics.jsonl'
 CHECKPOINT_NAME = 'ckpt'
+# In a line of metrics.jsonl: the evaluation is on other data, or with other
+# settings, than those of the run.
+OTHER_EVALUATION = 'eval/otherwise'
 
 
 def write_experiment(
@@ -70,7 +74,7 @@ def write_data(folder: str, facts: facts_lib.DataFacts) -> None:
 
 
 def read_data(model_dir: str) -> facts_lib.DataFacts | None:
-  """Reads data.json of a run, or of an export of it.
+  """Reads data.json of a run.
 
   Where data.json has a checksum of too many names, they are those of labels.txt
   if it has the same.
@@ -81,18 +85,13 @@ def read_data(model_dir: str) -> facts_lib.DataFacts | None:
   Raises:
     ValueError: If the file cannot be read.
   """
-  path = os.path.join(model_dir, DATA_FILE)
-  if not tf.io.gfile.exists(path):
-    return None
-  with tf.io.gfile.GFile(path, 'rb') as f:
-    text = f.read().decode(errors='replace')
-  facts = facts_lib.DataFacts.from_json(text, origin=path)
-  if facts.train.class_names is None and facts.train.class_digest is not None:
-    names = read_labels(model_dir)
-    facts = facts_lib.DataFacts(
-      facts.train.with_names(names), facts.validation.with_names(names)
-    )
-  return facts
+  facts = facts_lib.read(os.path.join(model_dir, DATA_FILE))
+  if facts is None or facts.train.class_names or not facts.train.class_digest:
+    return facts
+  names = read_labels(model_dir)
+  return facts_lib.DataFacts(
+    facts.train.with_names(names), facts.validation.with_names(names)
+  )
 
 
 def write_config(model_dir: str, text: str) -> None:
@@ -179,7 +178,12 @@ class MetricsFile:
       line
       for line in read_metrics(self._model_dir)
       if line['step'] <= step
-      and not (evaluates and line['step'] == step and 'eval/loss' in line)
+      and not (
+        evaluates
+        and line['step'] == step
+        and 'eval/loss' in line
+        and not line.get(OTHER_EVALUATION)
+      )
     ]
     text = ''.join(json.dumps(line) + '\n' for line in kept)
     files.write_text(self._path, text)
@@ -211,6 +215,15 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
       except json.JSONDecodeError:
         break
   return lines
+
+
+def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Returns those of a run's metrics that are its own evaluations."""
+  return [
+    line
+    for line in lines
+    if 'eval/loss' in line and not line.get(OTHER_EVALUATION)
+  ]
 
 
 def find_checkpoint(path: str) -> str:

@@ -9,6 +9,7 @@ from official_coatnet.data import checks, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
+  consistency,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   plan,
@@ -59,6 +60,9 @@ def examine(
         problems.append(problem)
     if source is not None:
       sources[split] = source
+  problems += consistency.examine(
+    experiment, sources, mode=mode, model_dir=model_dir
+  ).problems
   if experiment.run.init_checkpoint:
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:

@@ -216,7 +216,6 @@ def other_differences(
   Returns:
     Phrases such as "`schema` was 'imagenet' and is now 'multilabel'".
   """
-  fields: list[str] = []
   if 'synthetic' in (old.source, new.source):
     # Made-up images have nothing else that could be compared.
     fields = ['source']

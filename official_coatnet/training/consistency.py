@@ -63,7 +63,7 @@ def examine(
     mode: One of `controller.MODES`.
     model_dir: Folder of the run, or None if not given.
   """
-  findings = stored_data.Findings()
+  findings = stored_data.Findings(experiment.run.accept_other_data)
   splits = ['eval_data'] if mode != 'train' else []
   splits += ['train_data'] if mode in _TRAINING_MODES else []
   now = stored_data.facts_now(experiment, sources, splits=splits)
@@ -78,13 +78,7 @@ def examine(
       if mode in _TRAINING_MODES and experiment.run.init_checkpoint:
         stored_data.compare_with_init_checkpoint(findings, experiment, now)
   except ValueError as e:
-    return stored_data.Findings([str(e)])
-  if experiment.run.accept_other_data and findings.problems:
-    findings.notes += [
-      f'RunConfig.accept_other_data is True, so in spite of this: {problem}'
-      for problem in findings.problems
-    ]
-    findings.problems = []
+    findings.problems.append(str(e))
   return findings
 
 
@@ -94,11 +88,8 @@ def check(
   *,
   mode: str,
   model_dir: str,
-) -> bool:
+) -> stored_data.Findings:
   """Does so again where a run begins, and logs what is to be said.
-
-  Returns:
-    `stored_data.Findings.evaluates_otherwise`.
 
   Raises:
     ValueError: If something stands in the way.
@@ -108,7 +99,7 @@ def check(
     raise ValueError('\n'.join(findings.problems))
   for note in findings.notes:
     logging.warning('%s', note)
-  return findings.evaluates_otherwise
+  return findings
 
 
 def write_start(
@@ -147,7 +138,7 @@ def _compare_settings(findings, experiment, *, mode, model_dir):
     return  # `preflight` looks after that.
   evaluation = evaluation_changes(stored, experiment)
   if evaluation:
-    findings.evaluates_otherwise = True
+    findings.other_evaluation_settings = True
   changes = evaluation
   if mode in _TRAINING_MODES:
     changes = _changes(experiment, stored)

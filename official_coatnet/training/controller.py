@@ -1,13 +1,12 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import orbit
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.data import sources as sources_lib
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
@@ -22,6 +21,7 @@ from official_coatnet.training import (
   plan as plan_lib,
   preflight,
   reporting,
+  run as run_lib,
   trainer as trainer_lib,
   transfer,
 )
@@ -87,54 +87,7 @@ def run(
     return _evaluate(this)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-  """What all parts of a run share.
-
-  Attributes:
-    experiment: With the numbers of images filled in.
-    sources: Where the images of 'train_data' and 'eval_data' come from, if
-      they are not made up.
-    plan: Its steps.
-    mode: One of `MODES`.
-    model_dir: Its folder.
-    strategy: Where it runs.
-    is_new: Whether it has no checkpoint yet.
-    model: The network, once it is built.
-  """
-
-  experiment: experiment_lib.Experiment
-  sources: Mapping[str, sources_lib.Source]
-  plan: plan_lib.Plan
-  mode: str
-  model_dir: str
-  strategy: tf.distribute.Strategy
-  is_new: bool
-  model: tf.keras.Model | None = None
-
-  @property
-  def trains(self) -> bool:
-    """Whether its mode trains."""
-    return self.mode in ('train', 'train_and_eval')
-
-  @property
-  def is_chief(self) -> bool:
-    """Whether this process writes the files."""
-    return devices.is_chief(self.strategy)
-
-  @property
-  def metrics_file(self) -> model_dir_lib.MetricsFile:
-    """Where metrics go."""
-    return model_dir_lib.MetricsFile(self.model_dir, writes=self.is_chief)
-
-  def events_folder(self, kind: str) -> str | None:
-    """Of several workers one writes events; None for the others."""
-    if not self.is_chief:
-      return None
-    return model_dir_lib.events_folder(self.model_dir, kind)
-
-
-def _prepare(experiment, sources, *, mode, model_dir, strategy) -> _Run:
+def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
   """Counts images and steps, builds the network."""
   evaluates_only = mode in ('eval', 'continuous_eval')
   experiment = inputs.with_counts(
@@ -147,7 +100,9 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> _Run:
     num_eval_examples=experiment.eval_data.num_examples,
   )
   is_new = tf.train.latest_checkpoint(model_dir) is None
-  this = _Run(experiment, sources, plan, mode, model_dir, strategy, is_new)
+  this = run_lib.Run(
+    experiment, sources, plan, mode, model_dir, strategy, is_new
+  )
   tf.io.gfile.makedirs(model_dir)
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
@@ -156,7 +111,7 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> _Run:
   return dataclasses.replace(this, model=model)
 
 
-def _train(this: _Run, *, on_start, on_first_loop) -> dict[str, float]:
+def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   """Trains, and evaluates in between if the mode says so."""
   experiment, plan, strategy = this.experiment, this.plan, this.strategy
   with strategy.scope():
@@ -172,8 +127,7 @@ def _train(this: _Run, *, on_start, on_first_loop) -> dict[str, float]:
   checkpoints.check_resumable(
     this.model, this.model_dir, has_averages=trainer.average is not None
   )
-  otherwise = _check(this)
-  reporter = _make_reporter(this, trainer.optimizer.iterations, trainer.clock)
+  reporter = this.make_reporter(trainer.optimizer.iterations, clock)
   # Restores the latest checkpoint.
   controller = _make_controller(
     this,
@@ -182,32 +136,7 @@ def _train(this: _Run, *, on_start, on_first_loop) -> dict[str, float]:
     reporter=reporter,
     on_first_loop=on_first_loop,
   )
-  step = int(trainer.optimizer.iterations.numpy())
-  devices.check_same_step(strategy, step, model_dir=this.model_dir)
-  has_ended = step >= plan.total_steps
-  # Of a run that goes on, the settings of now are its own.
-  reporter.evaluates_otherwise = otherwise and has_ended
-  this.metrics_file.rewind(step, evaluates=has_ended and not otherwise)
-  if step:
-    logging.info('Resumed at step %d of %d.', step, plan.total_steps)
-  if not has_ended:
-    if this.is_chief:
-      consistency.write_start(
-        experiment,
-        this.sources,
-        model_dir=this.model_dir,
-        is_new=this.is_new,
-      )
-      on_start()
-    trainer.set_dataset(
-      inputs.distribute(
-        experiment,
-        strategy,
-        is_training=True,
-        start_step=step,
-        source=this.sources.get('train_data'),
-      )
-    )
+  _begin(this, trainer, reporter=reporter, on_start=on_start)
   with inputs.readable_errors(
     experiment,
     strategy,
@@ -222,26 +151,54 @@ def _train(this: _Run, *, on_start, on_first_loop) -> dict[str, float]:
     )
 
 
-def _check(this: _Run) -> bool:
-  """Returns whether an evaluation now is another than the run's own."""
-  return consistency.check(
-    this.experiment, this.sources, mode=this.mode, model_dir=this.model_dir
+def _begin(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  reporter: reporting.Reporter,
+  on_start: Callable[[], None],
+):
+  """Opens the data at the step where the run is, and writes its files."""
+  found = this.compare()
+  step = int(trainer.optimizer.iterations.numpy())
+  devices.check_same_step(this.strategy, step, model_dir=this.model_dir)
+  has_ended = step >= this.plan.total_steps
+  # Of a run that goes on, the settings of now are its own.
+  reporter.evaluates_otherwise = found.other_evaluation_data or (
+    has_ended and found.other_evaluation_settings
   )
-
-
-def _make_reporter(
-  this: _Run, global_step: tf.Variable, clock: reporting.Clock
-) -> reporting.Reporter:
-  return reporting.Reporter(
-    plan=this.plan,
-    clock=clock,
-    global_step=global_step,
-    metrics_file=this.metrics_file,
+  if step:
+    logging.info('Resumed at step %d of %d.', step, this.plan.total_steps)
+  this.metrics_file.rewind(
+    step, evaluates=has_ended and not reporter.evaluates_otherwise
+  )
+  if has_ended:
+    if reporter.evaluates_otherwise:
+      logging.warning(
+        'The run has taken its last step; its folder keeps what it began with.'
+      )
+    return
+  if this.is_chief:
+    consistency.write_start(
+      this.experiment,
+      this.sources,
+      model_dir=this.model_dir,
+      is_new=this.is_new,
+    )
+    on_start()
+  trainer.set_dataset(
+    inputs.distribute(
+      this.experiment,
+      this.strategy,
+      is_training=True,
+      start_step=step,
+      source=this.sources.get('train_data'),
+    )
   )
 
 
 def _make_controller(
-  this: _Run,
+  this: run_lib.Run,
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
@@ -250,7 +207,7 @@ def _make_controller(
 ) -> orbit_overrides.Controller:
   actions: list[Callable] = [reporter.after_training_loop]
   if this.is_chief:
-    actions.append(_once(on_first_loop))
+    actions.append(reporting.once(on_first_loop))
   return orbit_overrides.Controller(
     global_step=trainer.optimizer.iterations,
     trainer=trainer,
@@ -265,13 +222,13 @@ def _make_controller(
   )
 
 
-def _evaluate(this: _Run) -> dict[str, float]:
+def _evaluate(this: run_lib.Run) -> dict[str, float]:
   """Evaluates the latest checkpoint, or each new one."""
   with this.strategy.scope():
     evaluator = _make_evaluator(this, average=None)
     global_step = orbit.utils.create_global_step()
   clock = reporting.Clock(num_cores=1, batch_size=this.plan.batch_size)
-  reporter = _make_reporter(this, global_step, clock)
+  reporter = this.make_reporter(global_step, clock)
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
@@ -287,7 +244,10 @@ def _evaluate(this: _Run) -> dict[str, float]:
   results = {}
   for number, path in enumerate(paths):
     if not number:  # Continuous evaluation may have begun before the run did.
-      reporter.evaluates_otherwise = _check(this)
+      found = this.compare()
+      reporter.evaluates_otherwise = (
+        found.other_evaluation_data or found.other_evaluation_settings
+      )
     with this.strategy.scope():
       prefix = checkpoints.load_weights(
         this.model, path, weights=this.experiment.run.weights
@@ -303,7 +263,7 @@ def _evaluate(this: _Run) -> dict[str, float]:
   return results
 
 
-def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
+def _make_evaluator(this: run_lib.Run, *, average: ema.WeightAverage | None):
   weights = {}
   if average is not None and this.experiment.uses_ema:
     weights['weights'] = lambda: average.swapped(this.strategy)
@@ -322,7 +282,7 @@ def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
   )
 
 
-def _checkpoint_manager(this: _Run, trainer: trainer_lib.Trainer):
+def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
   settings = this.experiment.run
   checkpoint = checkpoints.make_checkpoint(
     trainer.model,
@@ -355,15 +315,3 @@ def _checkpoint_manager(this: _Run, trainer: trainer_lib.Trainer):
     checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
   )
-
-
-def _once(function: Callable[[], None]) -> Callable[[dict], None]:
-  """Makes an orbit action that calls `function` the first time only."""
-  pending = [function]
-
-  def action(output):
-    del output
-    while pending:
-      pending.pop()()
-
-  return action

@@ -178,6 +178,18 @@ class Reporter:
     return ' | '.join(parts)
 
 
+def once(function: Callable[[], None]) -> Callable[[dict], None]:
+  """Makes an orbit action that calls `function` the first time only."""
+  pending = [function]
+
+  def action(output):
+    del output
+    while pending:
+      pending.pop()()
+
+  return action
+
+
 def _format_metrics(values: dict[str, float]) -> str:
   shown = (k for k in values if not k.startswith('images_per_second'))
   return ', '.join(f'{k} {values[k]:.4g}' for k in shown)

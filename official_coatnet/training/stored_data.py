@@ -25,15 +25,27 @@ class Findings:
   """What a comparison has found.
 
   Attributes:
+    accepts: Whether data that are others do not stand in the way.
     problems: What stands in the way, a sentence or more each.
     notes: What is to be said, likewise.
-    evaluates_otherwise: Whether an evaluation is on other data, or with other
-      settings, than those of the run.
+    other_evaluation_data: Whether an evaluation is on other data than those
+      of the run.
+    other_evaluation_settings: Whether it has other settings.
   """
 
+  accepts: bool = False
   problems: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
-  evaluates_otherwise: bool = False
+  other_evaluation_data: bool = False
+  other_evaluation_settings: bool = False
+
+  def refuse(self, fact: str, remedy: str):
+    """Adds what stands in the way, or is said to be accepted."""
+    if self.accepts:
+      fact += ' Accepted, as RunConfig.accept_other_data is True.'
+      self.notes.append(fact)
+    else:
+      self.problems.append(f'{fact} {remedy}')
 
 
 def describe(
@@ -118,8 +130,8 @@ def compare_with_run(
         'classes, so that they cannot be compared with those of the run.'
       )
   if 'train_data' in now:
-    findings.problems += _training_problems(
-      experiment, then.train, now['train_data'], model_dir=model_dir
+    _compare_training_data(
+      findings, experiment, then, now=now['train_data'], model_dir=model_dir
     )
   if 'eval_data' not in now:
     return
@@ -128,72 +140,77 @@ def compare_with_run(
   if told is None or told.class_digest != evaluated.class_digest:
     difference = facts_lib.class_difference(then.train, evaluated)
     if difference:
-      findings.problems.append(
+      findings.refuse(
         f'The run in {model_dir!r} was trained on other classes than '
-        f'{_origin("eval_data", experiment.eval_data)} has: {difference}. '
+        f'{_origin("eval_data", experiment.eval_data)} has: {difference}.',
         'Evaluate it on the classes that it knows (DATA_DIR); if they are the '
-        f'same under other names, {_ACCEPT}.'
+        f'same under other names, {_ACCEPT}.',
       )
   _compare_evaluation_data(findings, experiment, then, now=evaluated)
 
 
-def _training_problems(experiment, then, now, *, model_dir) -> list[str]:
-  """Says why a run cannot go on with data that are not its own."""
-  origin = _origin('train_data', experiment.train_data)
-  difference = facts_lib.class_difference(then, now)
-  if difference:
-    return [
-      f'The run in {model_dir!r} was trained on other classes than {origin} '
-      f'has: {difference}. Give it the data of its classes (DATA_DIR), or '
-      'start a run on these in a --model_dir of its own (from its weights by '
-      f"RunConfig.init_checkpoint = '{model_dir}' with "
-      'RunConfig.init_last_layer = False). If they are the same classes under '
-      f'other names, {_ACCEPT}.'
-    ]
-  others = facts_lib.other_differences(then, now)
-  if not others:
-    return []
-  remedy = (
-    'Give it the data that it began with (DATA_DIR), or train on these in a '
-    f"--model_dir of its own, with RunConfig.init_checkpoint = '{model_dir}' "
-    'to start from its weights. To go on all the same, as with records that '
-    f'were repaired, {_ACCEPT}.'
+def _compare_training_data(findings, experiment, then, *, now, model_dir):
+  """Refuses to go on with data that are not those of the run."""
+  run, origin = (
+    f'The run in {model_dir!r}',
+    _origin('train_data', experiment.train_data),
   )
-  if then.num_examples != now.num_examples:
-    remedy = (
-      'Epochs would come to other steps, and images already seen would come '
-      f'again. {remedy}'
+  difference = facts_lib.class_difference(then.train, now)
+  others = facts_lib.other_differences(then.train, now)
+  if difference:
+    findings.refuse(
+      f'{run} was trained on other classes than {origin} has: {difference}.',
+      'Give it the data of its classes (DATA_DIR), or start a run on these in '
+      'a --model_dir of its own (from its weights by RunConfig.init_checkpoint '
+      f"= '{model_dir}' with RunConfig.init_last_layer = False). If they are "
+      f'the same classes under other names, {_ACCEPT}.',
     )
-  return [
-    f'The run in {model_dir!r} began with other data than {origin}: '
-    f'{"; ".join(others)}. {remedy}'
-  ]
+  elif 'synthetic' in (then.train.source, now.source) and others:
+    findings.refuse(
+      f'{run} began with other data than {origin}: {others[0]}.',
+      'Made-up images are for dry runs: give them, and what they leave behind, '
+      'a --model_dir of their own.',
+    )
+  elif others:
+    findings.refuse(
+      f'{run} began with other data than {origin}: {"; ".join(others)}. Epochs '
+      'may come to other steps, and images may come again that it has seen.',
+      'Give it the data that it began with (DATA_DIR), or train on these in a '
+      f"--model_dir of its own, with RunConfig.init_checkpoint = '{model_dir}' "
+      'to start from its weights. To go on all the same, as with records that '
+      f'were repaired, {_ACCEPT}.',
+    )
 
 
 def _compare_evaluation_data(findings, experiment, then, *, now):
   """Tells a wrong evaluation set from one that is merely another."""
   others = facts_lib.other_differences(then.validation, now)
+  if not others:
+    return
+  findings.other_evaluation_data = True
+  origin = _origin('eval_data', experiment.eval_data)
   names_known = None not in (then.train.class_digest, now.class_digest)
+  # Equal names say that labels are read as they should be.
   wrong = [
     phrase
     for phrase in others
-    if phrase.startswith('`source`')
-    # Equal names say that labels are read as they should be.
-    or (not names_known and phrase.startswith(('`schema`', '`label_offset`')))
+    if not names_known and phrase.startswith(('`schema`', '`label_offset`'))
   ]
-  origin = _origin('eval_data', experiment.eval_data)
-  if wrong:
-    findings.problems.append(
-      f'{origin} is not what the run was evaluated on: {"; ".join(wrong)}, so '
-      'that labels would mean other classes. Set them back, or, if they do '
-      f'not, {_ACCEPT}.'
+  if 'synthetic' in (then.validation.source, now.source):
+    findings.refuse(
+      f'{origin} is not what the run was evaluated on: {others[0]}.',
+      'Made-up images are for dry runs: give them a --model_dir of their own.',
     )
-  elif others:
+  elif wrong:
+    findings.refuse(
+      f'{origin} is not what the run was evaluated on: {"; ".join(wrong)}, so '
+      'that labels may mean other classes.',
+      f'Set them back, or, if labels mean the same, {_ACCEPT}.',
+    )
+  else:
     findings.notes.append(
       f"{origin} is not the run's own evaluation set: {'; '.join(others)}."
     )
-  if others:
-    findings.evaluates_otherwise = True
 
 
 def compare_splits(
@@ -210,11 +227,12 @@ def compare_splits(
     words='is {} in the former and {} in the latter',
   )
   if difference:
-    findings.problems.append(
+    findings.refuse(
       f'{_origin("train_data", experiment.train_data)} and '
       f'{_origin("eval_data", experiment.eval_data)} have different classes: '
-      f'{difference}. Build both of one corpus, in one go; if they are the '
-      f'same classes under other names, {_ACCEPT}.'
+      f'{difference}.',
+      'Build both of one corpus, in one go; if they are the same classes under '
+      f'other names, {_ACCEPT}.',
     )
 
 
@@ -228,24 +246,21 @@ def compare_with_init_checkpoint(
   Raises:
     ValueError: If a file of the other run cannot be read.
   """
+  if 'train_data' not in now or not experiment.run.init_last_layer:
+    return
   path = experiment.run.init_checkpoint or ''
   folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
   then, _ = _facts_then(folder)
-  if (
-    then is None
-    or 'train_data' not in now
-    or not experiment.run.init_last_layer
-    or then.train.num_classes != now['train_data'].num_classes
-  ):
+  if then is None or then.train.num_classes != now['train_data'].num_classes:
     return
   difference = facts_lib.class_difference(then.train, now['train_data'])
   if difference:
-    findings.problems.append(
+    findings.refuse(
       f'`init_checkpoint` {path!r} was trained on other classes than '
       f'{_origin("train_data", experiment.train_data)} has, though as many: '
-      f'{difference}; and its last layer would be kept. Set '
-      'RunConfig.init_last_layer = False for a new one; if they are the same '
-      f'classes under other names, {_ACCEPT}.'
+      f'{difference}; and its last layer is kept.',
+      'Set RunConfig.init_last_layer = False for a new one; if they are the '
+      f'same classes under other names, {_ACCEPT}.',
     )
   elif None in (then.train.class_digest, now['train_data'].class_digest):
     findings.notes.append(

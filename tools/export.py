@@ -34,8 +34,8 @@ _WEIGHTS = flags.DEFINE_enum(
 _LABELS = flags.DEFINE_string(
   'labels',
   None,
-  "Text file with one class name a line. By default the run's own labels.txt, "
-  'if its data had names, or else the class ids.',
+  "Text file with one class name a line. By default the names in the run's "
+  'data, if there were any, or else the class ids.',
 )
 _VERSION = flags.DEFINE_integer(
   'version', None, 'Number of the export. By default the next free one.'

@@ -43,6 +43,7 @@ class SplitFacts:
     num_examples: number of examples, if known.
     exif_orientation: whether images were turned as their EXIF data say before
       they became records; who predicts has to do the same.
+    content: checksum of all records, if known.
   """
 
   source: str
@@ -55,6 +56,7 @@ class SplitFacts:
   label_offset: int | None = None
   num_examples: int | None = None
   exif_orientation: bool = False
+  content: str | None = None
 
   def with_names(self, names: Sequence[str] | None) -> 'SplitFacts':
     """Returns it with names that belong to its checksum; else unchanged."""
@@ -153,6 +155,7 @@ def describe(config: DataConfig, source: Source | None) -> SplitFacts:
     label_offset=source.label_offset if source else config.label_offset,
     num_examples=num_examples,
     exif_orientation=bool(source and source.exif_orientation),
+    content=source.content if source else None,
   )
 
 
@@ -220,10 +223,10 @@ def other_differences(
     # Made-up images have nothing else that could be compared.
     fields = ['source']
   else:
-    fields = ['schema', 'num_examples']
+    fields = ['split', 'schema', 'num_examples']
     if old.schema == new.schema:
       # Schemas number their classes from 0 or from 1.
-      fields.insert(1, 'label_offset')
+      fields.insert(2, 'label_offset')
     if old.known_from and new.known_from:
       # Without a manifest nobody knows whether images were turned.
       fields.append('exif_orientation')

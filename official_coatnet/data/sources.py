@@ -48,6 +48,8 @@ class Source:
     num_classes: number of classes, if known.
     class_names: names of the classes in order, if known.
     exif_orientation: as in `Manifest`.
+    content: checksum of all records, if known; other files of the same records
+      have another one.
   """
 
   files: tuple[str, ...]
@@ -61,6 +63,7 @@ class Source:
   num_classes: int | None = None
   class_names: tuple[str, ...] | None = None
   exif_orientation: bool = False
+  content: str | None = None
 
   @property
   def num_examples(self) -> int | None:
@@ -194,6 +197,7 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
       num_classes=manifest.num_classes,
       class_names=manifest.class_names,
       exif_orientation=manifest.exif_orientation,
+      content=manifest.content,
     )
   if not any(tf.io.gfile.stat(path).length for path in paths):
     # An endless stream of nothing would hang.

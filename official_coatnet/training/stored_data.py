@@ -123,12 +123,7 @@ def compare_with_run(
     return
   if note:
     findings.notes.append(note)
-  for split, facts in now.items():
-    if then.train.class_digest and not facts.class_digest:
-      findings.notes.append(
-        f'{_origin(split, getattr(experiment, split))} does not name its '
-        'classes, so that they cannot be compared with those of the run.'
-      )
+  _note_what_is_unknown(findings, experiment, then, now=now)
   if 'train_data' in now:
     _compare_training_data(
       findings, experiment, then, now=now['train_data'], model_dir=model_dir
@@ -147,6 +142,24 @@ def compare_with_run(
         f'same under other names, {_ACCEPT}.',
       )
   _compare_evaluation_data(findings, experiment, then, now=evaluated)
+
+
+def _note_what_is_unknown(findings, experiment, then, *, now):
+  """Says where nobody can tell whether images or classes are the same."""
+  for split, facts in now.items():
+    before = then.train if split == 'train_data' else then.validation
+    if None not in (before.content, facts.content) and (
+      before.content != facts.content
+    ):
+      findings.notes.append(
+        f'{_origin(split, getattr(experiment, split))} holds other files than '
+        'the run began with: they were built again, perhaps of other images.'
+      )
+    if then.train.class_digest and not facts.class_digest:
+      findings.notes.append(
+        f'{_origin(split, getattr(experiment, split))} does not name its '
+        'classes, so that they cannot be compared with those of the run.'
+      )
 
 
 def _compare_training_data(findings, experiment, then, *, now, model_dir):

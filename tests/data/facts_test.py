@@ -145,6 +145,11 @@ class FactsTest(absltest.TestCase):
         '`exif_orientation` was False and is now True',
       ],
     )
+    # Parts of one split of TFDS.
+    self.assertEqual(
+      compare(split='train[:50%]'),
+      ["`split` was 'train' and is now 'train[:50%]'"],
+    )
     # Another schema numbers its classes in its own way.
     self.assertEqual(
       compare(schema='multilabel', label_offset=0),

@@ -131,6 +131,16 @@ class StoredDataTest(absltest.TestCase):
     self.assertTrue(found.other_evaluation_data)
     self.assertRegex(found.notes[0], "not the run's own .*was 8 and is now 80")
 
+  def test_records_that_were_built_again_are_said(self):
+    self.write(_split(content='0'))
+    for now, said in (('0', 0), (None, 0), ('1', 1)):
+      found = self.compare(
+        train=_split(content=now), evaluation=_split(content='0')
+      )
+      self.assertEqual(found.problems, [])
+      self.assertLen(found.notes, said)
+    self.assertRegex(found.notes[0], '`train_data` .* built again, perhaps of')
+
   def test_labels_without_names_that_would_mean_other_classes(self):
     self.write(_split(None))
     found = self.compare(evaluation=_split(None, label_offset=0))

@@ -3,6 +3,7 @@
 What is written is there whole or not at all.
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -67,12 +68,50 @@ def write_bytes(path: str, contents: bytes) -> None:
   rename(temporary, path)
 
 
+def read_text(path: str) -> str:
+  """Returns the text of a file in UTF-8, as `decode_text`."""
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    return decode_text(file.read(), origin=path)
+
+
+def decode_text(contents: bytes, *, origin: str) -> str:
+  """Decodes text, without the byte order mark that some editors put first.
+
+  Args:
+    contents: bytes in UTF-8.
+    origin: path of the file, for the error message.
+
+  Raises:
+    ValueError: if they are not UTF-8, with the line.
+  """
+  refuse_utf16(contents, origin=origin)
+  try:
+    return contents.decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    # Positions count from behind the mark.
+    body = contents.removeprefix(codecs.BOM_UTF8)
+    line = body.count(b'\n', 0, error.start) + 1
+    raise ValueError(
+      f'{origin!r}, line {line}, is not UTF-8 (byte {body[error.start]:#04x}); '
+      'save it as "UTF-8".'
+    ) from error
+
+
+def refuse_utf16(start: bytes, *, origin: str) -> None:
+  """Raises a ValueError if a text begins with the mark of UTF-16 or UTF-32."""
+  # That of UTF-32 begins with one of these, or with two zeros.
+  if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b'\0\0')):
+    raise ValueError(
+      f'{origin!r} is text in UTF-16 or UTF-32, but must be UTF-8; save it as '
+      '"UTF-8", or run: iconv -f UTF-16 -t UTF-8'
+    )
+
+
 def read_json(path: str) -> Any:
   """Returns what a JSON file says, or None where there is none."""
   if not tf.io.gfile.exists(path):
     return None
-  with tf.io.gfile.GFile(path) as file:
-    return json.loads(file.read())
+  return json.loads(read_text(path))
 
 
 def sha256(path: str) -> str:

@@ -48,6 +48,24 @@ class StorageTest(tf.test.TestCase):
     files.write_text(self.path, '{"a": [1, 2]}')
     self.assertEqual(files.read_json(self.path), {'a': [1, 2]})
 
+  def test_a_byte_order_mark_is_no_part_of_a_text(self):
+    for text in ('', 'é\r\n', '{"é": 1}'):
+      files.write_bytes(self.path, b'\xef\xbb\xbf' + text.encode())
+      self.assertEqual(files.read_text(self.path), text)
+    self.assertEqual(files.read_json(self.path), {'é': 1})
+    # One, and at the beginning only.
+    text = files.decode_text(b'\xef\xbb\xbf\xef\xbb\xbfa', origin='')
+    self.assertEqual(text, '\ufeffa')
+
+  def test_text_that_is_not_utf8(self):
+    for encoding in ('utf-16', 'utf-32'):
+      with self.assertRaisesRegex(ValueError, "'/x' is text in UTF-16"):
+        files.decode_text('cat'.encode(encoding), origin='/x')
+    for mark in (b'', b'\xef\xbb\xbf'):
+      contents = mark + 'é\nB\nBär'.encode().replace('ä'.encode(), b'\xe4')
+      with self.assertRaisesRegex(ValueError, 'line 3, is not .*byte 0xe4'):
+        files.decode_text(contents, origin='/x')
+
   def test_bytes_and_checksum(self):
     contents = b'a\r\nb\x00' * (1 << 20)  # More than a block.
     with open(self.path, 'wb') as file:

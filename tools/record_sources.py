@@ -1,9 +1,17 @@
 """From flags to what a corpus is made of, for tools/tfrecords.py."""
 
-import tensorflow as tf
+import functools
+import sys
+
 from absl import flags
 
-from official_coatnet.records import corpus, folder, imagenet, rows
+from official_coatnet.records import (
+  class_labels,
+  corpus,
+  folder,
+  imagenet,
+  rows,
+)
 
 _INPUT_DIR = flags.DEFINE_string(
   'input_dir', None, 'Where the images are; see the sub-commands.'
@@ -26,7 +34,31 @@ NUM_CLASSES = flags.DEFINE_integer(
   lower_bound=1,
 )
 _CLASS_NAMES = flags.DEFINE_string(
-  'class_names', None, 'manifest: text file of the class names, one a line.'
+  'class_names',
+  None,
+  'manifest: text file of the class names, one a line. Labels of the list are '
+  'names then.',
+)
+_LABEL_SEPARATOR = flags.DEFINE_string(
+  'label_separator',
+  None,
+  'manifest: character that separates labels where a cell holds several, such '
+  'as "|" or " "; if not set, ";", and where there are no --class_names blanks '
+  'as well.',
+)
+_NUMERIC_LABELS = flags.DEFINE_enum(
+  'numeric_labels',
+  None,
+  class_labels.NUMERIC_LABELS,
+  'manifest: what labels that are numbers mean where there are --class_names: '
+  'class numbers from 0, or names; if not set, numbers that could be either '
+  'are refused.',
+)
+_SINGLE_LABEL = flags.DEFINE_bool(
+  'single_label',
+  False,
+  'manifest: make records of one label an image (schema imagenet, not '
+  'multilabel); rows with none or several are left out and listed.',
 )
 _LIST = flags.DEFINE_string(
   'list', None, 'manifest: the list of images, JSON lines or .csv.'
@@ -81,19 +113,22 @@ def from_imagenet21k() -> list[corpus.Split]:
 
 
 def from_list() -> list[corpus.Split]:
-  """A list of images with several labels each."""
+  """A list of images with labels."""
   names = None
   if _CLASS_NAMES.value:
-    with tf.io.gfile.GFile(_CLASS_NAMES.value) as file:
-      names = file.read().splitlines()
+    names = class_labels.read_class_names(_CLASS_NAMES.value)
   return rows.rows_splits(
     require(_LIST, 'give the list of images, JSON lines or .csv'),
     input_dir=require(_INPUT_DIR, 'give the folder of the images'),
     validation_list=_VALIDATION_LIST.value,
     num_classes=NUM_CLASSES.value,
     class_names=names,
+    label_separator=_LABEL_SEPARATOR.value,
+    numeric_labels=_NUMERIC_LABELS.value,
+    single_label=_SINGLE_LABEL.value,
     validation_fraction=_VALIDATION_FRACTION.value or 0.0,
     seed=_SEED.value,
+    tell=functools.partial(print, file=sys.stderr),
   )
 
 

@@ -24,7 +24,11 @@
     python tools/tfrecords.py manifest --list=L --input_dir=I --output_dir=D
         L lists images in I with several labels each: JSON lines such as
         {"image": "a.jpg", "labels": [3, 7], "label_probs": [0.9, 0.2]}, or CSV.
-        --validation_list=V names those to evaluate on.
+        --validation_list=V names those to evaluate on. --class_names=C names
+        the classes: then labels are whole names, such as "red wine;cheese"
+        (--label_separator for another one than ";", --numeric_labels=ids where
+        they are class numbers all the same). --single_label makes records of
+        one label an image.
 
     python tools/tfrecords.py tfds --tfds_name=N --output_dir=D
         A data set of TFDS that is prepared (in --input_dir, if not in TFDS's

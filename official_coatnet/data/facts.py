@@ -160,8 +160,13 @@ def describe(config: DataConfig, source: Source | None) -> SplitFacts:
 
 
 def digest(names: Sequence[str]) -> str:
-  """Returns the SHA-256 of class names and their number, in hexadecimal."""
-  return hashlib.sha256(json.dumps([len(names), *names]).encode()).hexdigest()
+  """Returns the SHA-256 of class names and their number, in hexadecimal.
+
+  White space at the ends of a name does not count: labels.txt cannot hold it.
+  """
+  stripped = [name.strip() for name in names]
+  text = json.dumps([len(stripped), *stripped])
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def class_difference(
@@ -196,6 +201,7 @@ def names_difference(
   old: Sequence[str], new: Sequence[str], *, words: str
 ) -> str | None:
   """Says in what two lists of class names differ; as `class_difference`."""
+  old, new = ([name.strip() for name in names] for names in (old, new))
   if len(old) != len(new):
     return 'the number of classes ' + words.format(len(old), len(new))
   different = [

@@ -8,8 +8,15 @@ and labels out of range, without reading a record.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+# What has no place in a line of text: control characters, line breaks of all
+# kinds, and the halves of characters that stand for bytes that are not UTF-8.
+_UNPRINTABLE = ('Cc', 'Zl', 'Zp', 'Cs')
+# Seen by nobody, and no part of a name.
+_BYTE_ORDER_MARK = '\ufeff'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +24,18 @@ class Failure:
   """An image that was left out.
 
   Attributes:
-    name: what it is called where it comes from.
-    reason: why it was left out.
+    name: what it is called where it comes from; made `printable`.
+    reason: why it was left out; likewise.
   """
 
   name: str
   reason: str
+
+  def __post_init__(self):
+    # The names of files are bytes of somebody else's: whatever is in them, a
+    # list of what was left out can be printed and stored.
+    object.__setattr__(self, 'name', printable(self.name))
+    object.__setattr__(self, 'reason', printable(self.reason))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,3 +146,67 @@ class Manifest:
         'without it.'
       ) from error
     return manifest
+
+
+def printable(name: str | bytes) -> str:
+  """Returns a name as text that can be printed and stored.
+
+  Args:
+    name: the name of a file, as bytes or as `os.listdir` returns it, or any
+      text.
+
+  Returns:
+    The name, with escapes as Python writes them in place of bytes that are not
+    UTF-8, and of control characters. Any other text stays as it is.
+  """
+  if isinstance(name, bytes):
+    name = name.decode(errors='surrogateescape')
+  return ''.join(
+    _escape(letter) if _is_unprintable(letter) else letter for letter in name
+  )
+
+
+def check_class_names(names: Sequence[str]) -> None:
+  """Raises a ValueError if a class cannot be called so.
+
+  Class names become lines of text files, which have no place for a line break,
+  and whose readers drop white space at both ends.
+
+  Args:
+    names: names of the classes in order.
+
+  Raises:
+    ValueError: if a name holds a control character or is not UTF-8, is empty,
+      or is that of another class; with the name and its number from 0.
+  """
+  numbers: dict[str, int] = {}
+  for number, name in enumerate(names):
+    problem = ''
+    if any(map(_is_unprintable, name)):
+      problem = 'holds a line break, a control character or what is not UTF-8'
+    elif not name.strip():
+      problem = 'is empty'
+    elif (first := numbers.setdefault(name.strip(), number)) != number:
+      problem = f'is the name of class number {first} as well'
+      if name != names[first]:
+        problem += ', but for white space at its ends'
+    if problem:
+      raise ValueError(
+        f"class_names: '{printable(name)}', class number {number} from 0, "
+        f'{problem}; each class needs a name of its own, of one line. Rename '
+        'the class (or its folder), and build the records again.'
+      )
+
+
+def _is_unprintable(letter: str) -> bool:
+  if ' ' <= letter <= '~':  # Nearly all of them: unicodedata takes longer.
+    return False
+  category = unicodedata.category(letter)
+  return category in _UNPRINTABLE or letter == _BYTE_ORDER_MARK
+
+
+def _escape(letter: str) -> str:
+  number = ord(letter)
+  if 0xDC80 <= number <= 0xDCFF:  # A byte, as file names have them in Python.
+    return f'\\x{number - 0xDC00:02x}'
+  return letter.encode('unicode_escape').decode()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.data.manifest import Manifest
 
 _SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
@@ -37,8 +38,7 @@ def read_manifest(data_dir: str, split: str) -> Manifest | None:
   path = manifest_path(data_dir, split)
   if not tf.io.gfile.exists(path):
     return None
-  with tf.io.gfile.GFile(path) as file:
-    return Manifest.from_json(file.read(), origin=path)
+  return Manifest.from_json(files.read_text(path), origin=path)
 
 
 def patterns(data_dir: str, split: str) -> list[str]:

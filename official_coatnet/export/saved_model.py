@@ -247,11 +247,13 @@ def _check_names(
   difference: str | None = 'it is another list of names'
   if trained_on is not None:
     difference = facts_lib.names_difference(
-      [name.strip() for name in trained_on],
+      trained_on,
       names,
       words='was {} in training and is {} there',
     )
-  is_order = trained_on is not None and sorted(trained_on) == sorted(names)
+  is_order = trained_on is not None and sorted(names) == sorted(
+    name.strip() for name in trained_on
+  )
   if difference is None or (given and not is_order):
     return
   remedy = 'give the names in the order of the run'

@@ -231,10 +231,9 @@ def read_labels(path: str, *, num_classes: int) -> list[str]:
     ValueError: If they are not as many as the classes, or one is empty.
   """
   try:
-    with tf.io.gfile.GFile(path) as f:
-      # Not splitlines(): it splits at characters that a name may hold.
-      labels = [line.strip() for line in f.read().split('\n')]
-  except (tf.errors.OpError, UnicodeDecodeError) as e:
+    # Not splitlines(): it splits at characters that a name may hold.
+    labels = [line.strip() for line in files.read_text(path).split('\n')]
+  except (tf.errors.OpError, ValueError) as e:
     raise ValueError(
       f'The labels {path!r} cannot be read ({e}). Give a text file in UTF-8 '
       'with one class name a line.'

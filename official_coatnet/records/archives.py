@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data.manifest import printable
 
 _BLOCK = 512
 
@@ -148,9 +149,9 @@ def _check_member(
   else:
     return
   raise ValueError(
-    f'{origin}: {info.name!r} at byte {info.offset} {problem}, but only plain '
-    'files of that name are taken; check that this is the archive it should '
-    'be, as it was published.'
+    f"{origin}: '{printable(info.name)}' at byte {info.offset} {problem}, but "
+    'only plain files of that name are taken; check that this is the archive '
+    'it should be, as it was published.'
   )
 
 

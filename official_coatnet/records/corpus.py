@@ -12,12 +12,16 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
+from official_coatnet import files
 from official_coatnet.data import manifest as manifest_lib, split_files
 from official_coatnet.records import processes, writing
 
@@ -29,6 +33,9 @@ _JPEG_FORMATS = ('JPEG', 'MPO')
 # a small corpus.
 _DEFAULT_FRACTION = 0.001
 _DEFAULT_NUMBER = 10
+# What can be printed and stored of a name, and what a class may be called.
+printable = manifest_lib.printable
+check_class_names = manifest_lib.check_class_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +53,9 @@ class Split:
     label_offset: what to add to a stored label to get a class.
     class_names: names of the classes in order, or None.
     num_shards: number of files that this split usually has, or None.
+
+  Raises:
+    ValueError: if a class cannot be called so.
   """
 
   name: str
@@ -57,6 +67,9 @@ class Split:
   label_offset: int
   class_names: tuple[str, ...] | None = None
   num_shards: int | None = None
+
+  def __post_init__(self):
+    check_class_names(self.class_names or ())
 
 
 def write_corpus(
@@ -183,6 +196,38 @@ def fingerprint(*parts: Any) -> str:
   return digest.hexdigest()
 
 
+def read_image(path: str) -> bytes:
+  """Returns the contents of an image file.
+
+  Args:
+    path: the file, here or on an object store.
+
+  Raises:
+    ValueError: if it cannot be read, with a reason that fits a list of what was
+      left out: no file, a broken link, a folder, no permission.
+  """
+  try:
+    path.encode()
+  except UnicodeEncodeError:
+    raise ValueError('its name is not UTF-8; rename it') from None
+  try:
+    # Nobody may ever write to a pipe, and reading would wait for it.
+    if '://' not in path and not stat.S_ISREG(os.stat(path).st_mode):
+      kind = 'a folder' if os.path.isdir(path) else 'no plain file'
+      raise ValueError(f'it is {kind}')
+    with files.open_binary(path) as file:
+      return file.read()
+  except (FileNotFoundError, tf.errors.NotFoundError) as error:
+    broken = '://' not in path and os.path.islink(path)
+    what = 'its link leads nowhere' if broken else f'there is no {path}'
+    raise ValueError(what) from error
+  except (PermissionError, tf.errors.PermissionDeniedError) as error:
+    raise ValueError('no permission to read it') from error
+  except (OSError, tf.errors.OpError) as error:
+    reason = getattr(error, 'strerror', None) or error
+    raise ValueError(f'it cannot be read: {reason}') from error
+
+
 def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
   """Returns an image as an RGB or grey JPEG, with its width and height.
 
@@ -222,7 +267,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def hash_fraction(name: str | bytes) -> float:
   """Maps a name to a number in [0, 1), evenly: the same one ever after."""
-  contents = name.encode() if isinstance(name, str) else name
+  # Of a name that is not UTF-8 as well: it is judged where it is read.
+  contents = (
+    name.encode(errors='surrogatepass') if isinstance(name, str) else name
+  )
   digest = hashlib.sha256(contents).digest()
   return int.from_bytes(digest[:8], 'big') / 2**64
 

@@ -152,10 +152,8 @@ class FolderImages:
     for entry in self.entries:
       path = os.path.join(self.input_dir, entry.name)
       try:
-        with tf.io.gfile.GFile(path, 'rb') as file:
-          contents = file.read()
-        encoded, width, height = corpus.normalize_image(contents)
-      except (ValueError, tf.errors.OpError) as error:
+        encoded, width, height = corpus.normalize_image(corpus.read_image(path))
+      except ValueError as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue
       yield writing.Record(

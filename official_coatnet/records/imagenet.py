@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.data import manifest as manifest_lib, schema
 from official_coatnet.records import archives, corpus, writing
 
@@ -178,15 +179,22 @@ def read_validation_labels(path: str, names: list[str]) -> Mapping[str, str]:
     The synset of each name.
 
   Raises:
-    ValueError: if the file does not name one synset for each image.
+    ValueError: if the file cannot be read, or does not name one synset for each
+      image.
   """
-  with tf.io.gfile.GFile(path) as file:
-    rows = [line.replace(',', ' ').split() for line in file.read().splitlines()]
-  rows = [row for row in rows if row]
-  if len(rows) == len(names) and all(len(row) == 1 for row in rows):
-    rows = [[name, *row] for name, row in zip(names, rows)]
-  by_name = {}
-  for number, row in enumerate(rows, start=1):
+  try:
+    lines = files.read_text(path).split('\n')
+  except tf.errors.OpError as error:
+    raise ValueError(
+      f'validation_labels is {path!r}, but cannot be read ({error.message}); '
+      'give a text file of synsets.'
+    ) from error
+  split = ((i, line.replace(',', ' ').split()) for i, line in enumerate(lines))
+  rows = {number + 1: row for number, row in split if row}
+  if len(rows) == len(names) and all(len(row) == 1 for row in rows.values()):
+    return {name: synset for name, (synset,) in zip(names, rows.values())}
+  by_name: dict[str, str] = {}
+  for number, row in rows.items():
     if len(row) != 2:
       raise ValueError(
         f'validation_labels: {path}, line {number}: {" ".join(row)!r} is '
@@ -194,7 +202,11 @@ def read_validation_labels(path: str, names: list[str]) -> Mapping[str, str]:
         f'names, nor a name and a synset; the file has {len(rows)} lines.'
       )
     name = row[0] if row[0].endswith('.JPEG') else f'{row[0]}.JPEG'
-    by_name[name] = row[1]
+    if by_name.setdefault(name, row[1]) != row[1]:
+      raise ValueError(
+        f'validation_labels: {path}, line {number}: {name} is of {row[1]!r} '
+        f'here, and of {by_name[name]!r} in an earlier line; remove one.'
+      )
   missing = [name for name in names if name not in by_name]
   if missing:
     raise ValueError(

@@ -6,9 +6,8 @@ A row names an image and its labels, with or without confidences:
 
 The names of COYO-Labeled do as well: `label_probs` for the confidences, and
 where there is no `image` (or `path`, `file_name`) the image is `<id>.jpg`. In
-CSV, whose first line names the columns, lists are written as JSON or separated
-by spaces or semicolons. Labels are 0-based numbers, or names if the classes are
-named.
+CSV, whose first line names the columns, lists are written as JSON or with
+separators, of which `class_labels` has the rules.
 """
 
 import csv
@@ -17,8 +16,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# A label beyond it is a mistake, and would not fit the arrays of the readers.
-_MAX_CLASSES = 1 << 31
+from official_coatnet.records import class_labels
+
 _IMAGE_KEYS = ('image', 'path', 'file_name', 'filename')
 _LABEL_KEYS = ('labels', 'label')
 _CONFIDENCE_KEYS = ('confidences', 'label_probs', 'confidence', 'probs')
@@ -45,13 +44,11 @@ class RowReader:
 
   Attributes:
     columns: names of the columns of CSV; None for JSON lines.
-    num_classes: number of classes, or None if not known.
-    class_numbers: number of each named class; None if they have no names.
+    labels: how their labels are read.
   """
 
   columns: tuple[str, ...] | None
-  num_classes: int | None
-  class_numbers: Mapping[str, int] | None
+  labels: class_labels.LabelReader
 
   def read(self, line: str) -> Row:
     """Reads a line; a ValueError says what is wrong with it."""
@@ -70,15 +67,21 @@ class RowReader:
         f'no image in the row, which has {sorted(fields)}; name it by '
         f'{" or ".join(_IMAGE_KEYS)}'
       )
-    labels = _as_list(_first(fields, _LABEL_KEYS))
-    if labels is None:
+    _check_path(image)
+    value = _first(fields, _LABEL_KEYS)
+    if value is None:
       raise ValueError(f'{image} has no labels')
+    try:
+      labels = self.labels.read(value)
+    except ValueError as error:
+      error.args = (f'{image}: {error}',)
+      raise
     # An empty cell of CSV is no confidence, rather than none of several.
-    confidences = _as_list(_first(fields, _CONFIDENCE_KEYS)) or None
+    given = self._numbers(_first(fields, _CONFIDENCE_KEYS)) or None
     return Row(
-      _check_path(image),
-      tuple(self._class_of(label) for label in labels),
-      None if confidences is None else _check_confidences(confidences, labels),
+      image,
+      labels,
+      None if given is None else _check_confidences(given, labels),
     )
 
   def _fields(self, line: str) -> Mapping[str, Any]:
@@ -92,45 +95,58 @@ class RowReader:
       raise ValueError(f'{len(values)} values for {len(self.columns)} columns')
     return dict(zip(self.columns, values))
 
-  def _class_of(self, label: Any) -> int:
-    if self.class_numbers is not None and label in self.class_numbers:
-      return self.class_numbers[label]
-    number = None if isinstance(label, bool) else _number(label)
-    if number is None or str(label).strip() != str(number):
-      raise ValueError(f'label {label!r} is no class number and no class name')
-    limit = self.num_classes or _MAX_CLASSES
-    if not 0 <= number < limit:
-      raise ValueError(f'label {number} is not in [0, {limit})')
-    return number
+  def _numbers(self, value: Any) -> list[Any] | None:
+    """Returns numbers that a row holds as a list, as JSON or as text."""
+    if not isinstance(value, str):
+      return value if value is None or isinstance(value, list) else [value]
+    if value.lstrip().startswith('['):
+      return json.loads(value)
+    return class_labels.split_numbers(value, self.labels.separator)
 
 
 def _first(fields: Mapping[str, Any], keys: Sequence[str]) -> Any:
   return next((fields[k] for k in keys if fields.get(k) is not None), None)
 
 
-def _as_list(value: Any) -> list[Any] | None:
-  """Returns a list that a row holds as such, as JSON or as text."""
-  if not isinstance(value, str):
-    return value if value is None or isinstance(value, list) else [value]
-  if value.lstrip().startswith('['):
-    return json.loads(value)
-  return value.replace(';', ' ').split()
+def read_columns(line: str, *, origin: str) -> tuple[str, ...]:
+  """Returns the names of the columns from the first line of CSV.
 
+  Args:
+    line: the line.
+    origin: path of the list, for the error message.
 
-def _number(value: Any) -> int | None:
+  Raises:
+    ValueError: if none of them is that of the images, or of the labels, or one
+      of these is there twice.
+  """
   try:
-    return int(value)
-  except (TypeError, ValueError, OverflowError):  # The last of an infinity.
-    return None
+    columns = tuple(name.strip() for name in next(csv.reader([line]), []))
+  except csv.Error as error:
+    raise ValueError(f'{origin}, line 1, is not CSV: {error}') from error
+  for keys in ((*_IMAGE_KEYS, 'id'), _LABEL_KEYS):
+    if not set(keys) & set(columns):
+      raise ValueError(
+        f'{origin}, line 1: the columns are {list(columns)}, but one must be '
+        f'called {" or ".join(keys)}; the first line of CSV names the columns, '
+        'separated by commas.'
+      )
+  for key in (*_IMAGE_KEYS, 'id', *_LABEL_KEYS, *_CONFIDENCE_KEYS):
+    if columns.count(key) > 1:
+      raise ValueError(
+        f'{origin}, line 1: {columns.count(key)} columns are called {key!r}; '
+        'which one counts? Several labels go into one cell: "cat;dog".'
+      )
+  return columns
 
 
-def _check_path(image: str) -> str:
-  """Refuses paths that lead out of the folder of images."""
+def _check_path(image: str) -> None:
+  """Refuses paths that lead out of the folder of images, or are none."""
+  if '\0' in image or any('\ud800' <= letter <= '\udfff' for letter in image):
+    raise ValueError(f'{image} is no name of a file in UTF-8')
   if (
     image.startswith(('/', '\\')) or '://' in image or '..' in image.split('/')
   ):
     raise ValueError(f'{image} leads out of the folder of images')
-  return image
 
 
 def _check_confidences(

@@ -145,10 +145,13 @@ def _look_at(encoded: bytes) -> tuple[str, tuple[int, int], int]:
 
 
 def _name_of(example: dict[str, Any]) -> str:
-  """Returns the name that a data set gives an image itself, or ''."""
+  """Returns the name that a data set gives an image itself, or ''.
+
+  It is for people: no file is opened by it, so it may be changed to be text.
+  """
   for key in ('file_name', 'filename', 'image/filename'):
     value = example.get(key)
     # (A TensorShape of no dimensions is not false.)
     if value is not None and value.dtype == 'string' and value.shape.rank == 0:
-      return value.numpy().decode()
+      return corpus.printable(value.numpy())
   return ''

@@ -21,7 +21,7 @@ from PIL import Image
 
 from official_coatnet import files
 from official_coatnet.data import schema as schema_lib, split_files
-from official_coatnet.data.manifest import FileEntry, Manifest
+from official_coatnet.data.manifest import FileEntry, Manifest, printable
 from official_coatnet.records import framing, processes
 
 # What TensorFlow decodes; Pillow knows many more.
@@ -197,7 +197,7 @@ def examine_record(
   if not problem:
     problem = image_problem(image, decode=rules.decode)
   if problem and name:
-    problem += f' ({name.decode(errors="replace")})'
+    problem += f' ({printable(name)})'
   return labels, image, name, problem
 
 

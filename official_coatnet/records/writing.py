@@ -22,7 +22,12 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import split_files
-from official_coatnet.data.manifest import Failure, FileEntry, Manifest
+from official_coatnet.data.manifest import (
+  Failure,
+  FileEntry,
+  Manifest,
+  check_class_names,
+)
 from official_coatnet.records import processes, receipts
 from official_coatnet.records.receipts import Shard
 
@@ -154,9 +159,10 @@ def write_split(
     map_tasks: who writes the shards.
 
   Raises:
-    ValueError: if more examples are left out than `failure_limit`. Shards that
-      are finished stay for the next run.
+    ValueError: if a class cannot be called so, or more examples are left out
+      than `failure_limit`. Shards that are finished stay for the next run.
   """
+  check_class_names(class_names or ())
   build = _Build(output_dir, split, num_shards, fingerprint)
   build.write_shards(
     make_shard,

@@ -133,12 +133,10 @@ def read_labels(model_dir: str) -> tuple[str, ...] | None:
   path = find_labels(model_dir)
   if path is None:
     return None
-  with tf.io.gfile.GFile(path, 'rb') as f:
-    contents = f.read()
   try:
     # Not splitlines(): it splits at characters that a name may hold.
-    lines = contents.decode().split('\n')
-  except UnicodeDecodeError as e:
+    lines = [line.strip() for line in files.read_text(path).split('\n')]
+  except ValueError as e:
     raise ValueError(
       f'{path} cannot be read ({e}): it must be text in UTF-8 with one class '
       'name a line. Write it again, or delete it.'

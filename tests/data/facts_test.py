@@ -130,6 +130,9 @@ class FactsTest(absltest.TestCase):
         facts.class_difference(old, make_facts(names=names)), sentence
       )
     self.assertIsNone(facts.class_difference(old, make_facts()))
+    # White space at the end of a line is no part of a name.
+    padded = make_facts(names=('a', 'b ', 'c\r'))
+    self.assertIsNone(facts.class_difference(old, padded))
     self.assertIsNone(facts.class_difference(old, make_facts(names=None)))
 
   def test_what_else_differs(self):

@@ -1,8 +1,10 @@
 """Tests of official_coatnet.data.manifest."""
 
 import json
+import os
 
 import tensorflow as tf
+from absl.testing import parameterized
 
 from official_coatnet.data import manifest as manifest_lib
 
@@ -24,7 +26,7 @@ def make_manifest(**changes):
   return manifest_lib.Manifest(**{**fields, **changes})
 
 
-class ManifestTest(tf.test.TestCase):
+class ManifestTest(parameterized.TestCase, tf.test.TestCase):
   def test_round_trip(self):
     for manifest in (make_manifest(), make_manifest(class_names=None)):
       text = manifest.to_json()
@@ -47,6 +49,46 @@ class ManifestTest(tf.test.TestCase):
     for text in ('{}', 'null', '{"split"', '[]', '{"files": 3}'):
       with self.assertRaisesRegex(ValueError, '/d/manifest.*is not a manifest'):
         manifest_lib.Manifest.from_json(text, origin='/d/manifest-a.json')
+
+  def test_failures_can_be_printed_and_stored(self):
+    name = os.fsdecode(b'a/\xff\xe9\n.jpg')
+    failure = manifest_lib.Failure(name, f'{name} is broken\x1b[31m')
+    self.assertEqual(failure.name, r'a/\xff\xe9\n.jpg')
+    self.assertEqual(failure.reason, r'a/\xff\xe9\n.jpg is broken\x1b[31m')
+    text = make_manifest(failures=(failure,)).to_json()
+    text.encode()
+    again = manifest_lib.Manifest.from_json(text, origin='here')
+    self.assertEqual(again.failures, (failure,))
+
+  @parameterized.parameters(
+    ('Bär 1/\u732b\u3000\\x.jpg', 'Bär 1/\u732b\u3000\\x.jpg'),
+    (b'\xc3\xa9\xff.jpg', r'é\xff.jpg'),
+    ('a\r\tb\0\x7f\x85\u2028', r'a\r\tb\x00\x7f\x85\u2028'),
+    ('\ufeffa\ud800', r'\ufeffa\ud800'),
+  )
+  def test_printable(self, name, expected):
+    self.assertEqual(manifest_lib.printable(name), expected)
+
+  @parameterized.parameters(
+    (['a', 'b\nc'], r"'b\nc', class number 1 from 0, holds a line break"),
+    (['a\u2028b'], r"'a\u2028b', class number 0 from 0, holds a line break"),
+    (['\ufeffcat'], r"'\ufeffcat', class number 0 from 0, holds a line break"),
+    ([os.fsdecode(b'b\xe4r')], r"'b\xe4r', class number 0 from 0, holds"),
+    (['a', ' '], "' ', class number 1 from 0, is empty"),
+    (['a', 'b', 'a'], "'a', class number 2 from 0, is the name of class number "
+     '0 as well; each'),
+    (['a', 'a '], "'a ', class number 1 from 0, is the name of class number 0 "
+     'as well, but for white space at its ends'),
+  )  # fmt: skip
+  def test_names_that_no_class_can_have(self, names, message):
+    with self.assertRaises(ValueError) as caught:
+      manifest_lib.check_class_names(names)
+    self.assertStartsWith(str(caught.exception), f'class_names: {message}')
+
+  def test_names_of_all_kinds(self):
+    manifest_lib.check_class_names(
+      ['tench, Tinca tinca', 'Bär', '\u732b\u3000', 'a b', '0', '1', '\\n']
+    )
 
 
 if __name__ == '__main__':

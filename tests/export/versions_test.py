@@ -141,6 +141,10 @@ class LabelsTest(absltest.TestCase):
     path = model_dir.write_labels(folder, labels)
     self.assertEqual(versions.read_labels(path, num_classes=5), labels)
 
+  def test_a_byte_order_mark_is_no_part_of_a_name(self):
+    path = self._file('\ufeffcat\r\ndog\r\n')
+    self.assertEqual(versions.read_labels(path, num_classes=2), ['cat', 'dog'])
+
   def test_the_last_line_needs_no_end_and_carriage_returns_go(self):
     path = self._file('a\r\nb\r\nc')
     self.assertEqual(versions.read_labels(path, num_classes=3), ['a', 'b', 'c'])

@@ -65,6 +65,13 @@ class ArchivesTest(parameterized.TestCase, tf.test.TestCase):
     with self.assertRaisesRegex(ValueError, r'/d/x.tar: .* at byte 0 does not'):
       self.list(contents)
 
+  def test_a_name_that_is_not_utf8_can_be_printed(self):
+    name = os.fsdecode(b'n00000001_1\xe4.JPEG')
+    with self.assertRaises(ValueError) as caught:
+      self.list(image_files.make_tar([(name, b'x')]))
+    self.assertIn(r"'n00000001_1\xe4.JPEG' at byte", str(caught.exception))
+    str(caught.exception).encode()
+
   @parameterized.parameters(
     tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE,
     tarfile.FIFOTYPE,

@@ -3,12 +3,14 @@
 import hashlib
 import io
 import os
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
+from official_coatnet import files
 from official_coatnet.data import manifest as manifest_lib
 from official_coatnet.records import corpus, writing
 
@@ -111,11 +113,18 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
         self.create_tempdir().full_path,
       )
 
+  def test_class_names_are_checked_before_anything_is_written(self):
+    with self.assertRaisesRegex(ValueError, r"'b\\nc', class number 1 from 0"):
+      make_split('train', 2, class_names=('a', 'b\nc'))
+
   def test_hash_fraction(self):
     digest = hashlib.sha256(b'n01440764_1.JPEG').hexdigest()
     expected = int(digest[:16], 16) / 2**64
     self.assertEqual(corpus.hash_fraction('n01440764_1.JPEG'), expected)
     self.assertEqual(corpus.hash_fraction(b'n01440764_1.JPEG'), expected)
+    # Of what is not UTF-8, too: another one than of other bytes.
+    fractions = {corpus.hash_fraction(name) for name in ('\udcff', '\udcfe')}
+    self.assertLen(fractions, 2)
 
   def test_fingerprints_differ(self):
     values = [
@@ -132,6 +141,61 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotAllEqual(
       corpus.shuffled(50, seed=0), corpus.shuffled(50, seed=1)
     )
+
+
+class ReadImageTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.path = os.path.join(self.folder, 'x.jpg')
+
+  def assert_unreadable(self, reason, path=None):
+    with self.assertRaisesRegex(ValueError, f'^{reason}$'):
+      corpus.read_image(path or self.path)
+
+  def test_contents(self):
+    with open(self.path, 'wb') as file:
+      file.write(b'\xff\r\n\0')
+    self.assertEqual(corpus.read_image(self.path), b'\xff\r\n\0')
+
+  def test_what_is_no_file(self):
+    self.assert_unreadable(f'there is no {self.path}')
+    os.symlink(os.path.join(self.folder, 'gone.jpg'), self.path)
+    self.assert_unreadable('its link leads nowhere')
+    os.remove(self.path)
+    os.symlink(self.path, self.path)
+    self.assert_unreadable('it cannot be read: Too many levels of symbolic .*')
+    os.remove(self.path)
+    os.mkdir(self.path)
+    self.assert_unreadable('it is a folder')
+    path = 'file:///nowhere/x.jpg'
+    self.assert_unreadable(f'there is no {path}', path)
+
+  def test_a_pipe_is_not_waited_for(self):
+    os.mkfifo(self.path)
+    self.assert_unreadable('it is no plain file')
+
+  def test_a_name_that_is_not_utf8(self):
+    name = os.path.join(os.fsencode(self.folder), b'\xff.jpg')
+    with open(name, 'wb'):
+      pass
+    self.assert_unreadable(
+      'its name is not UTF-8; rename it', os.fsdecode(name)
+    )
+
+  def test_no_permission(self):
+    with open(self.path, 'wb'):
+      pass
+    # Root reads everything.
+    for error in (
+      PermissionError(13, 'Permission denied'),
+      tf.errors.PermissionDeniedError(None, None, 'denied'),
+    ):
+      with mock.patch.object(files, 'open_binary', side_effect=error):
+        self.assert_unreadable('no permission to read it')
+    error = OSError(5, 'Input/output error')
+    with mock.patch.object(files, 'open_binary', side_effect=error):
+      self.assert_unreadable('it cannot be read: Input/output error')
 
 
 def encode(picture, image_format='JPEG', **options):

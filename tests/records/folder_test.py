@@ -85,6 +85,39 @@ class WriteFolderTest(FolderTestCase):
     self.assertEqual(reasons['a/text.png'], 'no image of a known format')
     self.assertRegex(reasons['a/cut.jpg'], '(?i)trunc')
 
+  def test_what_cannot_be_read_is_left_out_by_name(self):
+    self.add('a/good.jpg', encode(make_picture()))
+    os.mkdir(os.path.join(self.input_dir, 'a', 'folder.jpg'))
+    os.mkfifo(os.path.join(self.input_dir, 'a', 'pipe.jpg'))
+    os.symlink('gone', os.path.join(self.input_dir, 'a', 'link.jpg'))
+    latin = os.fsdecode(b'a/\xe4\n.jpg')
+    self.add(latin, encode(make_picture()))
+    names = ['folder.jpg', 'good.jpg', 'link.jpg', 'pipe.jpg', 'gone.jpg']
+    entries = [
+      folder_lib.ImageFileEntry(name, label=0, size=1)
+      for name in (*(f'a/{name}' for name in names), latin)
+    ]
+    images = folder_lib.FolderImages(self.input_dir, tuple(entries), ('a',))
+    items = list(images)
+    self.assertEqual(
+      [(item.name, item.reason) for item in items if hasattr(item, 'reason')],
+      [
+        ('a/folder.jpg', 'it is a folder'),
+        ('a/link.jpg', 'its link leads nowhere'),
+        ('a/pipe.jpg', 'it is no plain file'),
+        ('a/gone.jpg', f'there is no {self.input_dir}/a/gone.jpg'),
+        (r'a/\xe4\n.jpg', 'its name is not UTF-8; rename it'),
+      ],
+    )
+    self.assertLen(items, 6)
+
+  def test_no_line_break_in_the_name_of_a_class(self):
+    self.add('a/x.jpg', encode(make_picture()))
+    self.add('b\nc/x.jpg', encode(make_picture()))
+    with self.assertRaisesRegex(ValueError, r"'b\\nc', class number 1 from 0"):
+      shard_files.write_folder(self.input_dir, self.output_dir)
+    self.assertEmpty(os.listdir(self.output_dir))
+
   def test_validation_by_hash_of_the_name(self):
     for i in range(200):
       self.add(f'c{i % 2}/{i}.jpg', encode(make_picture((i, 0, 0))))

@@ -160,7 +160,9 @@ class Imagenet1kTest(ImagenetTestCase):
       for i, synset in enumerate(VALIDATION_SYNSETS)
     ]
     for lines in (VALIDATION_SYNSETS, rows[::-1]):
-      path = self.add('labels.txt', '\n'.join([*lines, '']).encode())
+      # With a byte order mark, as some editors write it.
+      contents = '\n'.join([*lines, '']).encode('utf-8-sig')
+      path = self.add('labels.txt', contents)
       got = self.build(validation_labels=path)
       self.assertEqual(got['validation'].files, expected)
 
@@ -174,6 +176,15 @@ class Imagenet1kTest(ImagenetTestCase):
     path = self.add('labels.txt', b'ILSVRC2012_val_00000002 n01440764\n')
     with self.assertRaisesRegex(ValueError, 'val_00000001.JPEG and 2 others'):
       self.build(validation_labels=path)
+    path = self.add(
+      'labels.txt', b'\na.JPEG n01440764\nb n01440764\n\na n02105855\n'
+    )
+    with self.assertRaisesRegex(
+      ValueError, "line 5: a.JPEG is of 'n02105855' here, and of 'n01440764' in"
+    ):
+      self.build(validation_labels=path)
+    with self.assertRaisesRegex(ValueError, "validation_labels is '/nowhere'"):
+      self.build(validation_labels='/nowhere')
     path = self.add('labels.txt', b'n00000000\n' * 4)
     with self.assertRaisesRegex(ValueError, "of .'n00000000'.*no such classes"):
       self.build(validation_labels=path)

@@ -38,7 +38,8 @@ class SmallPictures(tfds.core.GeneratorBasedBuilder):
       yield (
         i,
         {
-          'file_name': f'{i}.jpg',
+          # One that is not UTF-8.
+          'file_name': b'5.\xe4.jpg' if i == 5 else f'{i}.jpg',
           'image': image_bytes(i),
           'label': i % 3,
         },
@@ -115,7 +116,8 @@ class PreparedTest(tf.test.TestCase):
       for each in self.read(train)
     }
     self.assertCountEqual(
-      examples, [f'{i}.jpg' for i in range(NUM_EXAMPLES) if i != 3]
+      examples,
+      ['0.jpg', '1.jpg', '2.jpg', '4.jpg', r'5.\xe4.jpg', '6.jpg'],
     )
     for name, features in examples.items():
       index = int(name.split('.')[0])

@@ -65,6 +65,12 @@ class RecordsTest(parameterized.TestCase, tf.test.TestCase):
       manifest.failures, (manifest_lib.Failure('image 3', 'broken'),)
     )
 
+  def test_class_names_are_lines_of_text(self):
+    folder = self.create_tempdir().full_path
+    with self.assertRaisesRegex(ValueError, r"'a\\nb', class number 0 from 0"):
+      write(folder, class_names=['a\nb', *'cdefghi'])
+    self.assertEmpty(os.listdir(folder))
+
   def test_written_twice_has_the_same_bytes(self):
     first, second = self.create_tempdir(), self.create_tempdir()
     write(first)

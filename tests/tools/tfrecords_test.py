@@ -70,6 +70,39 @@ class TfrecordsTest(tf.test.TestCase):
     self.assertIn('train: 2 images of 2 classes in 3 files', result.stdout)
     self.assertIn('b/broken.jpg: no image of a known format', result.stdout)
 
+  def test_list(self):
+    source = self.create_tempdir()
+    for i in range(3):
+      source.create_file(f'{i}.jpg', content=image_files.encode(i), mode='wb')
+    names = source.create_file('names.txt', '\ufeffred wine\ncheese\n')
+    rows = source.create_file(
+      'list.csv',
+      '\ufeffimage,label\n0.jpg,red wine\n1.jpg,cheese\n2.jpg,Cheese\n',
+    )
+    folder = self.create_tempdir().full_path
+    arguments = (
+      'manifest',
+      f'--list={rows.full_path}',
+      f'--input_dir={source.full_path}',
+      f'--class_names={names.full_path}',
+      f'--output_dir={folder}',
+      '--num_processes=1',
+    )
+    result = self.run_tool(*arguments)
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertIn('Every row has exactly one label. With --s', result.stderr)
+    self.assertIn('train: 2 images of 2 classes', result.stdout)
+    self.assertIn(
+      "2.jpg: label 'Cheese' is no class name; the nearest is 'cheese'",
+      result.stdout,
+    )
+    result = self.run_tool(*arguments, '--single_label')
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertNotIn('exactly one label', result.stderr)
+    manifest = split_files.complete_manifest(folder, 'train')
+    self.assertEqual(manifest.schema, 'imagenet')
+    self.assertEqual(manifest.class_names, ('red wine', 'cheese'))
+
   def test_killed_and_started_again(self):
     source, folder, whole = (self.create_tempdir() for _ in range(3))
     for i in range(120):

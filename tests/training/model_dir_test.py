@@ -42,8 +42,8 @@ class ModelDirTest(absltest.TestCase):
 
   def test_labels_are_read_line_by_line(self):
     self.assertIsNone(model_dir.read_labels(self.folder))
-    names = ('a ', 'b\u2028c', 'd\x85')
-    path = model_dir.write_labels(self.folder, names)
+    path = model_dir.write_labels(self.folder, ('a\r', 'b\u2028c', 'd'))
+    names = ('a', 'b\u2028c', 'd')
     self.assertEqual(model_dir.read_labels(self.folder), names)
     with open(path, 'wb') as f:
       f.write(b'\xff')

@@ -237,7 +237,7 @@ def check_run(
   experiment = model_dir_lib.read_experiment(path)
   if provenance.own_labels and names:
     difference = facts_lib.names_difference(
-      [name.strip() for name in names],
+      names,
       _read_labels(path, experiment),
       words=words,
     )

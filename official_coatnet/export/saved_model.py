@@ -208,13 +208,19 @@ def _read_names(
   num_classes = experiment.model.num_classes
   data = model_dir_lib.read_data(model_dir)
   trained_on = data.train.class_names if data else None
+  known = data is not None and data.train.class_digest is not None
   file = labels or model_dir_lib.find_labels(model_dir)
   if file is None:
     if trained_on:
       return list(trained_on), 'those that the run was trained on'
+    if known:
+      raise ValueError(
+        f'{model_dir!r} has no {model_dir_lib.LABELS_FILE} any more, which '
+        f'named its {num_classes} classes; copy it back, or give the names by '
+        '--labels.'
+      )
     return [str(i) for i in range(num_classes)], 'none: the ids of the classes'
   names = versions.read_labels(file, num_classes=num_classes)
-  known = data is not None and data.train.class_digest is not None
   if known:
     _check_names(names, trained_on, file=file, given=labels is not None)
   if labels is not None:

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import os
 import resource
 from unittest import mock
@@ -234,6 +235,18 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     model_dir_lib.write_labels(model_dir, ['b', 'a', 'c', 'd', 'e'])
     with self.assertRaisesRegex(ValueError, 'in another order.*of the run'):
       read(path)
+    # Of more than 2,000 names a checksum is kept.
+    short = facts_lib.DataFacts(
+      dataclasses.replace(split, class_names=None), split
+    )
+    model_dir_lib.write_data(model_dir, short)
+    with self.assertRaisesRegex(ValueError, 'it is another list of names'):
+      read()
+    os.rename(path, f'{path}.gone')
+    with self.assertRaisesRegex(ValueError, 'has no labels.txt any more'):
+      read()
+    os.rename(f'{path}.gone', path)
+    model_dir_lib.write_data(model_dir, facts)
     # What the run keeps is enough; without any record labels.txt is.
     os.remove(path)
     self.assertEqual(read()[0], [*names])

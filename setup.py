@@ -25,6 +25,8 @@ setup(
     'tensorflow-datasets',
     # The requests that warm a server up, and those of tools/query.py.
     'tensorflow-serving-api>=2.15,<2.16',
+    # 11.3 has AVIF.
+    'pillow>=11.3',
     'gin-config',
     'absl-py',
     'cloud-tpu-client',

@@ -4,12 +4,84 @@ What is written is there whole or not at all.
 """
 
 import codecs
+import fnmatch
 import hashlib
 import json
 import os
+import re
 from typing import Any, BinaryIO
 
 import tensorflow as tf
+
+# TensorFlow lists, restores and removes checkpoints by patterns, and takes the
+# folder that they are in for a part of the pattern.
+_PATTERN_CHARACTERS = '*?[\\'
+_VARIABLE = re.compile(r'\$(?:(\w+)|\{(\w+)\})')
+
+
+def expand(path: str) -> str:
+  """Replaces `~` and variables such as `$HOME`, as a shell does.
+
+  Of `file://` nothing stays either. What is there under the very name is meant,
+  whatever the name looks like.
+
+  Args:
+    path: as it was written in a flag or a gin file.
+
+  Raises:
+    ValueError: if there is no such variable or user.
+  """
+  if path.startswith('file://'):
+    path = path.removeprefix('file://')
+    if not path.startswith('/'):
+      raise ValueError(
+        f'after file:// comes {path!r}, which does not begin with a slash; '
+        'write the path alone, or file:///folder/file.'
+      )
+  if os.path.lexists(path):
+    return path
+  for match in _VARIABLE.finditer(path):
+    name = match[1] or match[2]
+    if name not in os.environ:
+      raise ValueError(
+        f'there is no environment variable {name} for {match[0]} in {path!r}; '
+        'set it, or write the path itself.'
+      )
+  expanded = os.path.expanduser(path)
+  if path.startswith('~') and expanded == path:
+    raise ValueError(
+      f'there is no user {path.split("/")[0][1:]!r}, whose folder {path!r} '
+      'begins with; write the path itself, or ./~ for a file of that name.'
+    )
+  return _VARIABLE.sub(lambda m: os.environ[m[1] or m[2]], expanded)
+
+
+def check_no_pattern(path: str, *, name: str, is_new: bool = True) -> None:
+  """Refuses what TensorFlow could write to and not find again.
+
+  Args:
+    path: a folder of checkpoints or of exports.
+    name: what it is called where it was set, for the message.
+    is_new: whether anything is to be written; what is there is refused only if
+      it cannot be read.
+
+  Raises:
+    ValueError: if it has a character that patterns have.
+  """
+  if not is_new and '\\' not in path and fnmatch.fnmatchcase(path, path):
+    return  # It means other paths as well, but also itself.
+  found = [each for each in _PATTERN_CHARACTERS if each in path]
+  if found:
+    raise ValueError(
+      f'{name} is {path!r}, with {" and ".join(found)} in it. TensorFlow takes '
+      'that for a pattern, and does not find what it has written there. Use a '
+      'name without * ? [ and \\; a folder that has one can be renamed.'
+    )
+
+
+def escape_pattern(path: str) -> str:
+  """Returns the pattern, for `tf.io.gfile.glob`, that means this path alone."""
+  return re.sub(r'([*?[\\])', r'\\\1', path)
 
 
 def is_local(path: str) -> bool:

@@ -77,5 +77,71 @@ class StorageTest(tf.test.TestCase):
       self.assertEqual(file.tell(), 3)
 
 
+class PathsTest(tf.test.TestCase):
+  def test_as_a_shell_writes_it(self):
+    with mock.patch.dict(os.environ, {'HOME': '/home/me', 'RUN': 'a'}):
+      for path, expected in (
+        ('~/x', '/home/me/x'),
+        ('~', '/home/me'),
+        ('a/~/$RUN', 'a/~/a'),
+        ('gs://$RUN/${HOME}x', 'gs://a//home/mex'),
+        ('file:///x/$RUN', '/x/a'),
+        ('cost$', 'cost$'),
+        ('', ''),
+        ('runs/é [1]/', 'runs/é [1]/'),
+      ):
+        self.assertEqual(files.expand(path), expected)
+    for path, words in (
+      ('$NO_SUCH/x', "variable NO_SUCH for .NO_SUCH in '.NO_SUCH/x'"),
+      ('~no_such_user/x', "no user 'no_such_user'"),
+      ('file://x', "'x', which does not begin with a slash"),
+    ):
+      with self.assertRaisesRegex(ValueError, words):
+        files.expand(path)
+
+  def test_what_is_there_is_meant(self):
+    folder = self.create_tempdir().full_path
+    with contextlib.chdir(folder):
+      for path in ('~', '$NO_SUCH'):
+        os.mkdir(path)
+        self.assertEqual(files.expand(path), path)
+
+  def test_names_that_tensorflow_takes_for_patterns(self):
+    """What is refused is what does not come back, or brings others along."""
+    folder = self.create_tempdir().full_path
+    variable = tf.Variable(1.0)
+    for name, found in (
+      ('run [v1]', False),
+      ('a\\b', False),
+      ('a*b', True),
+      ('a?b', True),
+      ('a[b', True),
+    ):
+      path = os.path.join(folder, name)
+      tf.train.Checkpoint(variable=variable).save(os.path.join(path, 'ckpt'))
+      self.assertEqual(tf.train.latest_checkpoint(path) is not None, found)
+      character = next(each for each in name if each in '*?[\\')
+      with self.assertRaisesRegex(ValueError, f'with \\{character} in it'):
+        files.check_no_pattern(path, name='--model_dir')
+      if found:
+        files.check_no_pattern(path, name='--model_dir', is_new=False)
+      else:
+        with self.assertRaisesRegex(ValueError, '^--model_dir is .* renamed'):
+          files.check_no_pattern(path, name='--model_dir', is_new=False)
+    for name in ('a]b', '{x,y}', 'a b', "it's", 'é', '#:%$~'):
+      path = os.path.join(folder, name)
+      tf.train.Checkpoint(variable=variable).save(os.path.join(path, 'ckpt'))
+      self.assertIsNotNone(tf.train.latest_checkpoint(path))
+      files.check_no_pattern(path, name='--model_dir')
+
+  def test_pattern_of_one_path(self):
+    folder = self.create_tempdir().full_path
+    for name in ('run [v1]', 'run v', 'run 1', 'a\\b', 'ab', 'a*b', 'a?b'):
+      path = os.path.join(folder, name, 'file')
+      files.write_text(path, '')
+      pattern = files.escape_pattern(os.path.dirname(path))
+      self.assertEqual(tf.io.gfile.glob(f'{pattern}/f*'), [path])
+
+
 if __name__ == '__main__':
   tf.test.main()

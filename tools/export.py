@@ -10,19 +10,17 @@ says what is in it and how to call it.
 
 import tools.prologue
 
-import os
-import sys
-
 import tensorflow as tf
 from absl import app, flags, logging
 
 from official_coatnet.export import saved_model
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.training import experiment as experiment_lib
+from tools import path_flags
 
-_MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Folder of the run.')
-_EXPORT_DIR = flags.DEFINE_string(
-  'export_dir', None, 'Folder of the versions; created.'
+_MODEL_DIR = path_flags.DEFINE_path('model_dir', None, 'Folder of the run.')
+_EXPORT_DIR = path_flags.DEFINE_path(
+  'export_dir', None, 'Folder of the versions; created.', by_tensorflow=True
 )
 _WEIGHTS = flags.DEFINE_enum(
   'weights',
@@ -31,7 +29,7 @@ _WEIGHTS = flags.DEFINE_enum(
   'Which weights to export. By default what the run says: the average of the '
   'weights where it has one.',
 )
-_LABELS = flags.DEFINE_string(
+_LABELS = path_flags.DEFINE_path(
   'labels',
   None,
   "Text file with one class name a line. By default the names in the run's "
@@ -104,23 +102,19 @@ def main(argv):
   # warns of is within Keras.
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  try:
-    path = saved_model.export(
-      _MODEL_DIR.value,
-      _EXPORT_DIR.value,
-      weights=_WEIGHTS.value,
-      labels=_LABELS.value,
-      version=_VERSION.value,
-      fold=_FOLD.value,
-      options=_options(),
-      licence=_LICENCE.value,
-    )
-  except (ValueError, FileNotFoundError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  path = saved_model.export(
+    _MODEL_DIR.value,
+    _EXPORT_DIR.value,
+    weights=_WEIGHTS.value,
+    labels=_LABELS.value,
+    version=_VERSION.value,
+    fold=_FOLD.value,
+    options=_options(),
+    licence=_LICENCE.value,
+  )
   print(path)
 
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['model_dir', 'export_dir'])
-  app.run(main)
+  tools.prologue.run(main)

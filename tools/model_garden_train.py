@@ -10,14 +10,25 @@ registers `coatnet` and its experiments, which docs/model_garden.md describes.
 
 import tools.prologue
 
-from absl import app, flags
+from absl import flags
 from official.common import flags as tfm_flags
 from official.vision import train
 
+from official_coatnet import files
+
 # Imported for what it registers.
 from official_coatnet.model_garden import experiments  # noqa: F401
+from tools import path_flags
+
+
+def main(argv):
+  """Runs Model Garden's main, with a folder as our own tools take it."""
+  (flags.FLAGS.model_dir,) = path_flags.expand([flags.FLAGS.model_dir])
+  files.check_no_pattern(flags.FLAGS.model_dir, name='--model_dir')
+  train.main(argv)
+
 
 if __name__ == '__main__':
   tfm_flags.define_flags()
   flags.mark_flags_as_required(['experiment', 'mode', 'model_dir'])
-  app.run(train.main)
+  tools.prologue.run(main)

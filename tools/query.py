@@ -9,25 +9,28 @@ It prints the likeliest classes of each image with their scores, or with --json
 one object a line, as tools/predict.py does:
 
     {"file": "x/1.jpg", "predictions": [{"class": "cat", "score": 0.93}, ...]}
-    {"file": "x/notes.txt", "error": "Unknown image file format. ..."}
+    {"file": "x/notes.txt", "error": "no image of a known format"}
 
-The exit code is 1 if there was an error with any image or with the server.
-Beside serving_client.py it needs tensorflow-serving-api and what that installs,
-and over REST absl-py alone. docs/serving.md says how to start a server.
+Images may be of all formats that records are built of: what the server does not
+decode to the same pixels is sent as PNG (docs/formats.md). The exit code is 1
+if there was an error with any image or with the server. Beside
+serving_client/ and the library's data/image_files.py, which needs Pillow, it
+needs tensorflow-serving-api and what that installs, and over REST absl-py
+alone. docs/serving.md says how to start a server.
 """
 
 import tools.prologue
 
+import functools
 import json
 import math
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
 
-from tools import serving_client
+from tools import image_flags, path_flags, serving_client
 
 _REST = flags.DEFINE_string(
   'rest', None, 'The server for REST, such as http://localhost:8501.'
@@ -64,7 +67,11 @@ _BATCH_SIZE = flags.DEFINE_integer(
   lower_bound=1,
 )
 _TIMEOUT = flags.DEFINE_float(
-  'timeout', 30.0, 'Seconds to wait for an answer.', lower_bound=0.001
+  'timeout',
+  30.0,
+  'Seconds until an answer is there, all of it; within them a server that is '
+  'busy is asked again.',
+  lower_bound=0.001,
 )
 _MAX_MESSAGE_MB = flags.DEFINE_integer(
   'max_message_mb',
@@ -73,13 +80,31 @@ _MAX_MESSAGE_MB = flags.DEFINE_integer(
   lower_bound=1,
   upper_bound=2047,
 )
+_RAW = flags.DEFINE_bool(
+  'raw', False, 'Send files as they are, whatever the server makes of them.'
+)
+_SAVED_MODEL = path_flags.DEFINE_path(
+  'saved_model',
+  None,
+  'The export that is served, or the folder of its versions, where it can be '
+  'read here: what it says of --exif_orientation is followed.',
+)
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON, one object a line.')
 
 Client = serving_client.RestClient | serving_client.GrpcClient
+# From an image file to an image that a server decodes; ValueErrors say why not.
+Convert = Callable[[bytes], bytes]
 
 
-def read_row(file: str, signature: str) -> Any:
+def read_row(
+  file: str, signature: str, *, convert: Convert | None = None
+) -> Any:
   """Reads what is sent of a file.
+
+  Args:
+    file: Its path.
+    signature: Which signature is asked.
+    convert: What is done with an image file; None for nothing.
 
   Returns:
     Its bytes, or for `serving_image_tensor` a uint8 array [height, width, 3].
@@ -94,10 +119,10 @@ def read_row(file: str, signature: str) -> Any:
       content = f.read()
     if not content:
       raise ValueError('The file is empty.')
+    return content if convert is None else convert(content)
   except (OSError, ValueError) as e:
     reason = getattr(e, 'strerror', None) or str(e)
     raise serving_client.QueryError(reason, fatal=False) from e
-  return content
 
 
 def _read_pixels(file: str):
@@ -120,8 +145,9 @@ def query(
   signature: str = 'serving_default',
   batch_size: int = 1,
   top_k: int = 5,
+  convert: Convert | None = None,
 ) -> Iterator[dict[str, Any]]:
-  """Asks about files, in their order.
+  """Asks about files, in their order; `convert` as of `read_row`.
 
   Yields:
     Of each a dict: `file`, and `predictions`, or the outputs of `features` by
@@ -135,7 +161,7 @@ def query(
     rows, errors = {}, {}
     for i, file in enumerate(batch):
       try:
-        rows[i] = read_row(file, signature)
+        rows[i] = read_row(file, signature, convert=convert)
       except serving_client.QueryError as e:
         errors[i] = {'error': str(e)}
     answers = _ask(client, list(rows.values()), signature, top_k=top_k)
@@ -176,18 +202,30 @@ def to_text(result: dict[str, Any]) -> str:
   """Writes a result of `query` for people."""
   lines = [result['file']]
   if 'error' in result:
-    return f'{result["file"]}\n  error: {result["error"]}'
+    lines.append(f'  error: {result["error"]}')
   for each in result.get('predictions', ()):
     lines.append(f'  {each["score"]:.4f}  {each["class"]}')
-  if 'predictions' not in result:
+  if len(result) > 1 and not {'error', 'predictions'} & set(result):
     for name, value in result.items():
       if name != 'file':
         lines.append(f'  {name}: {" x ".join(map(str, _shape(value)))} numbers')
-  return '\n'.join(lines)
+  return _printable(lines)
 
 
 def _shape(value: Any) -> list[int]:
-  return [len(value), *_shape(value[0])] if isinstance(value, list) else []
+  if not isinstance(value, list):
+    return []
+  return [len(value), *_shape(value[0] if value else None)]
+
+
+def _printable(lines: list[str]) -> str:
+  """Joins lines, in which a terminal finds nothing to obey."""
+  return '\n'.join(map(serving_client.printable, lines))
+
+
+def _to_json(value: dict[str, Any]) -> str:
+  # Its own escapes leave out what comes after ASCII.
+  return serving_client.printable(json.dumps(value, ensure_ascii=False))
 
 
 def status_text(status: dict[str, Any]) -> str:
@@ -197,7 +235,7 @@ def status_text(status: dict[str, Any]) -> str:
     line = f'version {version.get("version")}: {version.get("state")}'
     message = version.get('status', {}).get('error_message')
     lines.append(f'{line} ({message})' if message else line)
-  return '\n'.join(lines)
+  return _printable(lines)
 
 
 def metadata_text(metadata: dict[str, Any]) -> str:
@@ -210,17 +248,45 @@ def metadata_text(metadata: dict[str, Any]) -> str:
     if name != '__saved_model_init_op':
       inputs, outputs = (
         ', '.join(_tensor_text(*item) for item in sorted(tensors.items()))
-        for tensors in (signature.get('inputs', {}), signature['outputs'])
+        for tensors in (
+          signature.get('inputs', {}),
+          signature.get('outputs', {}),
+        )
       )
       lines.append(f'{name}({inputs}) -> {outputs}')
-  return '\n'.join(lines)
+  return _printable(lines)
 
 
 def _tensor_text(name: str, info: dict[str, Any]) -> str:
   dims = info.get('tensor_shape', {}).get('dim', ())
   sizes = ', '.join(str(dim.get('size', 0)) for dim in dims)
-  kind = info.get('dtype', '?').removeprefix('DT_').lower()
+  kind = str(info.get('dtype', '?')).removeprefix('DT_').lower()
   return f'{name} {kind} [{sizes}]'.replace('-1', '?')
+
+
+def make_convert() -> Convert | None:
+  """Returns what is done with image files, by the flags.
+
+  Raises:
+    serving_client.QueryError: If a flag is wrong.
+  """
+  if _RAW.value:
+    return None
+  try:
+    from official_coatnet.data import image_files
+  except ImportError as e:
+    raise ImportError(
+      f'{e}. Images are converted by Pillow (`pip install pillow`) and the '
+      'library beside tools/; --raw sends files as they are.'
+    ) from e
+  try:
+    options = image_files.Options(
+      exif_orientation=image_flags.exif_orientation(_SAVED_MODEL.value),
+      value_range=image_flags.value_range(),
+    )
+  except (OSError, ValueError) as e:
+    raise serving_client.QueryError(str(e)) from e
+  return functools.partial(image_files.to_graph, options=options)
 
 
 def _make_client() -> Client:
@@ -233,16 +299,21 @@ def _make_client() -> Client:
   if _REST.value:
     return serving_client.RestClient(_REST.value, **kwargs)
   size = _MAX_MESSAGE_MB.value << 20
-  return serving_client.GrpcClient(
-    _GRPC.value, **kwargs, max_message_bytes=size
-  )
+  try:
+    return serving_client.GrpcClient(
+      _GRPC.value, **kwargs, max_message_bytes=size
+    )
+  except ImportError as e:
+    raise ImportError(
+      f'{e}. gRPC needs `pip install tensorflow-serving-api`; REST does not.'
+    ) from e
 
 
 def _show(client: Client):
   wants_status = _SHOW.value == 'status'
   reply = client.status() if wants_status else client.metadata()
   to_lines = status_text if wants_status else metadata_text
-  print(json.dumps(reply) if _JSON.value else to_lines(reply))
+  print(_to_json(reply) if _JSON.value else to_lines(reply))
 
 
 def main(argv):
@@ -250,31 +321,22 @@ def main(argv):
   if (len(argv) < 2) == (_SHOW.value is None):
     raise app.UsageError('Name one or more images, or else --show.')
   failed = False
-  try:
-    client = _make_client()
-    if _SHOW.value:
-      _show(client)
-      return
-    results = query(
-      client,
-      argv[1:],
-      signature=_SIGNATURE.value,
-      batch_size=_BATCH_SIZE.value,
-      top_k=_TOP_K.value,
-    )
-    for result in results:
-      failed |= 'error' in result
-      line = json.dumps(result, ensure_ascii=False)
-      # At once: whoever reads need not wait for the last image.
-      print(line if _JSON.value else to_text(result), flush=True)
-  except serving_client.QueryError as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
-  except ImportError as e:
-    sys.exit(
-      f'{os.path.basename(sys.argv[0])}: {e}. gRPC needs '
-      '`pip install tensorflow-serving-api`; REST does not.'
-    )
+  client = _make_client()
+  if _SHOW.value:
+    _show(client)
+    return
+  results = query(
+    client,
+    argv[1:],
+    signature=_SIGNATURE.value,
+    batch_size=_BATCH_SIZE.value,
+    top_k=_TOP_K.value,
+    convert=make_convert(),
+  )
+  for result in results:
+    failed |= 'error' in result
+    # At once: whoever reads need not wait for the last image.
+    print(_to_json(result) if _JSON.value else to_text(result), flush=True)
   if failed:
     sys.exit(1)
 
@@ -283,4 +345,4 @@ if __name__ == '__main__':
   flags.mark_flag_as_required('model')
   flags.mark_flags_as_mutual_exclusive(['rest', 'grpc'], required=True)
   flags.mark_flags_as_mutual_exclusive(['version', 'label'])
-  app.run(main)
+  tools.prologue.run(main, mendable=(serving_client.QueryError,))

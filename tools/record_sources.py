@@ -1,19 +1,23 @@
 """From flags to what a corpus is made of, for tools/tfrecords.py."""
 
+import dataclasses
 import functools
 import sys
 
 from absl import flags
 
+from official_coatnet.data import image_files
 from official_coatnet.records import (
   class_labels,
   corpus,
   folder,
+  folder_listing,
   imagenet,
   rows,
 )
+from tools import image_flags, path_flags
 
-_INPUT_DIR = flags.DEFINE_string(
+_INPUT_DIR = path_flags.DEFINE_path(
   'input_dir', None, 'Where the images are; see the sub-commands.'
 )
 _VALIDATION_FRACTION = flags.DEFINE_float(
@@ -22,6 +26,21 @@ _VALIDATION_FRACTION = flags.DEFINE_float(
   'folder, manifest, imagenet21k: share of the images to hold out as split '
   '"validation", by a hash of their names; if not set, 0.01 for imagenet21k, '
   'else none.',
+)
+_RECURSIVE = flags.DEFINE_bool(
+  'recursive',
+  False,
+  'folder: take images in deeper folders as well; their class is the first.',
+)
+_ALLOW_EMPTY_CLASSES = flags.DEFINE_bool(
+  'allow_empty_classes', False, 'folder: classes need have no image.'
+)
+_SPLIT_FOLDERS = flags.DEFINE_bool(
+  'split_folders',
+  None,
+  'folder: whether folders called train, val (valid, validation) and test are '
+  'splits, with class folders in each; if not set, where there are no other '
+  'folders. --nosplit_folders: they are classes.',
 )
 _SEED = flags.DEFINE_integer(
   'seed', 0, 'imagenet1k, imagenet21k, manifest: seed of the order of images.'
@@ -33,7 +52,7 @@ NUM_CLASSES = flags.DEFINE_integer(
   'or what labels of a list, or of files without a manifest, lie below.',
   lower_bound=1,
 )
-_CLASS_NAMES = flags.DEFINE_string(
+_CLASS_NAMES = path_flags.DEFINE_path(
   'class_names',
   None,
   'manifest: text file of the class names, one a line. Labels of the list are '
@@ -60,16 +79,16 @@ _SINGLE_LABEL = flags.DEFINE_bool(
   'manifest: make records of one label an image (schema imagenet, not '
   'multilabel); rows with none or several are left out and listed.',
 )
-_LIST = flags.DEFINE_string(
+_LIST = path_flags.DEFINE_path(
   'list', None, 'manifest: the list of images, JSON lines or .csv.'
 )
-_VALIDATION_LIST = flags.DEFINE_string(
+_VALIDATION_LIST = path_flags.DEFINE_path(
   'validation_list',
   None,
   'manifest: list of the images of split "validation", instead of '
   '--validation_fraction.',
 )
-_VALIDATION_LABELS = flags.DEFINE_string(
+_VALIDATION_LABELS = path_flags.DEFINE_path(
   'validation_labels',
   None,
   'imagenet1k: text file with the synset of each validation image, one a line '
@@ -82,13 +101,26 @@ _SPLITS = flags.DEFINE_list('splits', None, 'tfds: splits; all if not set.')
 
 
 def from_folder() -> list[corpus.Split]:
-  """A folder of class folders."""
-  return folder.folder_splits(
-    require(
-      _INPUT_DIR, 'give the folder that holds a folder of images for each class'
-    ),
-    validation_fraction=_VALIDATION_FRACTION.value or 0.0,
+  """A folder of class folders; prints what of it is left out."""
+  input_dir = require(
+    _INPUT_DIR, 'give the folder that holds a folder of images for each class'
   )
+  listing = folder_listing.list_folder(
+    input_dir,
+    validation_fraction=_VALIDATION_FRACTION.value or 0.0,
+    recursive=_RECURSIVE.value,
+    allow_empty_classes=_ALLOW_EMPTY_CLASSES.value,
+    split_folders=_SPLIT_FOLDERS.value,
+  )
+  for note in listing.notes:
+    print(f'{input_dir}: {note}')
+  for each in listing.left_out:
+    more = ', ...' if each.count > len(each.names) else ''
+    print(
+      f'{input_dir}: left out, {each.count:,} {each.reason}: '
+      f'{", ".join(each.names)}{more}'
+    )
+  return folder.make_splits(input_dir, listing)
 
 
 def from_imagenet1k() -> list[corpus.Split]:
@@ -142,6 +174,30 @@ def from_tfds() -> list[corpus.Split]:
     data_dir=_INPUT_DIR.value,
     splits=_SPLITS.value,
   )
+
+
+def find_splits(
+  command: str, output_dir: str, *, num_shards: int | None
+) -> list[corpus.Split]:
+  """Returns what the splits of a source are made of, by the flags.
+
+  Args:
+    command: the source, one of `SOURCES`.
+    output_dir: where they are to go.
+    num_shards: number of files, as of `corpus.write_corpus`.
+  """
+  splits = SOURCES[command]()
+  exif = image_flags.EXIF_ORIENTATION.value
+  plain = image_files.Options(
+    exif_orientation=bool(exif), value_range=image_flags.value_range()
+  )
+  splits = [corpus.with_image_options(each, plain) for each in splits]
+  if command != 'folder' or exif is not None:
+    return splits
+  if corpus.is_written(splits, output_dir, num_shards=num_shards):
+    return splits  # By a version that turned no images: it is done.
+  turned = dataclasses.replace(plain, exif_orientation=True)
+  return [corpus.with_image_options(each, turned) for each in splits]
 
 
 SOURCES = {

@@ -10,11 +10,9 @@ best and last evaluation, speed, core-hours, and the training curves; and what
 it gains over another run of as many steps.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import json
-import os
-import sys
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +21,7 @@ from absl import app, flags
 from official_coatnet.analysis.runs import drawings, summary
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import gin_config
+from tools import path_flags
 
 _MODEL = flags.DEFINE_string(
   'model', None, 'Network to summarise, such as coatnet_0.'
@@ -31,19 +30,19 @@ _IMAGE_SIZE = flags.DEFINE_list(
   'image_size', ['224'], 'With --model: side, or height,width, in pixels.'
 )
 _NUM_CLASSES = flags.DEFINE_integer('num_classes', 1000, 'With --model.')
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', [], 'Instead of --model: gin file of a run with the network.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
   'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
 )
-_MODEL_DIR = flags.DEFINE_string(
+_MODEL_DIR = path_flags.DEFINE_path(
   'model_dir', None, 'Instead of --model: folder of a run to summarise.'
 )
-_BASELINE_DIR = flags.DEFINE_string(
+_BASELINE_DIR = path_flags.DEFINE_path(
   'baseline_dir', None, 'With --model_dir: folder of a run to compare it with.'
 )
-_PICTURE = flags.DEFINE_string(
+_PICTURE = path_flags.DEFINE_path(
   'picture', None, 'With --model_dir: picture to draw, of the training curves.'
 )
 _FORMAT = flags.DEFINE_enum(
@@ -54,7 +53,7 @@ _FORMAT = flags.DEFINE_enum(
 def _summarize_network() -> str:
   if _GIN_FILE.value:
     config = gin_config.load(
-      _GIN_FILE.value, _GIN_BINDINGS.value, root=ROOT
+      _GIN_FILE.value, _GIN_BINDINGS.value, root=tools.prologue.ROOT
     ).model
   else:
     config = model_config.ModelConfig(
@@ -130,12 +129,8 @@ def main(argv):
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   _check_flags()
   tf.get_logger().setLevel('ERROR')
-  try:
-    print(_summarize_run() if _MODEL_DIR.value else _summarize_network())
-  except (ValueError, FileNotFoundError, ImportError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  print(_summarize_run() if _MODEL_DIR.value else _summarize_network())
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main)

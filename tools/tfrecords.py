@@ -10,7 +10,8 @@
 
     python tools/tfrecords.py folder --input_dir=I --output_dir=D
         Images in I, a folder for each class. --validation_fraction=0.1 holds
-        out a tenth of them.
+        out a tenth of them. Or folders train and val (or test) in I, with a
+        folder for each class in both. --recursive takes deeper folders.
 
     python tools/tfrecords.py imagenet1k --input_dir=I --output_dir=D
         I holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
@@ -43,13 +44,20 @@
         says what was lost.
 
     python tools/tfrecords.py index D
-        Writes manifests for files in D that somebody else has built.
+        Writes manifests for files in D that somebody else has built, and
+        adds to those of version 0.1 by what images are known again.
 
-Images that are not RGB or grey JPEGs are encoded as such, once. Those that
-cannot be read are left out and listed; above --max_failures the run fails. A
-manifest beside the files says what is in them. What is there and complete is
-not written again; a run that was stopped is started again the same way, and
-goes on after the last file that it finished.
+The last three read shards that are compressed by gzip or zlib, too; repair
+writes them uncompressed. --schema and --feature_keys say what is in files
+without a manifest.
+
+Images that are not RGB or grey JPEGs are encoded as such, once, and a folder's
+are turned as their EXIF data say (--exif_orientation); docs/formats.md lists
+formats. Those that cannot be read are left out and listed; above --max_failures
+the run fails. A manifest beside the files says what is in them. What is there
+and complete is not written again; a run that was stopped is started again the
+same way, and goes on after the last file that it finished. Records of another
+build in D are named and refused; --overwrite replaces them.
 """
 
 import tools.prologue
@@ -61,19 +69,20 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 from absl import app, flags
 
-from official_coatnet.data import manifest, split_files
+from official_coatnet.data import manifest, schema, split_files
 from official_coatnet.records import (
   beam,
   corpus,
   demo,
   processes,
   repair,
+  shared_images,
   validation,
 )
-from tools import record_sources
+from tools import path_flags, record_sources
 from tools.progress import Progress
 
-_OUTPUT_DIR = flags.DEFINE_string(
+_OUTPUT_DIR = path_flags.DEFINE_path(
   'output_dir', None, 'Folder to write records and manifests to.'
 )
 _NUM_SHARDS = flags.DEFINE_integer(
@@ -97,11 +106,30 @@ _MAX_FAILURES = flags.DEFINE_string(
   'Images of a split that may be left out: a number (10) or a share (0.001). '
   'If not set, a thousandth, or 10 where that is more.',
 )
+_OVERWRITE = flags.DEFINE_bool(
+  'overwrite',
+  False,
+  'Replace what another build has left in --output_dir: records and manifests '
+  'of all its splits. What the same command has left is gone on with in either '
+  'case.',
+)
 _SCHEMA = flags.DEFINE_enum(
   'schema',
   'imagenet',
   ['imagenet', 'multilabel', 'automl'],
   'validate, repair, index: schema of files that have no manifest.',
+)
+_FEATURE_KEYS = flags.DEFINE_list(
+  'feature_keys',
+  None,
+  "validate, repair, index: keys to read in the place of the schema's, as in "
+  'encoded:image,labels:label; also confidences.',
+)
+_LABELS_OPTIONAL = flags.DEFINE_bool(
+  'labels_optional',
+  False,
+  'validate, repair, index: a record of several labels may lack the key of its '
+  'labels, and has none then.',
 )
 _DECODE = flags.DEFINE_bool('decode', True, 'validate: decode every image.')
 _ALLOW_DUPLICATES = flags.DEFINE_bool(
@@ -129,12 +157,19 @@ def write_demo() -> dict[str, manifest.Manifest]:
   shards = {}
   if _NUM_SHARDS.value is not None:
     shards['num_train_shards'] = _NUM_SHARDS.value
-  return demo.write_digits(_OUTPUT_DIR.value, progress=Progress(), **shards)
+  return demo.write_digits(
+    _OUTPUT_DIR.value,
+    progress=Progress(),
+    overwrite=_OVERWRITE.value,
+    **shards,
+  )
 
 
 def write_demo_transfer() -> dict[str, manifest.Manifest]:
   """Writes scenes and digits of the demo of transfer."""
-  return demo.write_transfer(_OUTPUT_DIR.value, progress=Progress())
+  return demo.write_transfer(
+    _OUTPUT_DIR.value, progress=Progress(), overwrite=_OVERWRITE.value
+  )
 
 
 # Sub-commands that bring their images along.
@@ -150,7 +185,9 @@ def build(command: str) -> None:
     _print_manifests(DEMOS[command](), output_dir)
     return
   print('Looking at what there is ...', file=sys.stderr)
-  splits = record_sources.SOURCES[command]()
+  splits = record_sources.find_splits(
+    command, output_dir, num_shards=_NUM_SHARDS.value
+  )
   manifests = corpus.write_corpus(
     splits,
     output_dir,
@@ -158,6 +195,8 @@ def build(command: str) -> None:
     max_failures=_parse_max_failures(_MAX_FAILURES.value),
     progress=Progress(),
     map_tasks=_workers(sum(split.num_examples for split in splits)),
+    overwrite=_OVERWRITE.value,
+    warn=print,
   )
   _print_manifests(manifests, output_dir)
 
@@ -165,20 +204,30 @@ def build(command: str) -> None:
 def validate(path: str) -> None:
   """Looks at records; ends with exit code 1 if something is wrong."""
   num_problems = 0
+  by_split = {}
   for split, options in _splits_of(path):
     problems, contents = validation.validate_split(
       split,
       allow_duplicates=_ALLOW_DUPLICATES.value,
       **options,
     )
+    by_split[split.split] = contents
     num_problems += len(problems)
     for problem in problems:
       print(problem)
     intact = sum(each.entry.records for each in contents)
+    for kind in sorted({c.compression for c in contents if c.compression}):
+      print(
+        f'{split.split}: compressed; to train on it, set DataConfig.compression'
+        f" = '{kind}', or have repair write it uncompressed"
+      )
     print(
       f'{split.split}: {intact:,} intact records in {len(contents)} files, '
       f'{len(problems)} problems'
     )
+  # Nothing is wrong with the records themselves.
+  for note in shared_images.find_in_contents(by_split, path):
+    print(note)
   if num_problems:
     sys.exit(1)
 
@@ -217,19 +266,10 @@ def main(argv: list[str]) -> None:
       f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
       'tfrecords.py validate D'
     )
-  try:
-    if command in INSPECTIONS:
-      INSPECTIONS[command][0](*paths)
-    else:
-      build(command)
-  except (
-    ValueError,
-    ImportError,
-    OSError,
-    RuntimeError,
-    tf.errors.OpError,
-  ) as error:
-    sys.exit(f'tfrecords.py {command}: {error}')
+  if command in INSPECTIONS:
+    INSPECTIONS[command][0](*path_flags.expand(paths))
+  else:
+    build(command)
 
 
 def _splits_of(path: str):
@@ -250,6 +290,8 @@ def _splits_of(path: str):
           schema=_SCHEMA.value,
           num_classes=record_sources.NUM_CLASSES.value,
           decode=_DECODE.value,
+          feature_keys=_parse_feature_keys(_FEATURE_KEYS.value),
+          labels_optional=_LABELS_OPTIONAL.value,
         ),
         'progress': count,
         'map_tasks': _workers(size // _BYTES_AN_IMAGE),
@@ -269,6 +311,17 @@ def _workers(num_images: int) -> processes.MapTasks:
   if number == 1:
     return processes.map_here
   return functools.partial(processes.map_tasks, num_processes=number)
+
+
+def _parse_feature_keys(pairs: list[str] | None) -> schema.FeatureKeys | None:
+  """Returns roles and keys of a flag such as encoded:image,labels:label."""
+  for pair in pairs or ():
+    if ':' not in pair:
+      raise ValueError(
+        f'--feature_keys has {pair!r}, but must be pairs such as '
+        'encoded:image,labels:label.'
+      )
+  return schema.normalize_keys(dict(each.split(':', 1) for each in pairs or ()))
 
 
 def _parse_max_failures(text: str | None) -> int | float | None:
@@ -308,4 +361,5 @@ def _print_failures(
 
 
 if __name__ == '__main__':
-  app.run(main)
+  # A process that dies in the middle of its work is a RuntimeError.
+  tools.prologue.run(main, mendable=(RuntimeError,))

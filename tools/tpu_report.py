@@ -12,7 +12,7 @@ a second report of the same blocks takes seconds. With --tables it writes the
 tables of docs/tpu.md.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import json
 import math
@@ -30,12 +30,12 @@ from official_coatnet.analysis.tpu import (
   tables as tables_lib,
 )
 from official_coatnet.training import gin_config
-from tools import progress
+from tools import path_flags, progress
 
-_PAGE = os.path.join(ROOT, 'docs', 'tpu.md')
-_FIGURES = os.path.join(ROOT, 'docs', 'tpu.json')
+_PAGE = os.path.join(tools.prologue.ROOT, 'docs', 'tpu.md')
+_FIGURES = os.path.join(tools.prologue.ROOT, 'docs', 'tpu.json')
 
-_GIN_FILE = flags.DEFINE_multi_string('gin_file', [], 'Gin file of the run.')
+_GIN_FILE = path_flags.DEFINE_multi_path('gin_file', [], 'Gin file of the run.')
 _GIN_BINDINGS = flags.DEFINE_multi_string(
   'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
 )
@@ -64,13 +64,15 @@ _TABLES = flags.DEFINE_list(
   'Instead of --gin_file: tables of docs/tpu.md to cost and write, such as '
   '"table5,norm", "all", or "none", which writes the page from what is known.',
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = path_flags.DEFINE_path(
   'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'
 )
 
 
 def _report() -> str:
-  experiment = gin_config.load(_GIN_FILE.value, _GIN_BINDINGS.value, root=ROOT)
+  experiment = gin_config.load(
+    _GIN_FILE.value, _GIN_BINDINGS.value, root=tools.prologue.ROOT
+  )
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
   # First, since a part of a batch that does not fit may not fit either.
   measured = _memory(experiment, **common) if _MEMORY.value else None
@@ -146,7 +148,9 @@ def _write_tables() -> str:
   _write_page(figures)
   for i, row in enumerate(missing, 1):
     print(f'{row.label}: {row.key}', file=sys.stderr)
-    experiment = gin_config.load([row.gin_file], row.bindings, root=ROOT)
+    experiment = gin_config.load(
+      [row.gin_file], row.bindings, root=tools.prologue.ROOT
+    )
     report = report_lib.cost(
       experiment,
       topology=row.topology,
@@ -178,12 +182,9 @@ def main(argv):
   if bool(_GIN_FILE.value) == bool(_TABLES.value):
     raise app.UsageError('Give --gin_file, the run to report on, or --tables.')
   tf.get_logger().setLevel('ERROR')
-  try:
-    print(_write_tables() if _TABLES.value else _report())
-  except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  print(_write_tables() if _TABLES.value else _report())
 
 
 if __name__ == '__main__':
-  app.run(main)
+  # A block that the TPU's compiler refuses is a RuntimeError.
+  tools.prologue.run(main, mendable=(RuntimeError,))

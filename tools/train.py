@@ -8,9 +8,12 @@ command again. Where a worker or a TPU has gone, it ends with exit code 75,
 which says that to start again may help. docs/pods.md tells of TPU slices and of
 several machines. --dry_run takes the same configuration through two training
 steps, an evaluation and an export on synthetic images, without data.
+
+--mode=eval --per_class evaluates class by class: docs/training.md says what it
+writes, and where.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import logging as python_logging
 import os
@@ -20,21 +23,24 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from official_coatnet.export import saved_model
+from official_coatnet.analysis.runs import per_class as per_class_files
+from official_coatnet.export import saved_model, versions
 from official_coatnet.training import (
   controller,
   devices,
   experiment as experiment_lib,
   gin_config,
   model_dir as model_dir_lib,
+  per_class,
   preflight,
   tpu as tpu_lib,
 )
+from tools import path_flags
 
 # What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
 _TRY_AGAIN = 75
 
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -53,11 +59,26 @@ _TPU_ZONE = flags.DEFINE_string(
 _GCP_PROJECT = flags.DEFINE_string(
   'gcp_project', None, 'Project of --tpu; that of this machine if not given.'
 )
-_MODEL_DIR = flags.DEFINE_string(
-  'model_dir', None, 'Folder of checkpoints, events and metrics; created.'
+_MODEL_DIR = path_flags.DEFINE_path(
+  'model_dir',
+  None,
+  'Folder of checkpoints, events and metrics; created.',
+  by_tensorflow=True,
 )
 _MODE = flags.DEFINE_enum(
   'mode', 'train_and_eval', controller.MODES, 'What to do.'
+)
+_PER_CLASS = flags.DEFINE_bool(
+  'per_class',
+  False,
+  'With --mode=eval: accuracy class by class and what is taken for what, as '
+  'CSV, JSON and pictures.',
+)
+_OUTPUT_DIR = path_flags.DEFINE_path(
+  'output_dir',
+  None,
+  'Folder for what --per_class writes; created. By default evaluation/ckpt-N '
+  'in the --model_dir, with N the step.',
 )
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run',
@@ -71,28 +92,23 @@ def main(argv):
   """Parses the configuration and runs it."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
+  if _OUTPUT_DIR.value and not _PER_CLASS.value:
+    raise app.UsageError('--output_dir is for what --per_class writes.')
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
+  experiment = gin_config.load(
+    _GIN_FILE.value or [], _GIN_BINDINGS.value, root=tools.prologue.ROOT
+  )
   try:
-    experiment = gin_config.load(
-      _GIN_FILE.value or [], _GIN_BINDINGS.value, root=ROOT
-    )
     if _DRY_RUN.value:
       _dry_run(experiment)
     else:
       _run(experiment)
   except devices.WorkerLostError as e:
-    print(_message(e), file=sys.stderr, flush=True)
+    print(f'{tools.prologue.program()}: {e}', file=sys.stderr, flush=True)
     # Not sys.exit: its clean-up would wait for the worker that has gone.
     os._exit(_TRY_AGAIN)
-  except (ValueError, FileNotFoundError, ConnectionError) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(_message(e))
-
-
-def _message(error: Exception) -> str:
-  return f'{os.path.basename(sys.argv[0])}: {error}'
 
 
 def _run(experiment):
@@ -107,7 +123,21 @@ def _run(experiment):
     )[0]
     if problems:
       raise ValueError(preflight.join_problems(problems))
-  results = _train(experiment, _make_strategy(), model_dir=_MODEL_DIR.value)
+  tally = None
+  if _PER_CLASS.value:
+    tally = per_class.Tally(experiment)
+    per_class.check(mode=_MODE.value)
+    folder = _OUTPUT_DIR.value
+    if folder and not model_dir_lib.is_writable(folder):
+      raise ValueError(
+        f'--output_dir is {folder}, where no file can be written; name another '
+        'folder.'
+      )
+  results = _train(
+    experiment, _make_strategy(), model_dir=_MODEL_DIR.value, tally=tally
+  )
+  if tally is not None:
+    _report_classes(tally)
   logging.info('Done: %s. Files: %s', results, _MODEL_DIR.value)
 
 
@@ -141,7 +171,28 @@ def _make_strategy():
   )
 
 
-def _train(experiment, strategy, *, model_dir):
+def _report_classes(tally: per_class.Tally):
+  """Prints what is worst, and writes all of it where that is possible."""
+  model_dir = _MODEL_DIR.value
+  labels, names = model_dir_lib.find_labels(model_dir), None
+  if labels:
+    names = versions.read_labels(labels, num_classes=len(tally.images))
+  print(
+    per_class_files.format_text(per_class_files.summarize(tally, names=names))
+  )
+  folder = _OUTPUT_DIR.value
+  folder = folder or model_dir_lib.evaluation_folder(model_dir, tally.step)
+  if not model_dir_lib.is_writable(folder):
+    print(
+      f'Nothing is written: {folder} cannot be. --output_dir=DIR writes the '
+      'files elsewhere.'
+    )
+    return
+  for path in per_class_files.write(folder, tally, names=names):
+    logging.info('Written: %s', path)
+
+
+def _train(experiment, strategy, *, model_dir, tally=None):
   return controller.run(
     experiment,
     mode=_MODE.value,
@@ -149,6 +200,7 @@ def _train(experiment, strategy, *, model_dir):
     strategy=strategy,
     on_start=lambda: gin_config.write_config(model_dir),
     on_first_loop=lambda: gin_config.write_operative_config(model_dir),
+    tally=tally,
   )
 
 
@@ -177,4 +229,4 @@ def _dry_run(experiment):
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('gin_file')
-  app.run(main)
+  tools.prologue.run(main)

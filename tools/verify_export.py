@@ -26,12 +26,12 @@ from official_coatnet.export.verify import (
   runners,
   verification,
 )
-from tools import progress
+from tools import path_flags, progress
 
-_MODEL_DIR = flags.DEFINE_string(
+_MODEL_DIR = path_flags.DEFINE_path(
   'model_dir', None, 'Folder of the run, if it is no longer where it was.'
 )
-_IMAGES = flags.DEFINE_string(
+_IMAGES = path_flags.DEFINE_path(
   'images',
   None,
   "Pattern of image files to use, such as 'photos/*.jpg'. By default samples "
@@ -44,7 +44,8 @@ _FUZZ = flags.DEFINE_integer(
 
 def _read_images(pattern: str) -> list[bytes]:
   """Reads images, and repeats them if they are few."""
-  files = sorted(glob.glob(pattern))
+  # As it is called, where there is such a file.
+  files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
   if not files:
     raise ValueError(f'--images={pattern} matches no file.')
   count = max(comparison.BATCH_SIZES)
@@ -71,28 +72,19 @@ def main(argv):
     raise app.UsageError('Name one export, such as runs/exports/1.')
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  try:
-    path = versions.find_export(argv[1])
-    checks = verification.verify(
-      path,
-      runners={
-        'Python': runners.run_in_python(path),
-        'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
-      },
-      model_dir=_MODEL_DIR.value,
-      encoded=_IMAGES.value and _read_images(_IMAGES.value),
-    )
-    if _FUZZ.value:
-      show = progress.Progress('damaged images')
-      checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
-  except (
-    ValueError,
-    OSError,
-    c_api.LoadError,
-    tf.errors.OpError,
-  ) as e:
-    # What the user can mend, in one message and without a traceback.
-    sys.exit(f'{os.path.basename(sys.argv[0])}: {e}')
+  path = versions.find_export(*path_flags.expand(argv[1:]))
+  checks = verification.verify(
+    path,
+    runners={
+      'Python': runners.run_in_python(path),
+      'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
+    },
+    model_dir=_MODEL_DIR.value,
+    encoded=_IMAGES.value and _read_images(_IMAGES.value),
+  )
+  if _FUZZ.value:
+    show = progress.Progress('damaged images')
+    checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
   for check in checks:
     print(format_check(check))
   failed = sum(bool(check.problems) for check in checks)
@@ -103,4 +95,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main, mendable=(c_api.LoadError,))

@@ -2,10 +2,15 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from official_coatnet.data import augment, images, schema as schema_lib
+from official_coatnet.data import (
+  augment,
+  file_kinds,
+  images,
+  schema as schema_lib,
+)
 
 ON_ERROR = ('raise', 'skip')
 SOURCES = ('tfrecord', 'tfds', 'synthetic')
@@ -27,7 +32,15 @@ class DataConfig:
     file_pattern: pattern of the file names, absolute or within `data_dir`. None
       for the files of the split's manifest or, where there is none, '<split>*'
       ('val*' for 'validation').
+    compression: 'GZIP' or 'ZLIB' where the TFRecord files are compressed, all
+      of them; None where they are not. To restart in the middle of such a file
+      is to decompress all that comes before.
     schema: record schema, 'imagenet', 'multilabel' or 'automl'.
+    feature_keys: keys to read in the place of the schema's own, such as
+      {'encoded': 'image', 'labels': 'label'}; also 'confidences'.
+    labels_optional: whether a record of several labels may lack the key of its
+      labels, and has none then. Otherwise one that has no labels has the key
+      with an empty list, and one that has not the key is an error.
     label_offset: what to add to a stored label to get a class. None for what
       the source says: -1 in the ImageNet schema, 0 in others and in TFDS.
     confidence_threshold: labels of lower confidence are left out, if set.
@@ -67,7 +80,10 @@ class DataConfig:
   tfds_name: str | None = None
   split: str = 'train'
   file_pattern: str | None = None
+  compression: str | None = None
   schema: str = 'imagenet'
+  feature_keys: Mapping[str, str] | schema_lib.FeatureKeys | None = None
+  labels_optional: bool = False
   label_offset: int | None = None
   confidence_threshold: float | None = None
   max_labels: int = 1
@@ -92,6 +108,7 @@ class DataConfig:
 
   def __post_init__(self) -> None:
     self._check_source()
+    self._check_records()
     self._check_sizes()
     self._check_augmentation()
     self._check_damage()
@@ -118,13 +135,47 @@ class DataConfig:
       'must not be empty',
       "set it to 'train' or 'validation'",
     )
-    schema = schema_lib.get_schema(self.schema)
+
+  def _check_records(self) -> None:
+    # As pairs, which can be hashed, and are the same out of JSON.
+    keys = schema_lib.normalize_keys(self.feature_keys)
+    object.__setattr__(self, 'feature_keys', keys)
+    object.__setattr__(self, 'compression', self.compression or None)
+    schema = self.record_schema
+    _require(
+      keys is None or self.source != 'tfds',
+      'feature_keys',
+      keys and dict(keys),
+      "must be None where source is 'tfds', which says which feature is what",
+      'unset it',
+    )
+    _require(
+      self.compression in (None, *file_kinds.COMPRESSIONS),
+      'compression',
+      self.compression,
+      f'must be one of {list(file_kinds.COMPRESSIONS)}, or None',
+      "use 'GZIP' for shards compressed by gzip, None for others",
+    )
+    _require(
+      self.compression is None or self.source != 'tfds',
+      'compression',
+      self.compression,
+      "must be None where source is 'tfds'",
+      'unset it',
+    )
+    _require(
+      not (self.labels_optional and schema.single_label),
+      'labels_optional',
+      self.labels_optional,
+      f'must be False in schema {self.schema!r}, whose records have one label',
+      "unset it, or set schema to 'multilabel'",
+    )
     _require(
       self.confidence_threshold is None or schema.confidences,
       'confidence_threshold',
       self.confidence_threshold,
       f'must be None in schema {self.schema!r}, which has no confidences',
-      "unset it, or set schema to 'multilabel'",
+      "unset it, set schema to 'multilabel', or name them in feature_keys",
     )
 
   def _check_sizes(self) -> None:
@@ -238,6 +289,11 @@ class DataConfig:
       "must be 'grpc://host:port' or None",
       "give the dispatcher's address, such as 'grpc://10.0.0.2:5050'",
     )
+
+  @property
+  def record_schema(self) -> schema_lib.Schema:
+    """The schema of the records, with the keys that are set."""
+    return schema_lib.get_schema(self.schema, self.feature_keys)
 
   @property
   def height_width(self) -> tuple[int, int]:

@@ -138,9 +138,10 @@ def describe(config: DataConfig, source: Source | None) -> SplitFacts:
     source: what it has opened; None if that cannot be, or is made up.
   """
   names = source and source.class_names
-  known_from = None
-  if source is not None and source.num_classes is not None:
-    known_from = 'tfds' if config.source == 'tfds' else 'manifest'
+  manifest = source.manifest if source else None
+  known_from = 'manifest' if manifest else None
+  if config.source == 'tfds' and source is not None:
+    known_from = 'tfds'
   num_examples = config.num_examples
   if num_examples is None and source is not None:
     num_examples = source.num_examples
@@ -154,8 +155,8 @@ def describe(config: DataConfig, source: Source | None) -> SplitFacts:
     schema=None if config.source == 'tfds' else config.schema,
     label_offset=source.label_offset if source else config.label_offset,
     num_examples=num_examples,
-    exif_orientation=bool(source and source.exif_orientation),
-    content=source.content if source else None,
+    exif_orientation=manifest is not None and manifest.exif_orientation,
+    content=manifest.content if manifest else None,
   )
 
 

@@ -2,8 +2,9 @@
 
 JPEG takes the fast way: libjpeg decodes no more than the crop. Anything else
 that TensorFlow reads (PNG, GIF, BMP) is decoded whole and sliced. Resizing is
-bilinear with half-pixel centres and without antialiasing, as in Model Garden
-and the TPU models. EXIF orientation is not applied, as in training corpora.
+bilinear with half-pixel centres and without antialiasing, as in Model Garden;
+Google's ResNet, EfficientNet and MaxViT for TPUs resize bicubically unless told
+otherwise. EXIF orientation is not applied, as in training corpora.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +13,14 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from official_coatnet.data import pixel_count
+from official_coatnet.data import messages, pixel_count
 
 # The last two bytes of a JPEG, a PNG and a GIF.
 _ENDS = (b'\xff\xd9', b'\x60\x82', b'\x00;')
+# The shortest header of a BMP that says all that is asked.
+_BMP_HEADER = 40
+# Where red, green and blue lie within 32 bits, if a BMP says so.
+_BGR_MASKS = b'\0\0\xff\0\0\xff\0\0\xff\0\0\0'
 
 # What checks the number of pixels, a scalar int64 tensor, before decoding, and
 # returns what to wait for.
@@ -84,7 +89,9 @@ def decode_and_crop_train(
       shape,
       bounding_boxes=tf.zeros([1, 0, 4]),
       seed=crop_seed,
-      # The area range alone decides; a share to cover would narrow it.
+      # The area range alone decides. Nobody knows where the object is: of the
+      # whole image, which stands for it in Google's code, 0.1 would refuse
+      # crops of less than 10 % of the area, one in fifteen.
       min_object_covered=0.0,
       area_range=area_range,
       aspect_ratio_range=aspect_range,
@@ -202,12 +209,60 @@ def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
-  """Decodes a BMP; unlike others, TF's BMP decoder cannot convert channels."""
-  image = tf.io.decode_bmp(encoded)
+  """Decodes a BMP of 24 or 32 bits, or of 8 bits by its palette.
+
+  TensorFlow's own decoder takes the first two for what they are, numbers of
+  colours for grey values, and any order and width of channels for BGR.
+  """
+  # Zeros behind it, for what is shorter than a header and a palette.
+  header = tf.strings.join([tf.strings.substr(encoded, 0, 2048), b'\0' * 2048])
+
+  def integer(at: tf.Tensor | int, size: int = 4) -> tf.Tensor:
+    word = tf.strings.substr(header, at, size)
+    dtype = tf.int32 if size == 4 else tf.uint16
+    return tf.cast(tf.io.decode_raw(word, dtype)[0], tf.int32)
+
+  header_size = integer(14)
+  has_all = header_size >= _BMP_HEADER
+  bits = integer(tf.where(has_all, 28, 24), 2)
+  compression = tf.where(has_all, integer(30), 0)
+  in_order = tf.equal(tf.strings.substr(header, 54, 12), _BGR_MASKS)
+  known = tf.logical_and(
+    has_all,
+    tf.logical_or(
+      tf.logical_and(
+        tf.equal(compression, 0), tf.reduce_any(tf.equal(bits, [8, 24, 32]))
+      ),
+      tf.equal(compression, 3) & tf.equal(bits, 32) & in_order,
+    ),
+  )
+  accepted = messages.require(
+    known,
+    lambda: [
+      'a BMP of ',
+      bits,
+      ' bits a pixel, compression ',
+      compression,
+      ' and a header of ',
+      header_size,
+      ' bytes is not decoded: only of 8, 24 or 32 bits, uncompressed, with '
+      'channels of 8 bits in the usual order; save it as PNG, or let '
+      'tools/tfrecords.py, predict.py or query.py convert it.',
+    ],
+  )
+  with tf.control_dependencies([accepted]):
+    image = tf.io.decode_bmp(encoded)
+
+  def look_up() -> tf.Tensor:
+    start = tf.clip_by_value(header_size, 0, 512) + 14
+    palette = tf.strings.substr(header, start, 4 * 256)
+    # Blue, green, red and nothing.
+    colors = tf.reshape(tf.io.decode_raw(palette, tf.uint8), [256, 4])
+    numbers = tf.cast(image[:, :, 0], tf.int32)
+    return tf.gather(colors[:, 2::-1], numbers)  # [height, width, 3]
+
   return tf.cond(
-    tf.equal(tf.shape(image)[-1], 1),
-    lambda: tf.repeat(image, 3, axis=-1),
-    lambda: image[:, :, :3],
+    tf.equal(tf.shape(image)[-1], 1), look_up, lambda: image[:, :, :3]
   )
 
 

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from official_coatnet.data import sketch as sketch_lib
+
 # What has no place in a line of text: control characters, line breaks of all
 # kinds, and the halves of characters that stand for bytes that are not UTF-8.
 _UNPRINTABLE = ('Cc', 'Zl', 'Zp', 'Cs')
@@ -56,6 +58,50 @@ class FileEntry:
 
 
 @dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """Files of a source that no split has, for one reason.
+
+  Attributes:
+    reason: why they were left out.
+    count: how many there are.
+    names: the names of the first of them.
+  """
+
+  reason: str
+  count: int
+  names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+  """What the splits that were made together share.
+
+  Attributes:
+    mark: stands for all that they were made from; equal in all of them, and in
+      no others.
+    splits: how many images each of them was made from, by name: those of its
+      records, and those that could not be read.
+    left_out: what was found at the source and belongs to none of them.
+  """
+
+  mark: str
+  splits: Mapping[str, int]
+  left_out: tuple[LeftOut, ...] = ()
+
+  @classmethod
+  def from_fields(cls, fields: Mapping[str, Any] | None) -> 'Build | None':
+    """Returns what a manifest file says of it; None where it is silent."""
+    if fields is None:
+      return None
+    left_out = (
+      LeftOut(each['reason'], int(each['count']), tuple(each['names']))
+      for each in fields['left_out']
+    )
+    splits = {name: int(count) for name, count in fields['splits'].items()}
+    return cls(str(fields['mark']), splits, tuple(left_out))
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
   """Contents of one split, kept as `manifest-<split>.json` beside its files.
 
@@ -73,6 +119,9 @@ class Manifest:
     failures: images that were left out.
     exif_orientation: whether images were turned as their EXIF data say before
       they became records; who predicts has to do the same.
+    build: what it has in common with the splits that were made together with
+      it; None where nobody knows.
+    sketch: by which images of other splits are known again; or None.
   """
 
   split: str
@@ -85,6 +134,8 @@ class Manifest:
   fingerprint: str | None = None
   failures: tuple[Failure, ...] = ()
   exif_orientation: bool = False
+  build: Build | None = None
+  sketch: sketch_lib.Sketch | None = None
 
   @property
   def num_examples(self) -> int:
@@ -100,6 +151,8 @@ class Manifest:
   def to_json(self) -> str:
     """Returns the text of the manifest file; equal manifests, equal text."""
     fields = dataclasses.asdict(self)
+    if self.sketch is not None:
+      fields['sketch'] = self.sketch.to_fields()
     fields['version'] = 1
     fields['num_examples'] = self.num_examples
     fields['num_failures'] = len(self.failures)
@@ -138,6 +191,8 @@ class Manifest:
         fingerprint=fields.get('fingerprint'),
         failures=tuple(Failure(**each) for each in fields.get('failures', ())),
         exif_orientation=bool(fields.get('exif_orientation', False)),
+        build=Build.from_fields(fields.get('build')),
+        sketch=sketch_lib.Sketch.from_fields(fields.get('sketch')),
       )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       raise ValueError(

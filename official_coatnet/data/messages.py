@@ -13,6 +13,16 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+# How lines begin in which TensorFlow tells of its graph, not of what happened.
+_STACK_TRACE = (
+  'Graph execution error',
+  'Detected at node',
+  '<stack traces',
+  'File "',
+  '[[',
+  'Original stack trace',
+  'Hint: If you want',
+)
 # Of a constant length, which one byte can tell.
 _TEXT_BYTES = 100
 # Field 15, of a type that says its length.
@@ -86,6 +96,37 @@ def sentence(error: tf.errors.OpError) -> str | None:
   escaped = found.group(1).replace('] [', '')
   content = escaped.encode('utf-8').decode('unicode_escape')
   return content.encode('latin-1', 'replace').decode('utf-8', 'replace')
+
+
+def plain(error: tf.errors.OpError) -> str:
+  """Returns what an error of TensorFlow's says, without where in the graph.
+
+  Args:
+    error: what a graph, a data set or a file system raised.
+  """
+  if words := sentence(error):
+    return words
+  kept = []
+  for line in error.message.splitlines():
+    if line.strip().startswith(_STACK_TRACE):
+      continue
+    line = re.sub(r'\{\{function_node [^}]*\}\}|\[\[.*?\]\]', '', line)
+    line = re.sub(r'\s*\[Op:\w+\].*|^\s*\(\d+\) [\w ]+:', '', line).strip()
+    if line and line not in kept:
+      kept.append(line)
+  # Several replicas say the same, each in a line of its own.
+  return ' '.join(kept) or error.message.strip() or type(error).__name__
+
+
+def apart(look: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> tf.Tensor:
+  """Returns what `look` makes of some tensors, out of the way of the graph.
+
+  Each operation in a branch costs time also where the branch is not taken. In a
+  data set it does not: for what is looked at in one image of many.
+  """
+  once = tf.data.Dataset.from_tensors(arguments).map(look)
+  result: tf.Tensor = once.get_single_element()
+  return result
 
 
 def make(parts: list[tf.Tensor | str]) -> tf.Tensor:

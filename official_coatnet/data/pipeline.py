@@ -160,9 +160,7 @@ def make_dataset(
     )
   else:
     examples = _evaluation_examples(config, source, careful=careful)
-  dataset = examples.batch(
-    share.replica_batch_size, drop_remainder=True, num_parallel_calls=None
-  )
+  dataset = examples.batch(share.replica_batch_size, drop_remainder=True)
   if is_training and config.on_error == 'skip':
     dataset = dataset.map(decoding.fill)
   if is_training and config.data_service is not None:
@@ -263,25 +261,10 @@ def _evaluation_examples(
   config: DataConfig, source: sources.Source, *, careful: bool
 ) -> tf.data.Dataset:
   """Returns each example once, then endless padding of weight 0."""
-
-  def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
-    return images.decode_for_eval(
-      encoded,
-      image_size=config.image_size,
-      center_crop=config.center_crop,
-      crop_fraction=config.eval_crop_fraction,
-      limit=limit,
-    )
-
-  def make_example(record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    example = _decode(
-      record, decode, config=config, source=source, careful=careful
-    )
-    example['weight'] = 1.0 - example.get('skipped', tf.constant(0.0))
-    return example
-
   examples = streams.evaluation_records(source).map(
-    make_example,
+    functools.partial(
+      evaluation_example, config=config, source=source, careful=careful
+    ),
     num_parallel_calls=config.parallel_calls or tf.data.AUTOTUNE,
     deterministic=True,
   )
@@ -296,6 +279,31 @@ def _evaluation_examples(
   return examples.concatenate(padding.repeat())
 
 
+def evaluation_example(
+  record: dict[str, tf.Tensor],
+  *,
+  config: DataConfig,
+  source: sources.Source,
+  careful: bool = False,
+) -> dict[str, tf.Tensor]:
+  """Makes an example of a record of `streams.evaluation_records`."""
+
+  def decode(encoded: tf.Tensor, limit: images.Limit | None) -> tf.Tensor:
+    return images.decode_for_eval(
+      encoded,
+      image_size=config.image_size,
+      center_crop=config.center_crop,
+      crop_fraction=config.eval_crop_fraction,
+      limit=limit,
+    )
+
+  example = _decode(
+    record, decode, config=config, source=source, careful=careful
+  )
+  example['weight'] = 1.0 - example.get('skipped', tf.constant(0.0))
+  return example
+
+
 def _decode(
   record: dict[str, tf.Tensor],
   decoder: Callable[[tf.Tensor, images.Limit | None], tf.Tensor],
@@ -305,13 +313,13 @@ def _decode(
   careful: bool,
 ) -> dict[str, tf.Tensor]:
   """Makes 'image', 'label' and perhaps 'skipped' of a record."""
-  example = source.parse(record['record'])
+  example = decoding.parse(record, source, careful=careful)
   image, skipped = decoding.decode(
     record,
     example['encoded'],
     decoder,
     shape=(*config.height_width, 3),
-    schema=config.schema,
+    keys=source.keys,
     max_pixels=config.max_pixels,
     skip=config.on_error == 'skip',
     careful=careful,
@@ -328,6 +336,9 @@ def _decode(
     max_labels=config.max_labels,
     single_label=source.single_label,
     confidence_threshold=config.confidence_threshold,
+    serialized=record['record'],
+    keys=source.keys,
+    labels_optional=config.labels_optional,
   )
   example = {'image': image, 'label': label}
   if config.on_error == 'skip':

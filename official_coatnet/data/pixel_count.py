@@ -57,7 +57,11 @@ def of_header(encoded: tf.Tensor) -> tf.Tensor:
   )
   is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
   is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
-  is_bmp = tf.equal(tf.strings.substr(header, 0, 2), b'BM')
+  # One of OS/2 has 2 bytes a side, and is not decoded.
+  is_bmp = tf.logical_and(
+    tf.equal(tf.strings.substr(header, 0, 2), b'BM'),
+    tf.not_equal(tf.strings.substr(header, 14, 1), b'\x0c'),
+  )
   sides = tf.where(
     is_png,
     _integers(header, at=16, dtype=tf.int32, little_endian=False),

@@ -7,12 +7,14 @@ are the same for all of them.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.data import images, schema as schema_lib, split_files
 from official_coatnet.data.config import DataConfig
 from official_coatnet.data.manifest import Manifest
@@ -45,11 +47,12 @@ class Source:
     single_label: whether each record has exactly one label.
     on_disk: whether the files are TFRecords that may be damaged or cut off, and
       not made up: see `shard_reading`.
+    compression: 'GZIP' or 'ZLIB' if the files are compressed, or None.
+    keys: the schema by which TFRecord files are parsed; None for others, which
+      know by themselves what their records hold.
     num_classes: number of classes, if known.
     class_names: names of the classes in order, if known.
-    exif_orientation: as in `Manifest`.
-    content: checksum of all records, if known; other files of the same records
-      have another one.
+    manifest: what else is known of the split, or None.
   """
 
   files: tuple[str, ...]
@@ -60,10 +63,11 @@ class Source:
   label_offset: int
   single_label: bool
   on_disk: bool = False
+  compression: str | None = None
+  keys: schema_lib.Schema | None = None
   num_classes: int | None = None
   class_names: tuple[str, ...] | None = None
-  exif_orientation: bool = False
-  content: str | None = None
+  manifest: Manifest | None = None
 
   @property
   def num_examples(self) -> int | None:
@@ -104,7 +108,8 @@ def find_records(config: DataConfig) -> RecordFiles:
     config: a configuration with source 'tfrecord'.
 
   Raises:
-    ValueError: if the manifest is not one.
+    ValueError: if the manifest is not one, or the files are those of a build
+      that was stopped.
   """
   folder = config.data_dir
   if folder is not None and config.file_pattern is None:
@@ -112,14 +117,18 @@ def find_records(config: DataConfig) -> RecordFiles:
     if manifest is not None:
       paths = (os.path.join(folder, file.name) for file in manifest.files)
       return RecordFiles(tuple(sorted(paths)), manifest)
-  return RecordFiles(tuple(split_files.find_files(patterns(config))), None)
+  found = split_files.find_files(patterns(config))
+  for parent in sorted({os.path.dirname(path) for path in found}):
+    if problem := split_files.unfinished_problem(parent, config.split):
+      raise ValueError(problem)
+  return RecordFiles(tuple(found), None)
 
 
 def patterns(config: DataConfig) -> list[str]:
   """Returns the patterns by which files are looked for, the likeliest first."""
   folder = config.data_dir or ''
   if config.file_pattern is not None:
-    return [os.path.join(folder, config.file_pattern)]
+    return [os.path.join(files.escape_pattern(folder), config.file_pattern)]
   return split_files.patterns(folder, config.split)
 
 
@@ -188,7 +197,8 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
     by_name = {file.name: file.records for file in manifest.files}
     source = tfrecord_source(
       paths,
-      schema=config.schema,
+      schema=config.record_schema,
+      compression=config.compression,
       counts=[by_name[os.path.basename(path)] for path in paths],
       label_offset=manifest.label_offset,
     )
@@ -196,8 +206,7 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
       source,
       num_classes=manifest.num_classes,
       class_names=manifest.class_names,
-      exif_orientation=manifest.exif_orientation,
-      content=manifest.content,
+      manifest=manifest,
     )
   if not any(tf.io.gfile.stat(path).length for path in paths):
     # An endless stream of nothing would hang.
@@ -205,34 +214,42 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
       f'DataConfig.data_dir is {config.data_dir!r}, but all {len(paths)} files '
       'in it are empty; write the records again.'
     )
-  return tfrecord_source(paths, schema=config.schema)
+  return tfrecord_source(
+    paths, schema=config.record_schema, compression=config.compression
+  )
 
 
 def tfrecord_source(
   paths: Sequence[str],
   *,
-  schema: str,
+  schema: str | schema_lib.Schema,
   counts: Sequence[int] | None = None,
   label_offset: int | None = None,
+  compression: str | None = None,
 ) -> Source:
   """Returns the source of TFRecord files.
 
   Args:
     paths: the files.
-    schema: name of the record schema.
+    schema: the record schema, or its name.
     counts: number of records of each file, if known.
     label_offset: what to add to a stored label, if it is not the schema's.
+    compression: 'GZIP' or 'ZLIB' if the files are compressed.
   """
-  keys = schema_lib.get_schema(schema)
+  keys = schema
+  if not isinstance(keys, schema_lib.Schema):
+    keys = schema_lib.get_schema(keys)
   return Source(
     files=tuple(paths),
     counts=None if counts is None else tuple(counts),
     first=(0,) * len(paths),
-    open_file=open_tfrecord,
-    parse=lambda record: schema_lib.parse(record, schema=schema),
+    open_file=functools.partial(open_tfrecord, compression=compression),
+    parse=functools.partial(schema_lib.parse, schema=keys),
     label_offset=keys.label_offset if label_offset is None else label_offset,
     single_label=keys.single_label,
     on_disk=True,
+    compression=compression,
+    keys=keys,
   )
 
 
@@ -281,7 +298,10 @@ def synthetic_source(
     counts=tuple(counts),
     first=(0,) * num_files,
     open_file=open_file,
-    parse=lambda record: schema_lib.parse(record, schema=schema),
+    # Of the two schemas that are written, the one that is like it.
+    parse=functools.partial(
+      schema_lib.parse, schema='imagenet' if keys.single_label else 'multilabel'
+    ),
     label_offset=keys.label_offset,
     single_label=keys.single_label,
   )
@@ -305,11 +325,19 @@ def _synthetic_record(
   )
 
 
-def open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:
-  """Opens one TFRecord file."""
+def open_tfrecord(
+  path: tf.Tensor, *, compression: str | None = None
+) -> tf.data.Dataset:
+  """Opens one TFRecord file.
+
+  Args:
+    path: scalar string tensor, its name.
+    compression: 'GZIP' or 'ZLIB' if it is compressed.
+  """
   remote = tf.strings.regex_full_match(path, '.*://.*')
   return tf.data.TFRecordDataset(
     path,
+    compression_type=compression,
     buffer_size=tf.where(
       remote, tf.constant(_REMOTE_BUFFER_BYTES, tf.int64), _LOCAL_BUFFER_BYTES
     ),

@@ -16,8 +16,14 @@ import tensorflow as tf
 from official_coatnet import files
 from official_coatnet.data.manifest import Manifest
 
-_SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
+# Others add what the file is, and by what it is compressed.
+_SHARD = re.compile(
+  r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)'
+  r'(\.tfrecords?)?(\.gz|\.gzip|\.zlib)?'
+)
+_COMPRESSED = re.compile(r'\.(gz|gzip|zlib)$')
 _MANIFEST = re.compile(r'manifest-(?P<split>.*)\.json')
+_UNFINISHED = re.compile(r'\.building-(?P<split>.*)')
 # Builders of records disagree on the name of what is called 'validation' here.
 # The first is what all of them begin with.
 _VALIDATION_STEMS = ('val', 'valid', 'validation')
@@ -28,9 +34,19 @@ def shard_name(split: str, shard: int, *, num_shards: int) -> str:
   return f'{split}-{shard:05d}-of-{num_shards:05d}'
 
 
+def uncompressed_name(name: str) -> str:
+  """Returns the name of a shard without the ending of a compression."""
+  return _COMPRESSED.sub('', name)
+
+
 def manifest_path(data_dir: str, split: str) -> str:
   """Returns where the manifest of a split lies."""
   return os.path.join(data_dir, f'manifest-{split}.json')
+
+
+def unfinished_dir(data_dir: str, split: str) -> str:
+  """Returns the folder of what a build of a split has not finished."""
+  return os.path.join(data_dir, f'.building-{split}')
 
 
 def read_manifest(data_dir: str, split: str) -> Manifest | None:
@@ -39,6 +55,21 @@ def read_manifest(data_dir: str, split: str) -> Manifest | None:
   if not tf.io.gfile.exists(path):
     return None
   return Manifest.from_json(files.read_text(path), origin=path)
+
+
+def unfinished_problem(data_dir: str, split: str) -> str | None:
+  """Says that files of a split are not all there; None if they may be.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of a split that has no manifest, the last thing that is written.
+  """
+  if not tf.io.gfile.isdir(unfinished_dir(data_dir, split)):
+    return None
+  return (
+    f'{data_dir!r} holds a part of split {split!r} only: what was writing it '
+    'has not come to its end. Start it again, or remove the folder.'
+  )
 
 
 def patterns(data_dir: str, split: str) -> list[str]:
@@ -52,10 +83,12 @@ def patterns(data_dir: str, split: str) -> list[str]:
     Patterns of paths, the likeliest first.
   """
   stem = _VALIDATION_STEMS[0] if split == 'validation' else split
+  # A folder is called as it is called: `runs [v1]` is no pattern.
+  folder = files.escape_pattern(data_dir)
   return [
-    os.path.join(data_dir, f'{stem}*'),
+    os.path.join(folder, f'{stem}*'),
     # A folder for each split, as the TPU builder of ImageNet leaves them.
-    os.path.join(data_dir, split, f'{stem}*'),
+    os.path.join(folder, split, f'{stem}*'),
   ]
 
 
@@ -121,6 +154,66 @@ def complete_manifest(
   return manifest if fingerprint in (None, manifest.fingerprint) else None
 
 
+def find_mixture(
+  data_dir: str, split: str, *, names: Sequence[str]
+) -> list[str]:
+  """Looks whether files without a manifest are those of one whole build.
+
+  Args:
+    data_dir: folder of the files.
+    split: name of the split.
+    names: names of the files.
+
+  Returns:
+    One sentence for what speaks against it: a build of this split has not
+    finished, or the files are of two.
+  """
+  unfinished = unfinished_problem(data_dir, split)
+  problems = [unfinished] if unfinished else []
+  totals = sorted(
+    {int(match['total']) for match in map(_SHARD.fullmatch, names) if match}
+  )
+  if len(totals) > 1:
+    problems.append(
+      f'{data_dir} holds files of split {split!r} of several builds: of '
+      f'{", ".join(map(str, totals))} files; remove those of the earlier ones.'
+    )
+  return problems
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderNames:
+  """Names of a folder that say something about splits, each by split.
+
+  Attributes:
+    manifests: the splits that have a manifest.
+    unfinished: the splits of which a build has not finished.
+    shards: names of what is called as a shard.
+  """
+
+  manifests: tuple[str, ...]
+  unfinished: tuple[str, ...]
+  shards: dict[str, list[str]]
+
+
+def read_names(folder: str) -> FolderNames:
+  """Sorts the names in a folder of records by what they stand for."""
+  # Object stores end the names of folders with a slash.
+  there = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(folder))
+  shards: dict[str, list[str]] = {}
+  for name in there:
+    match = _SHARD.fullmatch(name)
+    if match and not name.startswith('.'):
+      stem = match['stem']
+      split = 'validation' if stem in _VALIDATION_STEMS else stem
+      shards.setdefault(split, []).append(name)
+  manifests, unfinished = (
+    tuple(match['split'] for match in map(pattern.fullmatch, there) if match)
+    for pattern in (_MANIFEST, _UNFINISHED)
+  )
+  return FolderNames(manifests, unfinished, shards)
+
+
 @dataclasses.dataclass(frozen=True)
 class SplitFiles:
   """The files of a split.
@@ -172,20 +265,11 @@ def list_splits(folder: str) -> list[SplitFiles]:
     raise ValueError(
       f'{folder!r} is not a folder, but must be one of TFRecord files.'
     )
-  there = sorted(tf.io.gfile.listdir(folder))
-  by_split: dict[str, list[re.Match]] = {}
-  for name in there:
-    match = _SHARD.fullmatch(name)
-    if match and not name.startswith('.'):
-      stem = match['stem']
-      split = 'validation' if stem in _VALIDATION_STEMS else stem
-      by_split.setdefault(split, []).append(match)
-  with_manifest = [
-    match['split'] for match in map(_MANIFEST.fullmatch, there) if match
-  ]
+  there = read_names(folder)
+  by_split = dict(there.shards)
   splits = [
     _by_manifest(folder, split, by_split.pop(split, []))
-    for split in with_manifest
+    for split in there.manifests
   ]
   splits += [_by_names(folder, *each) for each in sorted(by_split.items())]
   if not splits:
@@ -196,22 +280,19 @@ def list_splits(folder: str) -> list[SplitFiles]:
   return splits
 
 
-def _by_manifest(
-  folder: str, split: str, matches: Sequence[re.Match]
-) -> SplitFiles:
+def _by_manifest(folder: str, split: str, shards: Sequence[str]) -> SplitFiles:
   try:
     manifest = read_manifest(folder, split)
   except ValueError as error:
-    names = tuple(match[0] for match in matches)
-    return SplitFiles(folder, split, names, None, (str(error),))
+    return SplitFiles(folder, split, tuple(shards), None, (str(error),))
   if manifest is None:  # Another build has withdrawn it since it was listed.
-    return _by_names(folder, split, matches)
+    return _by_names(folder, split, shards)
   listed = {file.name for file in manifest.files}
   problems = [
-    f'{os.path.join(folder, match[0])} is not in the manifest of split '
+    f'{os.path.join(folder, name)} is not in the manifest of split '
     f'{split!r}, but looks like one of its files; remove it or build again.'
-    for match in matches
-    if match[0] not in listed
+    for name in shards
+    if name not in listed
   ]
   problems += find_damage(manifest, folder)
   there = set(tf.io.gfile.listdir(folder))
@@ -219,17 +300,17 @@ def _by_manifest(
   return SplitFiles(folder, split, names, manifest, tuple(problems))
 
 
-def _by_names(
-  folder: str, split: str, matches: Sequence[re.Match]
-) -> SplitFiles:
-  names = [match[0] for match in matches]
-  problems = []
-  for total in sorted({match['total'] for match in matches}, key=int):
-    numbers = {int(m['number']) for m in matches if m['total'] == total}
-    missing = sorted(set(range(int(total))) - numbers)
+def _by_names(folder: str, split: str, shards: Sequence[str]) -> SplitFiles:
+  numbers: dict[str, set[int]] = {}
+  for match in map(_SHARD.fullmatch, shards):
+    assert match  # They were chosen so.
+    numbers.setdefault(match['total'], set()).add(int(match['number']))
+  problems = find_mixture(folder, split, names=shards)
+  for total in sorted(numbers, key=int):
+    missing = sorted(set(range(int(total))) - numbers[total])
     if missing:
       problems.append(
         f'{folder}: of {total} files of split {split!r} {len(missing)} are '
         f'missing, the first of them number {missing[0]}; copy them again.'
       )
-  return SplitFiles(folder, split, tuple(names), None, tuple(problems))
+  return SplitFiles(folder, split, tuple(shards), None, tuple(problems))

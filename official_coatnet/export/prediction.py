@@ -3,18 +3,19 @@
     predictor = prediction.Predictor('runs/exports', top_k=5)
     predictor([open('photo.jpg', 'rb').read()])   # [[('cat', 0.93), ...]]
 
-What runs is the export's own signature; the code of the network is not needed.
+Image files are read as those were that became records. What runs is the
+export's own signature; the code of the network is not needed.
 """
 
 import glob
 import os
-import re
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.data import images, pixel_count
+from official_coatnet import files as files_lib
+from official_coatnet.data import image_files, images, messages, pixel_count
 from official_coatnet.export import versions
 
 
@@ -23,14 +24,25 @@ class Predictor:
 
   Attributes:
     path: Where it was loaded from.
+    image_options: How image files are read.
   """
 
-  def __init__(self, path: str, *, top_k: int):
+  def __init__(
+    self,
+    path: str,
+    *,
+    top_k: int,
+    exif_orientation: bool | None = None,
+    value_range: tuple[float, float] | None = None,
+  ):
     """Loads an export.
 
     Args:
       path: The export, or the folder of its versions.
       top_k: Classes wanted an image.
+      exif_orientation: Whether to turn images as their EXIF data say. None to
+        do what was done with those that the network was trained on.
+      value_range: Values of black and white where pixels do not say them.
 
     Raises:
       ValueError: If there is none, or none of this package.
@@ -53,6 +65,9 @@ class Predictor:
         'export of tools/export.py.'
       )
     self.path = path
+    if exif_orientation is None:
+      exif_orientation = _trained_with_exif(path)
+    self.image_options = image_files.Options(exif_orientation, value_range)
     self._top_k = top_k
     self._labels = None
     if top_k > outputs['classes'].shape[-1]:
@@ -63,12 +78,25 @@ class Predictor:
         )
       )
 
-  def __call__(self, encoded: list[bytes]) -> list[list[tuple[str, float]]]:
-    """Returns classes with scores, best first, of each encoded image.
+  def __call__(self, contents: list[bytes]) -> list[list[tuple[str, float]]]:
+    """Returns classes with scores, best first, of each image file.
 
     Raises:
+      ValueError: If any of them is no image that is taken.
       tf.errors.OpError: If any of them cannot be decoded.
     """
+    return self.ask([self.convert(each) for each in contents])
+
+  def convert(self, contents: bytes) -> bytes:
+    """Returns an image file as an image that the export decodes.
+
+    Raises:
+      ValueError: If it is no image that is taken.
+    """
+    return image_files.to_graph(contents, self.image_options)
+
+  def ask(self, encoded: list[bytes]) -> list[list[tuple[str, float]]]:
+    """As when called, of images that `convert` has returned."""
     outputs = self._signature(image_bytes=tf.constant(encoded))
     if not np.all(outputs.get('ok', True)):
       self._raise_reason(encoded)
@@ -97,6 +125,12 @@ class Predictor:
       images.decode_whole(image)
     message = 'The image cannot be decoded.'
     raise tf.errors.InvalidArgumentError(None, None, message)
+
+
+def _trained_with_exif(path: str) -> bool:
+  """Whether images were turned by their EXIF data before the training."""
+  data = files_lib.read_json(os.path.join(path, image_files.DATA_FILE))
+  return image_files.trained_with_exif(data)
 
 
 def find_files(arguments: list[str]) -> list[str]:
@@ -138,42 +172,28 @@ def predict_batch(
     Of each file a dict: `file`, and `predictions`, (class, score) pairs with
     the best first, or `error`, why there are none.
   """
-  contents, errors = {}, {}
+  encoded, errors = {}, {}
   for file in files:
     try:
       with tf.io.gfile.GFile(file, 'rb') as f:
-        contents[file] = f.read()
-    except (OSError, tf.errors.OpError) as e:
+        contents = f.read()
+      encoded[file] = predictor.convert(contents)
+    except (OSError, ValueError, tf.errors.OpError) as e:
       errors[file] = getattr(e, 'message', None) or str(e)
   results = {}
   try:
-    if contents:
-      results = dict(zip(contents, predictor(list(contents.values()))))
+    if encoded:
+      results = dict(zip(encoded, predictor.ask(list(encoded.values()))))
   except tf.errors.OpError:
     # One bad image fails the whole batch; alone, each answers for itself.
-    for file, encoded in contents.items():
+    for file, image in encoded.items():
       try:
-        results[file] = predictor([encoded])[0]
+        results[file] = predictor.ask([image])[0]
       except tf.errors.OpError as e:
-        errors[file] = _reason(e)
+        errors[file] = messages.plain(e)
   return [
     {'file': file, 'error': errors[file]}
     if file in errors
     else {'file': file, 'predictions': results[file]}
     for file in files
   ]
-
-
-def _reason(error: tf.errors.OpError) -> str:
-  """Returns what an error of a graph says, without where in the graph."""
-  noise = ('Graph execution error', 'Detected at node', '<stack traces', '[[')
-  lines = (line.strip() for line in error.message.split('\n'))
-  kept = [line for line in lines if line and not line.startswith(noise)]
-  text = ' '.join(kept) or error.message
-  for pattern, replacement in (
-    (r'\{\{function_node [^}]*\}\}\s*', ''),
-    (r' \[Op:\w+\].*', ''),
-    (r'^assertion failed: \[(.*)\]$', r'\1'),
-  ):
-    text = re.sub(pattern, replacement, text)
-  return text

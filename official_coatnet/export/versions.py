@@ -25,7 +25,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import facts as facts_lib
+from official_coatnet.data import facts as facts_lib, image_files
 from official_coatnet.export.options import ExportOptions
 
 # Within the folder of an export; `experiment.json` is as in the run's.
@@ -34,7 +34,7 @@ LABELS_FILE = os.path.join('assets', 'labels.txt')
 # TF Serving looks for this name.
 WARMUP_FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
 CONFIG_FILE = 'config.gin'
-DATA_FILE = 'data.json'
+DATA_FILE = image_files.DATA_FILE
 PROVENANCE_FILE = 'export.json'
 CARD_FILE = 'README.md'
 
@@ -91,6 +91,7 @@ def find_export(path: str) -> str:
   Raises:
     ValueError: If it is neither.
   """
+  files.check_no_pattern(path, name='The export', is_new=False)
   is_export = tf.saved_model.contains_saved_model(path)
   return path if is_export else find_latest(path)
 
@@ -99,8 +100,10 @@ def choose_version(export_dir: str, *, version: int | None = None) -> int:
   """Returns `version` if it is free, or the next free one if it is None.
 
   Raises:
-    ValueError: If the version is taken or not a number from 0.
+    ValueError: If the version is taken or not a number from 0, or `export_dir`
+      is a name under which TensorFlow would not find the export again.
   """
+  files.check_no_pattern(export_dir, name='`export_dir`')
   versions = list_versions(export_dir)
   if version is None:
     return versions[-1] + 1 if versions else 1

@@ -67,13 +67,16 @@ class ModelConfig:
       from the forward to the backward pass and compute the rest anew, such as
       ('s1', 's2'), or 'all'. Less memory for more time; weights, gradients and
       statistics stay the same.
-    norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8), or
+    norm: Of the stem and of MBConv: 'batch_norm', 'layer_norm' (Table 8; with
+      a bias in the convolutions that have none before a BatchNorm), or
       'none', which is for exports alone: their convolutions have absorbed the
       BatchNorms (`export.folding`).
     batch_norm_momentum: Of the moving statistics.
     batch_norm_epsilon: Added to the variance.
     sync_batch_norm: Whether statistics are taken over all replicas.
-    stochastic_depth: Rate of the last block; block i of N has rate x i / N.
+    stochastic_depth: What Table 10 prints. Block i of N, counted from 0, has
+      the rate stochastic_depth x i / N, so that the last one has x (N-1) / N:
+      of 0.2 the last of CoAtNet-0's twelve has 0.1833, as in Google's code.
     representation_size: Width of the tanh layer of the head. 'width' means the
       width of the last stage, None leaves the layer out. Not in the paper's
       text; with it the parameter counts are the paper's.

@@ -28,7 +28,7 @@ def block_drop_rates(config: config_lib.ModelConfig) -> list[list[float]]:
   """Returns the stochastic depth rate of each block of S1 and on.
 
   Block i of N, counted from 0 over all stages but the stem, has
-  `stochastic_depth` x i / N.
+  `stochastic_depth` x i / N: the last one a little less than the whole rate.
   """
   counts = config.blocks[1:]
   total = sum(counts)

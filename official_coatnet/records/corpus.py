@@ -9,8 +9,8 @@ fast way.
 """
 
 import dataclasses
+import functools
 import hashlib
-import io
 import json
 import os
 import stat
@@ -19,16 +19,21 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from absl import logging
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, split_files
-from official_coatnet.records import processes, writing
+from official_coatnet.data import (
+  image_files,
+  manifest as manifest_lib,
+  split_files,
+)
+from official_coatnet.records import (
+  builds,
+  processes,
+  shared_images,
+  writing,
+)
 
-# Of an image that had to be encoded anew. Fingerprints of builds hold it.
-JPEG_QUALITY = 95
-# Pillow calls a JPEG that carries further pictures, as cameras write them, MPO.
-_JPEG_FORMATS = ('JPEG', 'MPO')
 # Where nothing is said, so many images may be left out: a share, or a few of
 # a small corpus.
 _DEFAULT_FRACTION = 0.001
@@ -50,9 +55,14 @@ class Split:
     select: returns the records, and failures, of the examples in a range, as
       an object that can be pickled and makes them when it is iterated.
     fingerprint: stands for all that the records are made from.
+    holds_num_shards: whether for the number of files, too.
     label_offset: what to add to a stored label to get a class.
     class_names: names of the classes in order, or None.
     num_shards: number of files that this split usually has, or None.
+    build: what it has in common with the other splits of its source, those
+      included that are not asked for; None if there are no such, and it is a
+      matter of the splits that are written together.
+    image_options: how `select` reads image files.
 
   Raises:
     ValueError: if a class cannot be called so.
@@ -67,9 +77,45 @@ class Split:
   label_offset: int
   class_names: tuple[str, ...] | None = None
   num_shards: int | None = None
+  holds_num_shards: bool = False
+  build: manifest_lib.Build | None = None
+  image_options: image_files.Options = image_files.Options()
 
   def __post_init__(self):
     check_class_names(self.class_names or ())
+
+
+def with_image_options(split: Split, options: image_files.Options) -> Split:
+  """Returns a split whose image files are read in another way.
+
+  Args:
+    split: a split; what its `select` returns has a field `image_options`.
+    options: how to read image files.
+
+  Raises:
+    ValueError: if its images keep the bytes that they have.
+  """
+  if options == split.image_options:
+    return split
+  if not hasattr(split.select(range(0)), 'image_options'):
+    raise ValueError(
+      'exif_orientation or value_range is set, but the images of this source '
+      'keep the bytes that they have; unset them.'
+    )
+  return dataclasses.replace(
+    split,
+    select=functools.partial(_select_with, split.select, options=options),
+    image_options=options,
+  )
+
+
+def _select_with(
+  select: Callable[[range], Any],
+  examples: range,
+  *,
+  options: image_files.Options,
+) -> Any:
+  return dataclasses.replace(select(examples), image_options=options)
 
 
 def write_corpus(
@@ -80,6 +126,8 @@ def write_corpus(
   max_failures: int | float | None = None,
   progress: writing.Progress | None = None,
   map_tasks: processes.MapTasks = processes.map_here,
+  overwrite: bool = False,
+  warn: Callable[[str], None] = logging.warning,
 ) -> dict[str, manifest_lib.Manifest]:
   """Writes a corpus as records.
 
@@ -93,68 +141,145 @@ def write_corpus(
       a float below 1 a share; None for a thousandth, or 10 if that is more.
     progress: called with images done and images of the split.
     map_tasks: who writes the shards.
+    overwrite: whether to replace what another build has left in `output_dir`.
+      What this one has left is gone on with in either case.
+    warn: called with a sentence on images that two of the splits share.
 
   Returns:
     The manifest of each split by name; images that were left out are in it. A
     split that is there, complete and made from the same is left as it is.
 
   Raises:
-    ValueError: if too many images, or all, had to be left out.
+    ValueError: if too many images, or all, had to be left out; or if the folder
+      holds something else and is not to be overwritten.
   """
-  most = max(split.num_examples for split in splits)
+  build = splits[0].build or make_build(splits)
+  parts = {}
+  for split in splits:
+    shards = _count_shards(split, splits, num_shards=num_shards)
+    parts[split.name] = builds.Part(split.name, shards, _mark(split, shards))
+  limits = {
+    each.name: failure_limit(max_failures, num_examples=each.num_examples)
+    for each in splits
+  }
+  builds.claim(
+    output_dir, list(parts.values()), build=build, overwrite=overwrite
+  )
   manifests = {}
   for split in splits:
-    shards = split.num_shards if num_shards is None else None
-    if shards is None:
-      shards = -(-(num_shards or 16) * split.num_examples // most)
-    shards = max(1, min(shards, split.num_examples))
     manifests[split.name] = _write_split(
       split,
       output_dir,
-      num_shards=shards,
-      failure_limit=failure_limit(
-        max_failures, num_examples=split.num_examples
-      ),
+      part=parts[split.name],
+      build=build,
+      failure_limit=limits[split.name],
       progress=progress,
       map_tasks=map_tasks,
     )
     _check_not_empty(manifests[split.name])
+  for warning in shared_images.find(manifests, output_dir):
+    warn(warning)
+  builds.finish(output_dir, manifests.values(), build=build)
   return manifests
+
+
+def is_written(
+  splits: Sequence[Split], output_dir: str, *, num_shards: int | None = None
+) -> bool:
+  """Whether `write_corpus` of the same arguments would find all splits done."""
+  return all(
+    split_files.complete_manifest(
+      output_dir,
+      split.name,
+      fingerprint=_mark(
+        split, _count_shards(split, splits, num_shards=num_shards)
+      ),
+    )
+    is not None
+    for split in splits
+  )
+
+
+def _count_shards(
+  split: Split, splits: Sequence[Split], *, num_shards: int | None
+) -> int:
+  """Returns the number of files of one of the splits; see `write_corpus`."""
+  shards = split.num_shards if num_shards is None else None
+  if shards is None:
+    most = max(each.num_examples for each in splits)
+    shards = -(-(num_shards or 16) * split.num_examples // most)
+  return max(1, min(shards, split.num_examples))
+
+
+def _mark(split: Split, num_shards: int) -> str:
+  """Returns the fingerprint of a split in so many files."""
+  if split.holds_num_shards:
+    return split.fingerprint
+  parts = [split.fingerprint, num_shards]
+  if split.image_options != image_files.Options():
+    # Where nothing is set it is the fingerprint of earlier versions, which had
+    # no options: what they have finished is not written again.
+    parts.append(dataclasses.asdict(split.image_options))
+  return fingerprint(*parts)
+
+
+def make_build(
+  splits: Sequence[Split], *, left_out: Sequence[manifest_lib.LeftOut] = ()
+) -> manifest_lib.Build:
+  """Returns what splits have in common that are all of one source.
+
+  Args:
+    splits: the splits.
+    left_out: what was found at the source and belongs to none of them.
+  """
+  return manifest_lib.Build(
+    mark=fingerprint({each.name: each.fingerprint for each in splits}),
+    splits={each.name: each.num_examples for each in splits},
+    left_out=tuple(left_out),
+  )
 
 
 def _write_split(
   split: Split,
   output_dir: str,
   *,
-  num_shards: int,
+  part: builds.Part,
+  build: manifest_lib.Build,
   failure_limit: int,
   progress: writing.Progress | None,
   map_tasks: processes.MapTasks,
 ) -> manifest_lib.Manifest:
-  mark = fingerprint(split.fingerprint, num_shards)
+  """Writes a split, or finds it whole; its receipts stay."""
   manifest = split_files.complete_manifest(
-    output_dir, split.name, fingerprint=mark
+    output_dir, split.name, fingerprint=part.fingerprint
   )
   if manifest is not None:
-    # Perhaps it was killed between the manifest and this.
-    writing.discard_unfinished(output_dir, split.name)
+    # This split is as before, but another one of the build need not be.
+    if manifest.build is not None and manifest.build.mark != build.mark:
+      manifest = dataclasses.replace(manifest, build=build)
+      writing.write_manifest(manifest, output_dir)
     return manifest
   return writing.write_split(
     lambda shard: split.select(
-      writing.shard_range(shard, num_shards, num_examples=split.num_examples)
+      writing.shard_range(
+        shard, part.num_shards, num_examples=split.num_examples
+      )
     ),
     output_dir,
     split=split.name,
-    num_shards=num_shards,
+    num_shards=part.num_shards,
     schema=split.schema,
     num_classes=split.num_classes,
     label_offset=split.label_offset,
     class_names=split.class_names,
     num_examples=split.num_examples,
-    fingerprint=mark,
+    fingerprint=part.fingerprint,
+    exif_orientation=split.image_options.exif_orientation,
     failure_limit=failure_limit,
     progress=progress,
     map_tasks=map_tasks,
+    build=build,
+    keep_receipts=True,
   )
 
 
@@ -187,7 +312,7 @@ def fingerprint(*parts: Any) -> str:
 
   It holds how images are encoded, too: other settings, other records.
   """
-  digest = hashlib.sha256(json.dumps(JPEG_QUALITY).encode())
+  digest = hashlib.sha256(json.dumps(image_files.JPEG_QUALITY).encode())
   for part in parts:
     if isinstance(part, np.ndarray):
       digest.update(str((part.dtype, part.shape)).encode() + part.tobytes())
@@ -226,43 +351,6 @@ def read_image(path: str) -> bytes:
   except (OSError, tf.errors.OpError) as error:
     reason = getattr(error, 'strerror', None) or error
     raise ValueError(f'it cannot be read: {reason}') from error
-
-
-def normalize_image(contents: bytes) -> tuple[bytes, int, int]:
-  """Returns an image as an RGB or grey JPEG, with its width and height.
-
-  A JPEG that is one already keeps its bytes. Anything else is converted to RGB
-  and encoded at quality 95: of an animation the first frame, of transparent
-  pixels their colour.
-
-  Args:
-    contents: an image file.
-
-  Raises:
-    ValueError: if it cannot be decoded to its end, with the reason.
-  """
-  try:
-    with Image.open(io.BytesIO(contents)) as image:
-      image.load()  # Decodes: a header alone says nothing.
-      width, height = image.size
-      if image.format in _JPEG_FORMATS and image.mode in ('RGB', 'L'):
-        return contents, width, height
-      buffer = io.BytesIO()
-      _to_rgb(image).save(buffer, 'JPEG', quality=JPEG_QUALITY)
-  except UnidentifiedImageError as error:
-    raise ValueError('no image of a known format') from error
-  except Exception as error:
-    # Decoders raise anything, struct.error and IndexError included, and one
-    # odd file must not end the work of days.
-    raise ValueError(f'{type(error).__name__}: {error}') from error
-  return buffer.getvalue(), width, height
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode.startswith('I'):
-    # 16-bit grey: PIL's own conversion would cut off everything above 255.
-    image = image.point(lambda value: value / 256).convert('L')
-  return image.convert('RGB')
 
 
 def hash_fraction(name: str | bytes) -> float:

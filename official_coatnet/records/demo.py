@@ -28,7 +28,7 @@ import tensorflow as tf
 from PIL import Image
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, schema, split_files
+from official_coatnet.data import manifest as manifest_lib, schema
 from official_coatnet.records import corpus, writing
 
 CLASS_NAMES = tuple('0123456789')
@@ -102,6 +102,7 @@ def write_digits(
   num_train_shards: int = 8,
   num_validation_shards: int = 2,
   progress: writing.Progress | None = None,
+  overwrite: bool = False,
 ) -> dict[str, manifest_lib.Manifest]:
   """Writes both splits as records, and some test images as files.
 
@@ -111,60 +112,44 @@ def write_digits(
     num_train_shards: files of the train split.
     num_validation_shards: files of the validation split.
     progress: called after each example.
+    overwrite: whether to replace what another build has left there.
 
   Returns:
     The manifest of each split, by name. A split that is there and complete is
     left as it is.
+
+  Raises:
+    ValueError: if the folder holds something else, not to be overwritten.
   """
-  manifests = {
-    split: write_records(
-      load_split(split),
-      output_dir,
-      split=split,
-      num_shards=num_shards,
-      progress=progress,
-    )
-    for split, num_shards in (
-      ('train', num_train_shards),
-      ('validation', num_validation_shards),
-    )
-  }
+  shards = {'train': num_train_shards, 'validation': num_validation_shards}
+  manifests = corpus.write_corpus(
+    [
+      make_split(load_split(split), split=split, num_shards=num_shards)
+      for split, num_shards in shards.items()
+    ],
+    output_dir,
+    progress=progress,
+    overwrite=overwrite,
+  )
   _write_sample_images(os.path.join(output_dir, 'images'))
   return manifests
 
 
-def write_records(
-  digits_of_split: tuple[np.ndarray, np.ndarray],
-  output_dir: str,
-  *,
-  split: str,
-  num_shards: int,
-  progress: writing.Progress | None = None,
-) -> manifest_lib.Manifest:
-  """Writes some of the digits as a split of records.
+def make_split(
+  digits_of_split: tuple[np.ndarray, np.ndarray], *, split: str, num_shards: int
+) -> corpus.Split:
+  """Returns what a split of some of the digits is made of.
 
   Args:
     digits_of_split: images and digits, as `load_split` returns them.
-    output_dir: folder to write to.
     split: what to call the split.
     num_shards: number of files.
-    progress: called after each example.
-
-  Returns:
-    The manifest. A split that is there and complete is left as it is.
   """
   images, digits = digits_of_split
   checksum = hashlib.sha256(images.tobytes() + digits.tobytes()).hexdigest()
-  fingerprint = f'digits {checksum}, {IMAGE_SIZE} pixels, {num_shards} files'
-  if manifest := split_files.complete_manifest(
-    output_dir, split, fingerprint=fingerprint
-  ):
-    return manifest
 
-  def make_shard(shard: int) -> Iterator[writing.Record]:
-    for index in writing.shard_range(
-      shard, num_shards, num_examples=len(images)
-    ):
+  def make_records(examples: range) -> Iterator[writing.Record]:
+    for index in examples:
       label = int(digits[index]) + 1
       yield writing.Record(
         schema.serialize_imagenet(
@@ -178,18 +163,17 @@ def write_records(
         labels=[label],
       )
 
-  return writing.write_split(
-    make_shard,
-    output_dir,
-    split=split,
-    num_shards=num_shards,
+  return corpus.Split(
+    name=split,
     schema='imagenet',
     num_classes=len(CLASS_NAMES),
+    num_examples=len(images),
+    select=make_records,
+    fingerprint=f'digits {checksum}, {IMAGE_SIZE} pixels, {num_shards} files',
+    holds_num_shards=True,
     label_offset=-1,
     class_names=CLASS_NAMES,
-    num_examples=len(images),
-    fingerprint=fingerprint,
-    progress=progress,
+    num_shards=num_shards,
   )
 
 
@@ -273,7 +257,10 @@ def compose(
 
 
 def write_transfer(
-  output_dir: str, *, progress: writing.Progress | None = None
+  output_dir: str,
+  *,
+  progress: writing.Progress | None = None,
+  overwrite: bool = False,
 ) -> dict[str, manifest_lib.Manifest]:
   """Writes the scenes as images with lists, and the digits as records.
 
@@ -284,9 +271,13 @@ def write_transfer(
       the shares of `compose`. `digits` gets records in the ImageNet schema, of
       splits 'train', 'dev' and 'validation'.
     progress: called after each scene, and after each digit.
+    overwrite: whether to replace what another build has left in `digits`.
 
   Returns:
     The manifests of the digits, by split.
+
+  Raises:
+    ValueError: as in `write_digits`.
   """
   pools = deal()
   for name, pool in (('train', pools.scenes), ('validation', pools.held_out)):
@@ -298,12 +289,15 @@ def write_transfer(
     'dev': (images[pools.held_out], digits[pools.held_out]),
     'validation': load_split('validation'),
   }
-  return {
-    split: write_records(
-      part, folder, split=split, num_shards=2, progress=progress
-    )
-    for split, part in parts.items()
-  }
+  return corpus.write_corpus(
+    [
+      make_split(part, split=split, num_shards=2)
+      for split, part in parts.items()
+    ],
+    folder,
+    progress=progress,
+    overwrite=overwrite,
+  )
 
 
 def _write_scenes(

@@ -9,113 +9,40 @@ way.
 import dataclasses
 import functools
 import os
-import random
 from collections.abc import Iterator
+from typing import Any
 
-import tensorflow as tf
-
-from official_coatnet.data import manifest as manifest_lib, schema
+from official_coatnet.data import image_files, manifest as manifest_lib, schema
 from official_coatnet.records import corpus, writing
-
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff')
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFileEntry:
-  """One image of the folder.
-
-  Attributes:
-    name: path within the folder, `<class>/<image>`.
-    label: its class, 0-based.
-    size: size of the file in bytes.
-  """
-
-  name: str
-  label: int
-  size: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-  """What a folder holds.
-
-  Attributes:
-    class_names: names of the classes in order.
-    images: the images of each split, in the order of the records.
-  """
-
-  class_names: tuple[str, ...]
-  images: dict[str, tuple[ImageFileEntry, ...]]
-
-
-def list_folder(input_dir: str, *, validation_fraction: float = 0.0) -> Listing:
-  """Lists the images of a folder of class folders.
-
-  Args:
-    input_dir: the folder.
-    validation_fraction: share of the images to hold out, in [0, 1). Whether one
-      is held out depends on a hash of its name alone: it stays where it is when
-      others come or go.
-
-  Returns:
-    The classes, and the images of 'train' and, if any are held out, of
-    'validation', mixed in an order that depends on their names alone.
-
-  Raises:
-    ValueError: if there is no such folder, no image in it, or the fraction is
-      out of range.
-  """
-  corpus.check_fraction('validation_fraction', validation_fraction)
-  if not tf.io.gfile.isdir(input_dir):
-    raise ValueError(
-      f'input_dir is {input_dir!r}, but there is no such folder; check it.'
-    )
-  class_names = sorted(
-    name.rstrip('/')
-    for name in tf.io.gfile.listdir(input_dir)
-    if not name.startswith('.')
-    and tf.io.gfile.isdir(os.path.join(input_dir, name))
-  )
-  images: dict[str, list[ImageFileEntry]] = {'train': [], 'validation': []}
-  for label, class_name in enumerate(class_names):
-    for file in sorted(
-      tf.io.gfile.listdir(os.path.join(input_dir, class_name))
-    ):
-      if file.startswith('.') or not file.lower().endswith(EXTENSIONS):
-        continue
-      path = os.path.join(input_dir, class_name, file)
-      size = tf.io.gfile.stat(path).length
-      entry = ImageFileEntry(f'{class_name}/{file}', label, size)
-      held_out = corpus.hash_fraction(entry.name) < validation_fraction
-      images['validation' if held_out else 'train'].append(entry)
-  if not any(images.values()):
-    raise ValueError(
-      f'input_dir is {input_dir!r}, but holds no images; it must hold a folder '
-      f'for each class, with images in it (of {", ".join(EXTENSIONS)}).'
-    )
-  for entries in images.values():
-    # Records are shuffled once, so that no shard holds a single class.
-    random.Random(0).shuffle(entries)
-  return Listing(
-    class_names=tuple(class_names),
-    images={split: tuple(each) for split, each in images.items() if each},
-  )
+from official_coatnet.records.folder_listing import (
+  ImageFileEntry,
+  Listing,
+  list_folder,
+)
 
 
 def folder_splits(
-  input_dir: str, *, validation_fraction: float = 0.0
+  input_dir: str, *, validation_fraction: float = 0.0, **options: Any
 ) -> list[corpus.Split]:
   """Returns what the splits of a folder of class folders are made of.
 
   Args:
     input_dir: the folder.
     validation_fraction: share of the images to hold out.
+    **options: further arguments of `list_folder`.
 
   Raises:
     ValueError: as in `list_folder`.
   """
-  listing = list_folder(input_dir, validation_fraction=validation_fraction)
-  return [
+  return make_splits(
+    input_dir,
+    list_folder(input_dir, validation_fraction=validation_fraction, **options),
+  )
+
+
+def make_splits(input_dir: str, listing: Listing) -> list[corpus.Split]:
+  """Returns what the splits of a folder are made of that has been listed."""
+  splits = [
     corpus.Split(
       name=name,
       schema='imagenet',
@@ -132,6 +59,8 @@ def folder_splits(
     )
     for name, entries in listing.images.items()
   ]
+  build = corpus.make_build(splits, left_out=listing.left_out)
+  return [dataclasses.replace(split, build=build) for split in splits]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,17 +71,21 @@ class FolderImages:
     input_dir: the folder.
     entries: the images.
     class_names: names of all classes.
+    image_options: how image files are read.
   """
 
   input_dir: str
   entries: tuple[ImageFileEntry, ...]
   class_names: tuple[str, ...]
+  image_options: image_files.Options = image_files.Options()
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
     for entry in self.entries:
       path = os.path.join(self.input_dir, entry.name)
       try:
-        encoded, width, height = corpus.normalize_image(corpus.read_image(path))
+        encoded, width, height = image_files.to_jpeg(
+          corpus.read_image(path), self.image_options
+        )
       except ValueError as error:
         yield manifest_lib.Failure(entry.name, str(error))
         continue

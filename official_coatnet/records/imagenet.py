@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, schema
+from official_coatnet.data import image_files, manifest as manifest_lib, schema
 from official_coatnet.records import archives, corpus, writing
 
 TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
@@ -275,11 +275,13 @@ class ArchiveImages:
     path: the archive.
     members: the images; groups are their classes.
     synsets: the synset of each of them.
+    image_options: how image files are read.
   """
 
   path: str
   members: archives.Members
   synsets: tuple[str, ...]
+  image_options: image_files.Options = image_files.Options()
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
     each = self.members
@@ -291,7 +293,9 @@ class ArchiveImages:
           contents = archives.read_member(
             file, offset=int(offset), size=int(size)
           )
-          encoded, width, height = corpus.normalize_image(contents)
+          encoded, width, height = image_files.to_jpeg(
+            contents, self.image_options
+          )
         except ValueError as error:
           yield manifest_lib.Failure(filename, str(error))
           continue

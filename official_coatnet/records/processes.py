@@ -106,7 +106,14 @@ def _start(context: Any, function: Callable) -> tuple[Any, Any]:
   """
   ours, theirs = context.Pipe()
   worker = context.Process(target=_work, args=(function, theirs), daemon=True)
-  worker.start()
+  # Ctrl-C reaches all processes of a terminal; the parent deals with it. A new
+  # process has its parent's mask from the start, and `_work` comes seconds
+  # later.
+  mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+  try:
+    worker.start()
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
   theirs.close()
   return ours, worker
 
@@ -143,8 +150,6 @@ def _work(
   connection: multiprocessing.connection.Connection,
 ) -> None:
   """What a worker process does until there are no more tasks."""
-  # Ctrl-C reaches all processes of a terminal; the parent deals with it.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
   # TensorFlow would take the memory of every GPU for itself.
   os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
   progress = _Progress(connection)

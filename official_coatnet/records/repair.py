@@ -8,9 +8,18 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, split_files
-from official_coatnet.records import framing, processes, validation, writing
+from official_coatnet.data import (
+  manifest as manifest_lib,
+  sketch,
+  split_files,
+)
+from official_coatnet.records import (
+  decompression,
+  framing,
+  processes,
+  validation,
+  writing,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +35,9 @@ class IntactRecords:
   rules: validation.Rules
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
-    file, size = files.open_with_size(self.path)
     name = os.path.basename(self.path)
-    with file:
-      for frame in framing.read_frames(file, size=size):
+    with decompression.open_records(self.path) as opened:
+      for frame in framing.read_frames(opened.file, size=opened.size):
         if frame.data is None:
           place = f'{name} at byte {frame.offset}'
           yield manifest_lib.Failure(place, frame.problem)
@@ -38,6 +46,8 @@ class IntactRecords:
           frame.data, rules=self.rules
         )
         yield writing.Record(frame.data, labels=labels)
+    if opened.problem:
+      yield manifest_lib.Failure(name, opened.problem)
 
 
 def repair_split(
@@ -51,8 +61,10 @@ def repair_split(
   """Copies the intact records of a split to another folder.
 
   Args:
-    split: the files; those that are undamaged come out the same.
-    output_dir: folder to write them to, under the same names.
+    split: the files; those that are undamaged come out the same, and those that
+      are compressed uncompressed.
+    output_dir: folder to write them to, under the same names, but for the
+      ending of a compressed one.
     rules: what the records are.
     progress: called with how many records more are done.
     map_tasks: who copies the files.
@@ -62,7 +74,8 @@ def repair_split(
     what was lost now, with file and offset.
 
   Raises:
-    ValueError: if `output_dir` is the folder of the files, or there are none.
+    ValueError: if `output_dir` is the folder of the files, there are none, or
+      their records are not what the rules say.
   """
   same = os.path.abspath(output_dir) == os.path.abspath(split.folder)
   if same and '://' not in output_dir:
@@ -72,8 +85,15 @@ def repair_split(
     )
   if not split.names:
     raise ValueError(f'no file of split {split.split!r} is in {split.folder}.')
-  tf.io.gfile.makedirs(output_dir)
   rules = dataclasses.replace(rules, decode=False)
+  for path in split.paths:
+    with decompression.open_records(path) as opened:
+      mismatch = validation.find_mismatch(opened, rules=rules)
+    if mismatch:
+      raise ValueError(f'{path}: {mismatch}')
+  _clear(output_dir, split)
+  # Whoever reads the folder before the end is told that it is not all there.
+  tf.io.gfile.makedirs(split_files.unfinished_dir(output_dir, split.split))
   copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
     map_tasks(copy, split.paths, progress=progress),
@@ -81,7 +101,26 @@ def repair_split(
   )
   manifest = _make_manifest(split, shards, rules=rules)
   writing.write_manifest(manifest, output_dir)
+  tf.io.gfile.rmtree(split_files.unfinished_dir(output_dir, split.split))
   return manifest
+
+
+def _clear(output_dir: str, split: split_files.SplitFiles) -> None:
+  """Sees to it that a folder will not hold two builds of a split."""
+  tf.io.gfile.makedirs(output_dir)
+  unfinished = split_files.unfinished_dir(output_dir, split.split)
+  if tf.io.gfile.exists(unfinished) and not tf.io.gfile.listdir(unfinished):
+    # A repair that was stopped leaves it empty, a build does not.
+    tf.io.gfile.rmtree(unfinished)
+  there = split_files.read_names(output_dir).shards.get(split.split, [])
+  problems = split_files.find_mixture(
+    output_dir, split.split, names=[*there, *split.names]
+  )
+  if problems:
+    raise ValueError(f'{problems[0]} Or give another folder.')
+  old = split_files.manifest_path(output_dir, split.split)
+  if tf.io.gfile.exists(old):
+    tf.io.gfile.remove(old)  # Beside other files it would say a falsehood.
 
 
 def index_split(
@@ -100,12 +139,14 @@ def index_split(
     map_tasks: who reads the files.
 
   Returns:
-    The manifest, which lies beside the files now.
+    The manifest, which lies beside the files now. One of version 0.1, which has
+    no sketch of the images, is given one.
 
   Raises:
     ValueError: if there is one already, or a record is damaged.
   """
-  if split.manifest is not None:
+  old = split.manifest
+  if old is not None and old.sketch is not None:
     path = split_files.manifest_path(split.folder, split.split)
     raise ValueError(f'{path} is there already; remove it to make a new one.')
   problems, contents = validation.validate_split(
@@ -121,9 +162,17 @@ def index_split(
       'all, and repair to save what is intact.'
     )
   shards = [
-    writing.Shard(each.entry, each.label_counts, ()) for each in contents
+    writing.Shard(
+      each.entry,
+      each.label_counts,
+      (),
+      each.image_hashes.astype(sketch.HASH_TYPE).tobytes(),
+    )
+    for each in contents
   ]
   manifest = _make_manifest(split, shards, rules=rules)
+  if old is not None:
+    manifest = dataclasses.replace(old, sketch=manifest.sketch)
   writing.write_manifest(manifest, split.folder)
   return manifest
 
@@ -136,7 +185,9 @@ def _copy_intact(
   rules: validation.Rules,
 ) -> writing.Shard:
   return writing.write_shard(
-    os.path.join(output_dir, os.path.basename(path)),
+    os.path.join(
+      output_dir, split_files.uncompressed_name(os.path.basename(path))
+    ),
     IntactRecords(path, rules),
     progress=functools.partial(progress, 1),
   )
@@ -157,6 +208,8 @@ def _make_manifest(
     num_classes=rules.num_classes or 0,
     label_offset=rules.label_offset,
     class_names=None if old is None else old.class_names,
+    build=None if old is None else old.build,
+    exif_orientation=old is not None and old.exif_orientation,
   )
   if old is not None:
     manifest = dataclasses.replace(

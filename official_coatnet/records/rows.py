@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib, schema
+from official_coatnet.data import image_files, manifest as manifest_lib, schema
 from official_coatnet.records import (
   class_labels,
   corpus,
@@ -201,6 +201,7 @@ class ListedImages:
     input_dir: folder of the images.
     reader: how rows are read.
     single_label: whether to make records of one label an image.
+    image_options: how image files are read.
   """
 
   list_path: str
@@ -208,6 +209,7 @@ class ListedImages:
   input_dir: str
   reader: row_reader.RowReader
   single_label: bool = False
+  image_options: image_files.Options = image_files.Options()
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
     nearest = class_labels.NearestNames(self.reader.labels.class_names or ())
@@ -228,7 +230,9 @@ class ListedImages:
       if self.single_label:
         _check_single(row, names=self.reader.labels.class_names)
       path = os.path.join(self.input_dir, row.image)
-      encoded, width, height = corpus.normalize_image(corpus.read_image(path))
+      encoded, width, height = image_files.to_jpeg(
+        corpus.read_image(path), self.image_options
+      )
     except class_labels.UnknownLabelError as error:
       return manifest_lib.Failure(name, f'{error}{nearest.hint(error.label)}')
     except ValueError as error:

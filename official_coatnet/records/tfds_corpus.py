@@ -49,7 +49,7 @@ def tfds_splits(
     raise ValueError(
       f'splits are {list(wanted)}, but {name} has {sorted(there)} only.'
     )
-  return [
+  made = [
     corpus.Split(
       name=split,
       schema='imagenet' if single else 'multilabel',
@@ -62,8 +62,17 @@ def tfds_splits(
       label_offset=-1 if single else 0,
       class_names=class_names,
     )
-    for split in wanted
+    for split in sorted(there)
     if there[split].num_examples
+  ]
+  # Of all: those that are written to the same folder by another call belong to
+  # them.
+  build = corpus.make_build(made)
+  return [
+    dataclasses.replace(split, build=build)
+    for name in wanted
+    for split in made
+    if split.name == name
   ]
 
 

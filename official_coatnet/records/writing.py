@@ -12,28 +12,32 @@ What a build needs while it runs lies in the folder `.building-<split>`.
 import collections
 import dataclasses
 import functools
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import split_files
+from official_coatnet.data import schema, sketch, split_files
 from official_coatnet.data.manifest import (
+  Build,
   Failure,
   FileEntry,
   Manifest,
   check_class_names,
 )
-from official_coatnet.records import processes, receipts
+from official_coatnet.records import builds, processes, receipts
 from official_coatnet.records.receipts import Shard
 
 # Progress of a long job: called with examples done and examples in all (None
 # if not known).
 Progress = Callable[[int, int | None], None]
+
+# Who reads the records knows it, too.
+unfinished_dir = split_files.unfinished_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +106,7 @@ def write_shard(
   label_counts: collections.Counter[int] = collections.Counter()
   num_records = 0
   failures = []
+  hashes = []
   with tf.io.TFRecordWriter(temporary) as writer:
     for item in items:
       if isinstance(item, Failure):
@@ -109,6 +114,7 @@ def write_shard(
       else:
         writer.write(item.serialized)
         label_counts.update(item.labels)
+        hashes.append(sketch.hash_image(schema.find_image(item.serialized)))
         num_records += 1
       progress()
   entry = FileEntry(
@@ -118,7 +124,8 @@ def write_shard(
     sha256=files.sha256(temporary),
   )
   files.rename(temporary, path)
-  return Shard(entry, label_counts, tuple(failures))
+  packed = np.array(hashes, sketch.HASH_TYPE).tobytes()
+  return Shard(entry, label_counts, tuple(failures), packed)
 
 
 def write_split(
@@ -133,9 +140,12 @@ def write_split(
   class_names: Sequence[str] | None = None,
   num_examples: int | None = None,
   fingerprint: str | None = None,
+  exif_orientation: bool = False,
   failure_limit: int | None = None,
   progress: Progress | None = None,
   map_tasks: processes.MapTasks = processes.map_here,
+  build: Build | None = None,
+  keep_receipts: bool = False,
 ) -> Manifest:
   """Writes all shards of a split, then its manifest.
 
@@ -154,30 +164,41 @@ def write_split(
     num_examples: number of examples, if known, for `progress`.
     fingerprint: stands for all that the records are made from. Shards that a
       killed build of the same fingerprint has finished are kept.
+    exif_orientation: whether images were turned as their EXIF data say.
     failure_limit: most examples that may be left out; None for any number.
     progress: called with examples done, whenever there are more.
     map_tasks: who writes the shards.
+    build: what it has in common with the other splits of its build, if any.
+    keep_receipts: whether the caller has a use for them, and will call
+      `builds.discard_unfinished`.
 
   Raises:
     ValueError: if a class cannot be called so, or more examples are left out
       than `failure_limit`. Shards that are finished stay for the next run.
   """
   check_class_names(class_names or ())
-  build = _Build(output_dir, split, num_shards, fingerprint)
-  build.write_shards(
+  owner = receipts.Owner(fingerprint, None if build is None else build.mark)
+  work = _Work(output_dir, split, num_shards, owner)
+  work.write_shards(
     make_shard,
     tally=_Tally(num_examples, progress, failure_limit=failure_limit),
     map_tasks=map_tasks,
   )
-  return build.finish(
+  manifest = work.finish(
     schema=schema,
     num_classes=num_classes,
     label_offset=label_offset,
     class_names=None if class_names is None else tuple(class_names),
+    build=build,
+    exif_orientation=exif_orientation,
   )
+  if not keep_receipts:
+    names = {file.name for file in manifest.files}
+    builds.discard_unfinished(output_dir, split, keep=names)
+  return manifest
 
 
-class _Build:
+class _Work:
   """A split on its way, of which an earlier run may have left shards."""
 
   def __init__(
@@ -185,12 +206,12 @@ class _Build:
     output_dir: str,
     split: str,
     num_shards: int,
-    fingerprint: str | None,
+    owner: receipts.Owner,
   ):
     self._output_dir = output_dir
     self._split = split
-    self._fingerprint = fingerprint
-    self._unfinished = unfinished_dir(output_dir, split)
+    self._fingerprint = owner.fingerprint
+    self._unfinished = split_files.unfinished_dir(output_dir, split)
     tf.io.gfile.makedirs(self._unfinished)
     self._paths = [
       os.path.join(
@@ -198,11 +219,12 @@ class _Build:
       )
       for i in range(num_shards)
     ]
-    self._old_files = _withdraw_manifest(output_dir, split)
+    self._old_files = builds.withdraw(output_dir, split)
     self._old_files |= receipts.list_names(self._unfinished)
     self._shards = receipts.load(
-      self._paths, self._unfinished, fingerprint=fingerprint
+      self._paths, self._unfinished, fingerprint=owner.fingerprint
     )
+    receipts.save_owner(owner, self._unfinished)
 
   def write_shards(
     self,
@@ -231,9 +253,8 @@ class _Build:
       fingerprint=self._fingerprint,
       **fields,
     )
-    _remove_files(self._old_files - set(self._shards), self._output_dir)
+    builds.remove_files(self._old_files - set(self._shards), self._output_dir)
     write_manifest(manifest, self._output_dir)
-    discard_unfinished(self._output_dir, self._split)
     return manifest
 
 
@@ -251,20 +272,21 @@ def make_manifest(shards: Sequence[Shard], **fields: Any) -> Manifest:
     files=tuple(shard.entry for shard in shards),
     label_counts=dict(label_counts),
     failures=tuple(each for shard in shards for each in shard.failures),
+    sketch=_make_sketch(shards),
     **fields,
   )
 
 
-def unfinished_dir(output_dir: str, split: str) -> str:
-  """Returns the folder of what a build of a split has not finished."""
-  return os.path.join(output_dir, f'.building-{split}')
-
-
-def discard_unfinished(output_dir: str, split: str) -> None:
-  """Removes what a build of a split left besides records and manifest."""
-  folder = unfinished_dir(output_dir, split)
-  if tf.io.gfile.exists(folder):
-    tf.io.gfile.rmtree(folder)
+def _make_sketch(shards: Sequence[Shard]) -> sketch.Sketch | None:
+  """Returns the sketch of the images of all shards; None if one is unknown."""
+  hashes = []
+  for shard in shards:
+    if shard.image_hashes is None:
+      return None
+    hashes.append(np.frombuffer(shard.image_hashes, sketch.HASH_TYPE))
+  if not all(each.all() for each in hashes):
+    return None
+  return sketch.make(hashes)
 
 
 def write_manifest(manifest: Manifest, data_dir: str) -> None:
@@ -272,33 +294,6 @@ def write_manifest(manifest: Manifest, data_dir: str) -> None:
   files.write_text(
     split_files.manifest_path(data_dir, manifest.split), manifest.to_json()
   )
-
-
-def _withdraw_manifest(data_dir: str, split: str) -> set[str]:
-  """Removes a manifest and returns the names of its files.
-
-  Beside half of the new files it would say a falsehood. The names are kept on
-  disk until the build is complete, so that one that is killed forgets none.
-  """
-  path = split_files.manifest_path(data_dir, split)
-  memory = os.path.join(unfinished_dir(data_dir, split), 'old-files')
-  names = set(files.read_json(memory) or ())
-  if tf.io.gfile.exists(path):
-    try:
-      if manifest := split_files.read_manifest(data_dir, split):
-        names |= {file.name for file in manifest.files}
-    except ValueError:
-      pass  # Not one of ours: there is nothing to learn from it.
-    files.write_text(memory, json.dumps(sorted(names)))
-    tf.io.gfile.remove(path)
-  return names
-
-
-def _remove_files(names: Iterable[str], folder: str) -> None:
-  for name in names:
-    path = os.path.join(folder, name)
-    if tf.io.gfile.exists(path):
-      tf.io.gfile.remove(path)
 
 
 def _finish_shard(task: Task, progress: processes.TaskProgress) -> Shard:
@@ -343,6 +338,7 @@ class _Tally:
       raise ValueError(
         f'max_failures allows {limit} images of split {split!r} to be left '
         f'out, but {len(failures)} could not be used: {shown}'
-        f'{"; ..." if len(failures) > 5 else ""}. Mend them, or raise '
-        'max_failures; finished files are kept for the next run.'
+        f'{"; ..." if len(failures) > 5 else ""}. Mend them, and add '
+        '--overwrite, as the images are others then; or raise max_failures: '
+        'finished files are kept for the next run.'
       )

@@ -36,6 +36,7 @@ _NOT_COMPARED = (
   'schema',
   'label_offset',
   'num_examples',
+  'compression',
   'parallel_calls',
   'prefetch',
   'data_service',
@@ -44,6 +45,7 @@ _NOT_COMPARED = (
   'init_checkpoint',
   'init_checkpoint_required',
   'accept_other_data',
+  'allow_shared_images',
 )
 
 

@@ -1,6 +1,7 @@
 """Runs an experiment: `run` puts the parts together and hands them to orbit."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import orbit
@@ -18,6 +19,7 @@ from official_coatnet.training import (
   inputs,
   model_dir as model_dir_lib,
   orbit_overrides,
+  per_class,
   plan as plan_lib,
   preflight,
   reporting,
@@ -39,6 +41,7 @@ def run(
   strategy: tf.distribute.Strategy,
   on_start: Callable[[], None] = lambda: None,
   on_first_loop: Callable[[], None] = lambda: None,
+  tally: per_class.Tally | None = None,
 ) -> dict[str, float]:
   """Trains, evaluates or both, resuming from the latest checkpoint.
 
@@ -54,6 +57,7 @@ def run(
     on_start: Called when nothing stands in the way of training, before the
       first step; not where the run has taken its last one.
     on_first_loop: Called after the first training loop.
+    tally: In mode 'eval', what to fill class by class.
 
   Returns:
     The metrics of the last evaluation; empty in mode 'train'.
@@ -65,6 +69,8 @@ def run(
   """
   if mode not in MODES:
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
+  if tally is not None:
+    per_class.check(mode=mode, num_hosts=devices.num_hosts(strategy))
   problems, sources = preflight.examine(
     experiment,
     mode=mode,
@@ -81,6 +87,7 @@ def run(
     model_dir=model_dir,
     strategy=strategy,
   )
+  this = dataclasses.replace(this, tally=tally)
   with orbit_overrides.speaks_once(), devices.lost_workers(strategy):
     if this.trains:
       return _train(this, on_start=on_start, on_first_loop=on_first_loop)
@@ -104,6 +111,11 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
     experiment, sources, plan, mode, model_dir, strategy, is_new
   )
   tf.io.gfile.makedirs(model_dir)
+  if this.is_chief and evaluates_only:
+    keeps = model_dir_lib.is_writable(model_dir)
+    if not keeps:
+      logging.warning('%s is read-only: no metrics are kept there.', model_dir)
+    this = dataclasses.replace(this, keeps_metrics=keeps)
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
@@ -254,6 +266,8 @@ def _evaluate(this: run_lib.Run) -> dict[str, float]:
       )
     step = model_dir_lib.checkpoint_step(prefix)
     global_step.assign(step)
+    if this.tally is not None:
+      this.tally.step, this.tally.source = step, this.sources.get('eval_data')
     with inputs.readable_errors(
       this.experiment, this.strategy, step=None, num_steps=0
     ):
@@ -267,7 +281,10 @@ def _make_evaluator(this: run_lib.Run, *, average: ema.WeightAverage | None):
   weights = {}
   if average is not None and this.experiment.uses_ema:
     weights['weights'] = lambda: average.swapped(this.strategy)
-  return evaluator_lib.Evaluator(
+  make: Callable = evaluator_lib.Evaluator
+  if this.tally is not None:
+    make = functools.partial(per_class.PerClassEvaluator, tally=this.tally)
+  return make(
     this.experiment,
     this.model,
     strategy=this.strategy,

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.training import tpu as tpu_lib
+from official_coatnet.data import messages
+from official_coatnet.training import rendezvous, tpu as tpu_lib
 
 ENVIRONMENT_VARIABLE = 'TF_CONFIG'
 _EXAMPLE = (
@@ -114,12 +115,16 @@ def _multi_worker_strategy(
     ', '.join(cluster.workers),
   )
   try:
+    rendezvous.wait(cluster.workers, cluster.index, say=logging.info)
     return tf.distribute.MultiWorkerMirroredStrategy()
-  except tf.errors.OpError as e:
+  except (ConnectionError, tf.errors.OpError) as e:
+    words = str(e)
+    if isinstance(e, tf.errors.OpError):
+      words = f'{type(e).__name__}: {messages.plain(e)}'
     raise ConnectionError(
       f'The machines of TF_CONFIG, {", ".join(cluster.workers)}, did not come '
       f'together; this is number {cluster.index}. The answer was: '
-      f'{type(e).__name__}: {e.message}. Check that this address is of this '
+      f'{words.rstrip(".")}. Check that this address is of this '
       'machine, that its port is free, that all machines reach each other, and '
       'that the same command was started on each.'
     ) from e

@@ -95,6 +95,10 @@ class Evaluator(orbit.AbstractEvaluator):
 
   def eval_step(self, batch: dict[str, tf.Tensor]):
     """Adds one batch of a replica to the metrics."""
+    self.add_batch(batch)
+
+  def add_batch(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    """As `eval_step`; returns the logits, [batch, classes]."""
     config = self._experiment
     images, targets = objective.device_half(config, batch, is_training=False)
     keys = tf.zeros([tf.shape(images)[0]], tf.int32)
@@ -107,3 +111,4 @@ class Evaluator(orbit.AbstractEvaluator):
     )
     self._examples.update_state(batch['weight'])
     self._metrics.skipped.update_state(batch)  # Its weights are in `weight`.
+    return logits

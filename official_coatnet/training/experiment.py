@@ -71,7 +71,8 @@ class RunConfig:
     init_weights: Which weights of `init_checkpoint` to take: 'ema', 'raw', or
       None for EMA where there is one and raw weights elsewhere.
     init_last_layer: Whether the last layer is taken from there, too, if it has
-      as many classes. Where it has others the layer is new anyway.
+      as many classes, as after ImageNet-1K alone. Where it has others the layer
+      is new anyway.
     accept_other_data: Whether the run goes on with, is evaluated on, or keeps
       the last layer of `init_checkpoint` for data that are not those it was
       trained on: the same classes under other names, or repaired records. What
@@ -79,6 +80,8 @@ class RunConfig:
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
+    allow_shared_images: Whether images to evaluate on may be among those to
+      train on, where the manifests of two builds say that they are.
   """
 
   epochs: float | None = None
@@ -96,6 +99,7 @@ class RunConfig:
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
+  allow_shared_images: bool = False
 
   def __post_init__(self) -> None:
     if self.epochs is None and self.train_steps is None:

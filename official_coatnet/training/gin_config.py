@@ -5,6 +5,7 @@ accepts a binding to a macro that nobody reads, which is what a misspelt macro
 is: that is refused here.
 """
 
+import dataclasses
 import difflib
 import glob
 import inspect
@@ -16,6 +17,7 @@ import gin
 import tensorflow as tf
 from absl import logging
 
+from official_coatnet import files
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import (
@@ -36,6 +38,12 @@ CONFIGURABLES = (
   model_config.ModelConfig,
 )
 
+# Those of an experiment's parts that are paths.
+_PATHS = {
+  'train_data': ('data_dir', 'file_pattern'),
+  'eval_data': ('data_dir', 'file_pattern'),
+  'run': ('init_checkpoint',),
+}
 _MACRO = re.compile(r'^(\w+) = ', re.MULTILINE)
 _REFERENCE = re.compile(r'%(\w+)')
 
@@ -89,14 +97,30 @@ def load(
     logging.set_verbosity(verbosity)
   _check_macros()
   try:
-    experiment: experiment_lib.Experiment = gin.get_configurable(
-      'coatnet.Experiment'
-    )()
-    return experiment
+    return _expand_paths(gin.get_configurable('coatnet.Experiment')())
   except (ValueError, TypeError) as e:
     # gin adds where a configurable was called; the first line is the reason.
     reason = str(e).split('\n  In call to configurable')[0]
     raise ConfigError(f'{reason} (from {", ".join(gin_files)})') from e
+
+
+def _expand_paths(
+  experiment: experiment_lib.Experiment,
+) -> experiment_lib.Experiment:
+  """Replaces `~` and `$HOME` in paths, which gin leaves as they are."""
+  changes = {}
+  for part, names in _PATHS.items():
+    config = getattr(experiment, part)
+    paths = {}
+    for name in names:
+      path = getattr(config, name)
+      if path is not None:
+        try:
+          paths[name] = files.expand(path)
+        except ValueError as e:
+          raise ValueError(f'{type(config).__name__}.{name}: {e}') from e
+    changes[part] = dataclasses.replace(config, **paths)
+  return dataclasses.replace(experiment, **changes)
 
 
 def _find_file(path: str, *, root: str) -> str:

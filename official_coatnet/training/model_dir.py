@@ -11,6 +11,7 @@
   ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
   checkpoint              which of them are there, and the latest
   train/, eval/           TensorBoard events, from orbit
+  evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
 """
 
@@ -23,11 +24,11 @@ from typing import Any
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import facts as facts_lib
+from official_coatnet.data import facts as facts_lib, image_files
 from official_coatnet.training import experiment as experiment_lib
 
 EXPERIMENT_FILE = 'experiment.json'
-DATA_FILE = 'data.json'
+DATA_FILE = image_files.DATA_FILE
 CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
@@ -230,6 +231,7 @@ def find_checkpoint(path: str) -> str:
   Raises:
     ValueError: If there is no checkpoint there.
   """
+  files.check_no_pattern(path, name='The path', is_new=False)
   latest = tf.train.latest_checkpoint(path)
   if latest:
     return latest
@@ -260,3 +262,19 @@ def events_folder(model_dir: str, kind: str) -> str:
 def export_folder(model_dir: str) -> str:
   """Returns the folder of the exports that a dry run makes."""
   return os.path.join(model_dir, 'export')
+
+
+def evaluation_folder(model_dir: str, step: int) -> str:
+  """Returns the folder of an evaluation class by class."""
+  return os.path.join(model_dir, 'evaluation', f'{CHECKPOINT_NAME}-{step}')
+
+
+def is_writable(folder: str) -> bool:
+  """Whether files can be written there; it is tried."""
+  path = os.path.join(folder, '.writable')
+  try:
+    files.write_text(path, '')
+    tf.io.gfile.remove(path)
+  except (OSError, tf.errors.OpError):
+    return False
+  return True

@@ -48,7 +48,8 @@ class OptimizerConfig:
       its averages once a microbatch, `microbatches` times a step, so that its
       momentum is to be chosen for that.
     ema_decay: Decay of the moving average of the weights, or None for none.
-    ema_dynamic_decay: Whether a young average decays faster.
+    ema_dynamic_decay: Whether a young average decays faster: update n by (1 +
+      n) / (10 + n) at most, which reaches 0.9999 at n = 89,990.
   """
 
   peak_learning_rate: float

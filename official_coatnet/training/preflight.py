@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.data import checks, sources as sources_lib
+from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
@@ -60,6 +60,7 @@ def examine(
         problems.append(problem)
     if source is not None:
       sources[split] = source
+  problems += _pair_problems(experiment, sources)
   problems += consistency.examine(
     experiment, sources, mode=mode, model_dir=model_dir
   ).problems
@@ -112,6 +113,28 @@ def _from_scratch_problems(model_dir: str | None) -> list[str]:
   ]
 
 
+def _pair_problems(experiment, sources) -> list[str]:
+  """Compares the images to evaluate on with those to train on.
+
+  An evaluation of a run that trains elsewhere is compared, too, where the
+  manifest of what it trains on can be read.
+  """
+  evaluation = sources.get('eval_data')
+  if evaluation is None or evaluation.manifest is None:
+    return []
+  if 'train_data' in sources:
+    manifest = sources['train_data'].manifest
+  else:
+    manifest = pairs.read_quietly(experiment.train_data)
+  if manifest is None:
+    return []
+  return pairs.find_problems(
+    (experiment.train_data, manifest),
+    (experiment.eval_data, evaluation.manifest),
+    allow_shared_images=experiment.run.allow_shared_images,
+  )
+
+
 def _storage_problems(splits, model_dir: str | None) -> list[str]:
   """Refuses local folders where the workers read and write."""
   problems = []
@@ -149,16 +172,19 @@ def _init_checkpoint_problems(experiment) -> list[str]:
 def _model_dir_problems(
   experiment: experiment_lib.Experiment, model_dir: str | None, *, mode: str
 ) -> list[str]:
-  if model_dir is None:
+  if not model_dir:
     return [
       '--model_dir is missing: give the folder for checkpoints, events and '
       'metrics (it is created), such as --model_dir=runs/my_run.'
     ]
-  if mode == 'eval':
-    try:
+  try:
+    files.check_no_pattern(
+      model_dir, name='--model_dir', is_new=mode in _TRAINING_MODES
+    )
+    if mode == 'eval':
       model_dir_lib.find_checkpoint(model_dir)
-    except ValueError as e:
-      return [str(e)]
+  except ValueError as e:
+    return [str(e)]
   try:
     stored = model_dir_lib.read_experiment(model_dir)
   except FileNotFoundError:

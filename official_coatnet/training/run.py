@@ -11,6 +11,7 @@ from official_coatnet.training import (
   devices,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
+  per_class,
   plan as plan_lib,
   reporting,
   stored_data,
@@ -30,6 +31,8 @@ class Run:
     model_dir: Its folder.
     strategy: Where it runs.
     is_new: Whether it has no checkpoint yet.
+    keeps_metrics: Whether metrics and events can be written there.
+    tally: Of an evaluation class by class.
     model: The network, once it is built.
   """
 
@@ -40,6 +43,8 @@ class Run:
   model_dir: str
   strategy: tf.distribute.Strategy
   is_new: bool
+  keeps_metrics: bool = True
+  tally: per_class.Tally | None = None
   model: tf.keras.Model | None = None
 
   @property
@@ -66,7 +71,8 @@ class Run:
   @property
   def metrics_file(self) -> model_dir_lib.MetricsFile:
     """Where metrics go."""
-    return model_dir_lib.MetricsFile(self.model_dir, writes=self.is_chief)
+    writes = self.is_chief and self.keeps_metrics
+    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
 
   def compare(self) -> stored_data.Findings:
     """Compares it with what it began with, and logs what differs."""
@@ -76,6 +82,6 @@ class Run:
 
   def events_folder(self, kind: str) -> str | None:
     """Of several workers one writes events; None for the others."""
-    if not self.is_chief:
+    if not self.is_chief or not self.keeps_metrics:
       return None
     return model_dir_lib.events_folder(self.model_dir, kind)

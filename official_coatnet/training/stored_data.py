@@ -231,8 +231,11 @@ def compare_splits(
   experiment: experiment_lib.Experiment,
   now: Mapping[str, facts_lib.SplitFacts],
 ):
-  """Compares the classes of both splits of a run that begins."""
-  if len(now) < 2:
+  """Compares the classes of both splits of a run that begins.
+
+  Two manifests are compared by `data.pairs`, which knows more of them.
+  """
+  if len(now) < 2 or all(f.known_from == 'manifest' for f in now.values()):
     return
   difference = facts_lib.class_difference(
     now['train_data'],

@@ -35,7 +35,8 @@ def run(tool: str, *arguments: str) -> str:
   """
   output = io.StringIO()
 
-  def run_main(main: Callable[[list[str]], Any]):
+  def run_main(main: Callable[[list[str]], Any], **kwargs: Any):
+    del kwargs  # How flags are parsed, which is done here.
     with contextlib.redirect_stdout(output):
       main(flags.FLAGS(sys.argv))
 
@@ -50,7 +51,12 @@ def defined_flags(tool: str) -> dict[str, Any]:
     Name to default; empty for a file that hands nothing to `app.run`.
   """
   found = {}
-  with _executed(tool, (), lambda main: found.update(_own_flags(tool))):
+
+  def note_flags(main: Callable[[list[str]], Any], **kwargs: Any):
+    del main, kwargs
+    found.update(_own_flags(tool))
+
+  with _executed(tool, (), note_flags):
     return {name: flag.default for name, flag in sorted(found.items())}
 
 

@@ -78,7 +78,7 @@ def flags() -> dict[str, dict[str, Any]]:
       if not name.endswith('.py'):
         continue
       with open(path) as f:
-        if 'app.run(' not in f.read():
+        if 'tools.prologue.run(' not in f.read():
           continue  # No command, or one without flags.
       defined = command_line.defined_flags(f'{folder}/{name}')
       found[f'{folder}/{name}'] = {k: _portable(v) for k, v in defined.items()}

@@ -1,6 +1,7 @@
 """Tests of official_coatnet.data.config."""
 
 import dataclasses
+import json
 
 import numpy as np
 import tensorflow as tf
@@ -60,6 +61,9 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('data_service', 'localhost:5050', "must be 'grpc://host:port'"),
     ('data_service', 'grpc://localhost', "must be 'grpc://host:port'"),
     ('confidence_threshold', 0.5, "None in schema 'imagenet'"),
+    ('labels_optional', True, "False in schema 'imagenet'.*'multilabel'"),
+    ('compression', 'gzip', "one of .'GZIP', 'ZLIB'., or None"),
+    ('feature_keys', {'image': 'jpg'}, 'must map some of'),
   )
   def test_errors_name_field_value_and_rule(self, name, value, rule):
     with self.assertRaisesRegex(ValueError, rule) as raised:
@@ -101,6 +105,39 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
   def test_replaced_fields_are_checked(self):
     with self.assertRaisesRegex(ValueError, 'batch_size is -2'):
       dataclasses.replace(make(), batch_size=-2)
+
+  def test_feature_keys(self):
+    """As gin and Python give them, and as they come out of JSON."""
+    keys = {'labels': 'label', 'encoded': 'image'}
+    config = make(feature_keys=keys)
+    self.assertEqual(config.record_schema.labels, 'label')
+    self.assertEqual(config.record_schema.encoded, 'image')
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    pairs = tuple(tuple(pair) for pair in stored['feature_keys'])
+    again = make(feature_keys=pairs)
+    self.assertEqual(again, config)
+    self.assertEqual(hash(again), hash(config))
+    self.assertIsNone(make(feature_keys={}).feature_keys)
+    # Which has none by itself.
+    scored = make(
+      schema='automl',
+      feature_keys={'confidences': 'p'},
+      confidence_threshold=0.5,
+    )
+    self.assertEqual(scored.record_schema.confidences, 'p')
+
+  def test_no_compression(self):
+    self.assertEqual(make(compression=''), make())
+
+  @parameterized.parameters(
+    ('feature_keys', {'encoded': 'image'}),
+    ('compression', 'GZIP'),
+  )
+  def test_tfds_knows_its_files(self, name, value):
+    with self.assertRaisesRegex(
+      ValueError, f"{name} .* where source is 'tfds'"
+    ):
+      make(source='tfds', tfds_name='pets', **{name: value})
 
 
 if __name__ == '__main__':

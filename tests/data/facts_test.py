@@ -7,13 +7,31 @@ import os
 
 from absl.testing import absltest
 
-from official_coatnet.data import facts, sources
+from official_coatnet.data import (
+  facts,
+  manifest as manifest_lib,
+  sources,
+)
 from official_coatnet.data.config import DataConfig
 
 
 def make_config(**fields):
   return DataConfig(
     **{'num_classes': 3, 'image_size': 8, 'batch_size': 2, **fields}
+  )
+
+
+def make_manifest(**fields):
+  return manifest_lib.Manifest(
+    **{
+      'split': 'train',
+      'schema': 'imagenet',
+      'num_classes': 3,
+      'label_offset': -1,
+      'files': (manifest_lib.FileEntry('x', records=7, bytes=1, sha256='0'),),
+      'label_counts': {},
+      **fields,
+    }
   )
 
 
@@ -44,10 +62,13 @@ def make_facts(**fields):
 
 class FactsTest(absltest.TestCase):
   def test_what_a_manifest_tells(self):
-    source = make_source(class_names=('a', 'b', 'c'), exif_orientation=True)
-    self.assertEqual(
-      facts.describe(make_config(), source), make_facts(exif_orientation=True)
-    )
+    for exif in (True, False):
+      manifest = make_manifest(exif_orientation=exif)
+      source = make_source(class_names=('a', 'b', 'c'), manifest=manifest)
+      self.assertEqual(
+        facts.describe(make_config(), source),
+        make_facts(exif_orientation=exif, content=manifest.content),
+      )
 
   def test_what_tfds_tells(self):
     config = make_config(source='tfds', tfds_name='pets', split='test')

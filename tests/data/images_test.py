@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import images
+from official_coatnet.data import images, messages
 
 
 def make_pixels(height, width, *, seed=0):
@@ -127,6 +127,8 @@ class DecodeForEvalTest(parameterized.TestCase, tf.test.TestCase):
       'animated GIF': (animated, first_frame, 0),
       'BMP': (encode(rgb, 'BMP'), rgb, 0),
       'RGBA BMP': (encode(rgba, 'BMP'), rgb, 0),
+      'palette BMP': (encode(gif, 'BMP'), first_frame, 0),
+      'grey BMP': (encode(grey, 'BMP'), grey_as_rgb, 0),
     }
 
   def test_formats(self):
@@ -168,6 +170,16 @@ class DecodeForEvalTest(parameterized.TestCase, tf.test.TestCase):
   def test_not_an_image(self, encoded):
     with self.assertRaises(tf.errors.InvalidArgumentError):
       images.decode_for_eval(encoded, image_size=8)
+
+  def test_a_bmp_that_would_be_taken_for_another(self):
+    """Stops with a sentence, in a graph as well."""
+    encoded = encode(Image.new('1', (9, 9)), 'BMP')
+    for decode in (images.decode_whole, tf.function(images.decode_whole)):
+      with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+        decode(tf.constant(encoded))
+      self.assertStartsWith(
+        messages.sentence(caught.exception), 'a BMP of 1 bits a pixel, compr'
+      )
 
 
 class DecodeAndCropTrainTest(parameterized.TestCase, tf.test.TestCase):

@@ -3,10 +3,11 @@
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import manifest as manifest_lib, sketch
 
 
 def make_manifest(**changes):
@@ -28,7 +29,15 @@ def make_manifest(**changes):
 
 class ManifestTest(parameterized.TestCase, tf.test.TestCase):
   def test_round_trip(self):
-    for manifest in (make_manifest(), make_manifest(class_names=None)):
+    build = manifest_lib.Build(
+      'mark', {'train': 9}, (manifest_lib.LeftOut('odd', 12, ('a', 'b')),)
+    )
+    known = sketch.make([np.array([3, 2**64 - 1], np.uint64)])
+    for manifest in (
+      make_manifest(),
+      make_manifest(class_names=None),
+      make_manifest(build=build, sketch=known),
+    ):
       text = manifest.to_json()
       self.assertEqual(
         manifest_lib.Manifest.from_json(text, origin='here'), manifest
@@ -44,6 +53,14 @@ class ManifestTest(parameterized.TestCase, tf.test.TestCase):
     fields = json.loads(make_manifest().to_json())
     self.assertEqual(fields['num_examples'], 7)
     self.assertEqual(list(fields['label_counts']), ['2', '10'])
+
+  def test_manifest_of_version_0_1(self):
+    fields = json.loads(make_manifest().to_json())
+    del fields['build'], fields['sketch']
+    self.assertEqual(
+      manifest_lib.Manifest.from_json(json.dumps(fields), origin='here'),
+      make_manifest(),
+    )
 
   def test_not_a_manifest(self):
     for text in ('{}', 'null', '{"split"', '[]', '{"files": 3}'):

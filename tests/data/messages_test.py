@@ -48,6 +48,34 @@ class RequireTest(tf.test.TestCase):
       tf.io.decode_jpeg(b'nothing')
     self.assertIsNone(messages.sentence(caught.exception))
 
+  def test_plain(self):
+    def open_file(path):
+      return tf.data.TFRecordDataset(path)
+
+    runs = (
+      (lambda: tf.io.decode_jpeg(b'nothing'), 'Unknown image file format'),
+      (lambda: list(tf.data.TFRecordDataset('/no/x')), '/no/x; No such file'),
+      (
+        lambda: list(tf.data.Dataset.from_tensors('/no/x').flat_map(open_file)),
+        '/no/x; No such file',
+      ),
+      (
+        lambda: tf.function(lambda x: tf.io.decode_jpeg(x))(tf.constant('x')),
+        'Unknown image file format',
+      ),
+      (
+        lambda: messages.require(tf.constant(False), lambda: ['/x is [1].']),
+        '/x is [1].',
+      ),
+    )
+    for run, words in runs:
+      with self.assertRaises(tf.errors.OpError) as caught:
+        run()
+      plain = messages.plain(caught.exception)
+      self.assertStartsWith(plain, words)
+      for noise in ('{{', '[[', '[Op:', 'Graph execution', 'File "', '\n'):
+        self.assertNotIn(noise, plain)
+
 
 class StandInTest(tf.test.TestCase):
   def test_text(self):

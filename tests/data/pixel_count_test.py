@@ -10,7 +10,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from official_coatnet.data import pixel_count
-from tests.fixtures import image_files
+from tests.fixtures import format_files, image_files
 
 
 def make_gif(sides, **kwargs):
@@ -72,6 +72,10 @@ class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
       self.assertBetween(int(self.count(gif[:length])), 0, 2 * 30 * 40)
     for encoded in (b'', b'GIF8', b'BM', b'\x89PNG', b'RIFF', b'\0' * 100):
       self.assertEqual(int(self.count(encoded)), 0)
+
+  def test_a_bmp_of_os2_has_no_sides_to_be_read(self):
+    bmp = format_files.bmp(b'\0' * 2000, bits=24, header=12)
+    self.assertEqual(int(self.count(bmp)), 0)
 
   def test_sides_that_overflow(self):
     png = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack(

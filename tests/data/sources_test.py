@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import sources, streams
+from official_coatnet.data import sources, split_files, streams
 from official_coatnet.data.config import DataConfig
 from official_coatnet.records import writing
 
@@ -50,6 +50,30 @@ class OpenSourceTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(
       self.find(folder, split='validation'), ['validation/validation-0']
     )
+
+  def test_a_folder_is_no_pattern(self):
+    top = self.create_tempdir()
+    for folder in ('run [v1]', 'run v', 'a*', 'ab'):
+      top.create_file(f'{folder}/train-00000-of-00001', content='x')
+    for folder in ('run [v1]', 'a*'):
+      path = os.path.join(top.full_path, folder)
+      for fields in ({}, {'file_pattern': 'tr*'}):
+        found = sources.find_records(make_config(path, **fields))
+        self.assertEqual(found.paths, (f'{path}/train-00000-of-00001',))
+
+  def test_a_build_that_was_stopped(self):
+    folder = self.create_tempdir()
+    folder.create_file('train-00000-of-00002', content='x')
+    config = make_config(folder.full_path)
+    self.assertLen(sources.find_records(config).paths, 1)
+    os.mkdir(split_files.unfinished_dir(folder.full_path, 'validation'))
+    self.assertLen(sources.find_records(config).paths, 1)
+    os.mkdir(split_files.unfinished_dir(folder.full_path, 'train'))
+    for fields in ({}, {'file_pattern': 'train*'}):
+      with self.assertRaisesRegex(ValueError, "a part of split 'train' only"):
+        sources.find_records(make_config(folder.full_path, **fields))
+    (listed,) = split_files.list_splits(folder.full_path)
+    self.assertRegex(listed.problems[0], "a part of split 'train' only")
 
   def test_pattern_of_the_user(self):
     folder = self.make_folder('a-1.tfrecord', 'a-2.tfrecord', 'b-1.tfrecord')
@@ -160,6 +184,17 @@ class SyntheticTest(parameterized.TestCase, tf.test.TestCase):
       streams.evaluation_records(first), streams.evaluation_records(second)
     ):
       self.assertEqual(one['record'], other['record'])
+
+  @parameterized.parameters('imagenet', 'multilabel', 'automl')
+  def test_a_dry_run_has_labels(self, schema):
+    source = sources.synthetic_source(
+      schema=schema, num_classes=32, image_size=8, num_examples=2
+    )
+    records = streams.evaluation_records(source)
+    for each in records:
+      example = source.parse(each['record'])
+      self.assertStartsWith(example['encoded'].numpy(), b'\xff\xd8')
+      self.assertLen(example['labels'], 1)
 
 
 if __name__ == '__main__':

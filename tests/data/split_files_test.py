@@ -100,6 +100,37 @@ class ManifestTest(tf.test.TestCase):
     folder.create_file('manifest-train.json', content='{"split": "tr')
     self.assertIsNone(split_files.complete_manifest(folder.full_path, 'train'))
 
+  def test_files_of_two_builds(self):
+    folder = self.create_tempdir()
+    for i in range(2):
+      folder.create_file(split_files.shard_name('train', i, num_shards=2))
+    (listed,) = split_files.list_splits(folder.full_path)
+    self.assertEmpty(listed.problems)
+    folder.create_file(split_files.shard_name('train', 0, num_shards=1))
+    (listed,) = split_files.list_splits(folder.full_path)
+    self.assertRegex(listed.problems[0], "'train' of several .*of 1, 2 files")
+
+  def test_a_build_that_has_not_finished(self):
+    folder = self.create_tempdir()
+    unfinished = folder.mkdir('.building-train').full_path
+    self.assertEqual(
+      unfinished, split_files.unfinished_dir(folder.full_path, 'train')
+    )
+    folder.create_file('train-00000-of-00001', content='x')
+    folder.create_file('validation-00000-of-00001', content='x')
+    train, validation = split_files.list_splits(folder.full_path)
+    self.assertRegex(train.problems[0], f'{unfinished} says .* not finished')
+    self.assertEmpty(validation.problems)
+    names = split_files.read_names(folder.full_path)
+    self.assertEqual(names.unfinished, ('train',))
+    self.assertEqual(names.shards['train'], ['train-00000-of-00001'])
+    # Killed between the manifest and the end, it is whole.
+    entry = manifest_lib.FileEntry('train-00000-of-00001', 1, 1, '')
+    manifest = make_manifest(files=(entry,))
+    folder.create_file('manifest-train.json', content=manifest.to_json())
+    train, _ = split_files.list_splits(folder.full_path)
+    self.assertEmpty(train.problems)
+
   def test_manifest_is_withdrawn_while_the_folder_is_listed(self):
     folder = self.create_tempdir()
     manifest = make_manifest(1)

@@ -1,7 +1,11 @@
+import io
+import json
 import os
+import shutil
 
 import tensorflow as tf
 from absl.testing import absltest
+from PIL import ExifTags, Image
 
 from official_coatnet.export import prediction, saved_model
 from official_coatnet.export.options import ExportOptions
@@ -44,8 +48,69 @@ class PredictionTest(predictions.PredictionsTestCase):
       large['error'], 'The image has 4800 pixels, more than 4096.'
     )
     self.assertIn('pixels, more than 4096', cut['error'])
-    self.assertStartsWith(text['error'], 'Unknown image file format')
+    self.assertEqual(text['error'], 'no image of a known format')
     self.check('grey.png', good['predictions'], top_k=5)
+
+  def test_formats_that_the_graph_does_not_decode(self):
+    """They have the classes of the same pixels as a PNG."""
+    jpeg = self.encoded['rgb.jpg']
+    picture = Image.open(io.BytesIO(self.encoded['rgb.png']))
+    contents = {'notes.txt': b'<html>'}
+    for name in ('WEBP', 'TIFF', 'PPM', 'TGA'):
+      buffer = io.BytesIO()
+      picture.save(
+        buffer, name, **({'lossless': True} if name == 'WEBP' else {})
+      )
+      contents[f'x.{name.lower()}'] = buffer.getvalue()
+    contents['rgb.jpg'] = jpeg
+    predictor = prediction.Predictor(self.path, top_k=5)
+    bad, *good, last = prediction.predict_batch(
+      predictor, [self.write(*item) for item in contents.items()]
+    )
+    self.assertEqual(bad['error'], 'no image of a known format')
+    for result in good:
+      self.check('rgb.png', result['predictions'], top_k=5)
+    self.check('rgb.jpg', last['predictions'], top_k=5)
+    # Whoever has the bytes in hand, too.
+    (called,) = predictor([contents['x.tiff']])
+    self.check('rgb.png', called, top_k=5)
+    with self.assertRaisesRegex(ValueError, 'no image of a known format'):
+      predictor([b'text'])
+
+  def test_orientation_is_that_of_the_training(self):
+    path = os.path.join(self.folder, 'export')
+    shutil.copytree(self.path, path)
+    data = os.path.join(path, 'data.json')
+    picture = Image.open(io.BytesIO(self.encoded['rgb.png']))
+    # What lies on its side is turned back.
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    picture.transpose(Image.Transpose.ROTATE_90).save(buffer, 'PNG', exif=exif)
+    file = self.write('side.png', buffer.getvalue())
+
+    def predict(**options):
+      predictor = prediction.Predictor(path, top_k=5, **options)
+      (result,) = prediction.predict_batch(predictor, [file])
+      return result['predictions']
+
+    if os.path.exists(data):
+      os.remove(data)
+    lying = predict()
+    for value in (False, True):
+      with open(data, 'w', encoding='utf-8') as f:
+        json.dump({'train': {'exif_orientation': value}}, f)
+      for options, turned in (
+        ({}, value),
+        ({'exif_orientation': True}, True),
+        ({'exif_orientation': False}, False),
+      ):
+        found = predict(**options)
+        if turned:
+          self.check('rgb.png', found, top_k=5)
+        else:
+          self.assertEqual(found, lying)
+    self.assertNotEqual(lying, predict())
 
   def test_the_latest_version_is_taken(self):
     predictor = prediction.Predictor(self.exports, top_k=1)

@@ -44,6 +44,11 @@ class VersionsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '`version` is -1; it must be 0'):
       versions.choose_version(self.folder, version=-1)
 
+  def test_refuses_folders_that_tensorflow_does_not_find_again(self):
+    for call in (versions.choose_version, versions.find_export):
+      with self.assertRaisesRegex(ValueError, r"'x \[1\]', with \[ in it"):
+        call('x [1]')
+
   def test_only_numbers_are_versions(self):
     for name in ('1.tmp', '.2', 'latest', '-3', '4x', '٥'):
       os.makedirs(os.path.join(self.folder, name))

@@ -1,17 +1,21 @@
 """Tests of official_coatnet.records.corpus."""
 
+import dataclasses
 import hashlib
-import io
 import os
+import pickle
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
-from PIL import Image
 
 from official_coatnet import files
-from official_coatnet.data import manifest as manifest_lib
+from official_coatnet.data import (
+  image_files,
+  manifest as manifest_lib,
+  split_files,
+)
 from official_coatnet.records import corpus, writing
 
 
@@ -62,7 +66,8 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
   def test_complete_split_is_left_alone_and_tidied(self):
     folder = self.create_tempdir().full_path
     first = corpus.write_corpus([make_split('train', 4)], folder)
-    os.makedirs(writing.unfinished_dir(folder, 'train'))
+    unfinished = split_files.unfinished_dir(folder, 'train')
+    os.makedirs(unfinished)
     calls = []
     again = corpus.write_corpus(
       [make_split('train', 4)],
@@ -71,7 +76,7 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     )
     self.assertEqual(again, first)
     self.assertEmpty(calls)
-    self.assertFalse(os.path.exists(writing.unfinished_dir(folder, 'train')))
+    self.assertFalse(os.path.exists(unfinished))
 
   def test_limits_of_failures(self):
     def write(**options):
@@ -143,6 +148,18 @@ class CorpusTest(parameterized.TestCase, tf.test.TestCase):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """What a source selects: records that say how they were read."""
+
+  examples: range
+  image_options: image_files.Options = image_files.Options()
+
+  def __iter__(self):
+    for index in self.examples:
+      yield writing.Record(f'{index} {self.image_options}'.encode(), [0])
+
+
 class ReadImageTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
@@ -198,58 +215,58 @@ class ReadImageTest(tf.test.TestCase):
       self.assert_unreadable('it cannot be read: Input/output error')
 
 
-def encode(picture, image_format='JPEG', **options):
-  buffer = io.BytesIO()
-  picture.save(buffer, image_format, **options)
-  return buffer.getvalue()
+class ImageOptionsTest(tf.test.TestCase):
+  def write(self, split, folder=None):
+    folder = folder or self.create_tempdir().full_path
+    manifest = corpus.write_corpus([split], folder, num_shards=2)['train']
+    path = os.path.join(folder, manifest.files[0].name)
+    (record, _) = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    return manifest, record.decode()
 
+  def test_reach_the_images_and_the_manifest(self):
+    plain = make_split('train', 4, select=Images)
+    for options in (
+      image_files.Options(),
+      image_files.Options(exif_orientation=True),
+      image_files.Options(value_range=(0.0, 1.0)),
+    ):
+      split = corpus.with_image_options(plain, options)
+      manifest, record = self.write(pickle.loads(pickle.dumps(split)))
+      self.assertEqual(record, f'0 {options}')
+      self.assertEqual(manifest.exif_orientation, options.exif_orientation)
 
-def make_picture(color=(200, 100, 50), size=(12, 8)):
-  return Image.new('RGB', size, color)
+  def test_without_any_the_fingerprint_is_that_of_earlier_versions(self):
+    plain = make_split('train', 4, select=Images)
+    self.assertEqual(
+      self.write(plain)[0].fingerprint, corpus.fingerprint('f', 2)
+    )
+    others = [
+      self.write(corpus.with_image_options(plain, options))[0].fingerprint
+      for options in (
+        image_files.Options(exif_orientation=True),
+        image_files.Options(value_range=(0.0, 1.0)),
+        image_files.Options(value_range=(0.0, 255.0)),
+      )
+    ]
+    self.assertLen({corpus.fingerprint('f', 2), *others}, 4)
 
+  def test_what_is_written_is_known_by_its_options(self):
+    folder = self.create_tempdir().full_path
+    plain = make_split('train', 4, select=Images)
+    turned = corpus.with_image_options(
+      plain, image_files.Options(exif_orientation=True)
+    )
+    self.assertFalse(corpus.is_written([plain], folder, num_shards=2))
+    self.write(plain, folder)
+    self.assertTrue(corpus.is_written([plain], folder, num_shards=2))
+    self.assertFalse(corpus.is_written([plain], folder, num_shards=3))
+    self.assertFalse(corpus.is_written([turned], folder, num_shards=2))
 
-class NormalizeImageTest(parameterized.TestCase, tf.test.TestCase):
-  @parameterized.parameters('RGB', 'L')
-  def test_jpeg_keeps_its_bytes(self, mode):
-    contents = encode(make_picture().convert(mode))
-    self.assertEqual(corpus.normalize_image(contents), (contents, 12, 8))
-
-  def test_others_become_rgb_jpegs(self):
-    picture = make_picture()
-    rgba = picture.copy()
-    rgba.putalpha(10)
-    grey = int(picture.convert('L').getpixel((0, 0)))
-    deep = Image.fromarray(np.full((8, 12), grey * 256 + 7, np.uint16))
-    color = (200, 100, 50)
-    cases = {
-      'CMYK JPEG': (encode(picture.convert('CMYK')), color, 6),
-      'PNG': (encode(picture, 'PNG'), color, 3),
-      'RGBA PNG': (encode(rgba, 'PNG'), color, 3),
-      '16-bit PNG': (encode(deep, 'PNG'), (grey,) * 3, 3),
-      'palette GIF': (encode(picture.convert('P'), 'GIF'), None, 0),
-      'animation': (
-        encode(
-          picture,
-          'GIF',
-          save_all=True,
-          append_images=[make_picture((0, 0, 0))],
-        ),
-        color,
-        8,
-      ),
-      'BMP': (encode(picture, 'BMP'), color, 3),
-      'WebP': (encode(picture, 'WEBP'), color, 12),
-      'TIFF': (encode(picture, 'TIFF'), color, 3),
-    }
-    for name, (contents, expected, tolerance) in cases.items():
-      with self.subTest(name):
-        encoded, width, height = corpus.normalize_image(contents)
-        self.assertEqual((width, height), (12, 8))
-        self.assertTrue(tf.io.is_jpeg(encoded))
-        image = tf.io.decode_jpeg(encoded).numpy()
-        self.assertEqual(image.shape, (8, 12, 3))
-        if expected is not None:
-          self.assertAllClose(image.mean(axis=(0, 1)), expected, atol=tolerance)
+  def test_a_source_that_keeps_bytes(self):
+    split = make_split('train', 4)
+    options = image_files.Options(exif_orientation=True)
+    with self.assertRaisesRegex(ValueError, 'keep the bytes that they have'):
+      corpus.with_image_options(split, options)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """Tests of official_coatnet.records.folder."""
 
+import hashlib
 import io
+import json
 import os
 
 import tensorflow as tf
@@ -8,7 +10,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from official_coatnet.data import schema, split_files
-from official_coatnet.records import folder as folder_lib
+from official_coatnet.records import corpus, folder as folder_lib
 from tests.fixtures import shard_files
 
 
@@ -139,6 +141,35 @@ class WriteFolderTest(FolderTestCase):
       held_out, {entry.name for entry in more.images['validation']}
     )
 
+  def test_what_is_left_out_stands_in_the_manifests(self):
+    self.add('a/1.jpg', encode(make_picture((1, 0, 0))))
+    self.add('a/2.jfif', encode(make_picture((2, 0, 0))))
+    self.add('a/3', encode(make_picture((3, 0, 0)), 'AVIF'))
+    self.add('a/4.txt', b'no image')
+    splits = folder_lib.folder_splits(self.input_dir, validation_fraction=0.5)
+    manifests = corpus.write_corpus(splits, self.output_dir)
+    self.assertEqual(sum(each.num_examples for each in manifests.values()), 3)
+    for split in manifests:
+      stored = split_files.read_manifest(self.output_dir, split)
+      (left_out,) = stored.build.left_out
+      self.assertEqual((left_out.count, left_out.names), (1, ('a/4.txt',)))
+      self.assertEqual(
+        stored.build.splits,
+        {name: each.num_examples for name, each in manifests.items()},
+      )
+
+  def test_fingerprints_are_those_of_version_0_1(self):
+    """What it has finished is not written again."""
+    self.add('b/1.jpg', encode(make_picture()))
+    self.add('a/2.png', b'12')
+    self.add('a/.3.png', b'12')
+    (split,) = folder_lib.folder_splits(self.input_dir)
+    size = len(encode(make_picture()))
+    entries = [['a/2.png', 0, 2], ['b/1.jpg', 1, size]]
+    expected = hashlib.sha256(b'95["a", "b"]\n')
+    expected.update(json.dumps(entries).encode() + b'\n')
+    self.assertEqual(split.fingerprint, expected.hexdigest())
+
   def test_shards_mix_classes(self):
     for i in range(60):
       self.add(f'c{i // 20}/{i:02d}.jpg', encode(make_picture((i, 0, 0))))
@@ -169,8 +200,10 @@ class WriteFolderTest(FolderTestCase):
     self.assertEqual(write(), first)
     self.assertEmpty(calls)
     self.add('b/2.jpg', encode(make_picture()))
-    self.assertEqual(write().num_examples, 3)
-    self.assertEqual(write(num_shards=1).num_examples, 3)
+    with self.assertRaisesRegex(ValueError, "'train' made from something"):
+      write()
+    self.assertEqual(write(overwrite=True).num_examples, 3)
+    self.assertEqual(write(overwrite=True, num_shards=1).num_examples, 3)
     self.assertLen(calls, 3)
     self.assertCountEqual(
       os.listdir(self.output_dir),

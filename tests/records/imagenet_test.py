@@ -111,7 +111,9 @@ class Imagenet1kTest(ImagenetTestCase):
     splits = imagenet.imagenet1k_splits(
       self.input_dir, num_classes=3, **options
     )
-    return corpus.write_corpus(splits, self.output_dir, num_shards=4)
+    return corpus.write_corpus(
+      splits, self.output_dir, num_shards=4, overwrite=True
+    )
 
   def test_records(self):
     self.add_imagenet1k()

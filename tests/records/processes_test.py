@@ -24,7 +24,8 @@ def die(task, progress):
 
 
 def environment(task, progress):
-  return os.environ.get('CUDA_VISIBLE_DEVICES')
+  blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+  return os.environ.get('CUDA_VISIBLE_DEVICES'), signal.SIGINT in blocked
 
 
 class MapTasksTest(absltest.TestCase):
@@ -57,11 +58,13 @@ class MapTasksTest(absltest.TestCase):
     with self.assertRaisesRegex(RuntimeError, 'exit code -9.*num_processes'):
       list(processes.map_tasks(die, [1, 2], progress=print, num_processes=2))
 
-  def test_workers_leave_gpus_alone(self):
+  def test_workers_leave_gpus_and_ctrl_c_alone(self):
     results = processes.map_tasks(
       environment, [0], progress=print, num_processes=1
     )
-    self.assertEqual(list(results), ['-1'])
+    self.assertEqual(list(results), [('-1', True)])
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    self.assertNotIn(signal.SIGINT, blocked)
 
   def test_number(self):
     self.assertEqual(processes.choose_number(100), 1)

@@ -1,6 +1,7 @@
 """Tests of official_coatnet.records.receipts."""
 
 import collections
+import dataclasses
 import os
 
 import tensorflow as tf
@@ -18,6 +19,7 @@ class ReceiptsTest(tf.test.TestCase):
       manifest_lib.FileEntry('train-0', records=3, bytes=5, sha256='00'),
       collections.Counter({7: 2, 11: 1}),
       (manifest_lib.Failure('a.jpg', 'broken'),),
+      bytes(range(24)),
     )
     receipts.save(self.shard, self.folder.full_path, fingerprint='f')
 
@@ -33,6 +35,21 @@ class ReceiptsTest(tf.test.TestCase):
     self.assertEqual(self.shard.num_items, 4)
     names = receipts.list_names(self.folder.full_path)
     self.assertEqual(names, {'train-0'})
+
+  def test_receipt_of_version_0_1(self):
+    shard = dataclasses.replace(self.shard, image_hashes=None)
+    receipts.save(shard, self.folder.full_path, fingerprint='f')
+    self.assertEqual(self.load(), {'train-0': shard})
+
+  def test_owner(self):
+    folder = self.folder.full_path
+    # Version 0.1 left receipts alone.
+    self.assertEqual(receipts.find_owner(folder), receipts.Owner('f'))
+    owner = receipts.Owner('g', 'mark')
+    receipts.save_owner(owner, folder)
+    self.assertEqual(receipts.find_owner(folder), owner)
+    self.assertEqual(receipts.list_names(folder), {'train-0'})
+    self.assertIsNone(receipts.find_owner(self.create_tempdir().full_path))
 
   def test_other_contents(self):
     self.assertEmpty(self.load('g'))

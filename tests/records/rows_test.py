@@ -36,7 +36,9 @@ class RowsTest(parameterized.TestCase, tf.test.TestCase):
 
   def build(self, path, **options):
     splits = rows.rows_splits(path, input_dir=self.input_dir, **options)
-    return corpus.write_corpus(splits, self.output_dir, num_shards=2)
+    return corpus.write_corpus(
+      splits, self.output_dir, num_shards=2, overwrite=True
+    )
 
   def read(self, manifest):
     """Returns by key: labels, confidences, image."""

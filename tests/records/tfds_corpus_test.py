@@ -103,6 +103,14 @@ class PreparedTest(tf.test.TestCase):
       for record in tf.data.TFRecordDataset(path):
         yield tf.train.Example.FromString(record.numpy()).features.feature
 
+  def test_one_split_after_the_other_into_one_folder(self):
+    train = self.build(SmallPictures, splits=['train'])['train']
+    test = self.build(SmallPictures, splits=['test'])['test']
+    self.assertEqual(train.build, test.build)
+    self.assertEqual(set(train.build.splits), {'train', 'test'})
+    with self.assertRaisesRegex(ValueError, "'test' of an earlier build"):
+      self.build(SmallTags)
+
   def test_one_label(self):
     manifests = self.build(SmallPictures)
     self.assertCountEqual(manifests, ['train', 'test'])

@@ -8,7 +8,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import schema, split_files
 from official_coatnet.records import writing
-from tests.fixtures import image_files, shard_files
+from tests.fixtures import format_files, image_files, shard_files
 
 
 class ValidateTest(shard_files.ShardsTestCase):
@@ -71,6 +71,16 @@ class ValidateTest(shard_files.ShardsTestCase):
       + [shard_files.make_record(5, image=image_files.encode(5) + b'rubbish')]
     )
     self.assertEmpty(self.validate())
+
+  def test_images_that_pillow_decodes_and_training_does_not(self):
+    for image, message in (
+      (image_files.encode(0, 'BMP', mode='1'), 'BMP of a kind that TensorFlow'),
+      (format_files.lossless_jpeg(), 'JPEG of a kind that TensorFlow'),
+      (image_files.encode(0, 'WEBP'), 'image of format WEBP, which TensorFlow'),
+    ):
+      self.write([shard_files.make_record(1, image=image)])
+      (problem,) = self.validate()
+      self.assertRegex(problem, message)
 
   def test_not_an_example(self):
     self.write([writing.Record(b'\xff\xff', [1]), shard_files.make_record(1)])

@@ -57,7 +57,7 @@ def imported_files(path):
   for node in ast.walk(ast.parse((ROOT / path).read_text())):
     if isinstance(node, ast.Import):
       names.update((alias.name, '') for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
+    elif isinstance(node, ast.ImportFrom) and not node.level:
       names.update((node.module or '', alias.name) for alias in node.names)
   return {file for name in names if (file := _file_of(*name))}
 

@@ -12,7 +12,7 @@ from official_coatnet.export import versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.training import checkpoints
 from tests.fixtures import experiments, runs
-from tools import export
+from tools import export, prologue
 
 
 class ExportTest(absltest.TestCase):
@@ -32,7 +32,7 @@ class ExportTest(absltest.TestCase):
     arguments = {'model_dir': model_dir, 'export_dir': self.exports, **kwargs}
     output = io.StringIO()
     with flagsaver.flagsaver(**arguments), contextlib.redirect_stdout(output):
-      export.main(['export.py'])
+      prologue.guard(export.main)(['export.py'])
     return output.getvalue()
 
   def test_prints_the_path_and_hands_on_its_flags(self):

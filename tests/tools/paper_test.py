@@ -19,7 +19,7 @@ from official_coatnet.analysis.paper import (
 from official_coatnet.modeling import complexity
 from tests import reference_counts
 from tests.fixtures import repository
-from tools import paper
+from tools import paper, prologue
 
 
 def closed_form(c):
@@ -131,7 +131,7 @@ class PaperToolTest(absltest.TestCase):
       f.write('OptimizerConfig.weight_decay = 0.05\n')
     self.addCleanup(os.chdir, os.getcwd())
     os.chdir(root)  # gin looks for what is included here first.
-    with mock.patch.object(paper, 'ROOT', root):
+    with mock.patch.object(prologue, 'ROOT', root):
       code, text, err = run_tool(check=True)
     self.assertEqual(code, 1)
     self.assertIn(
@@ -147,7 +147,7 @@ class PaperToolTest(absltest.TestCase):
     # Four fine-tunings after JFT, and the other.
     self.assertIn(': 5 differ', text)
     os.remove(path)
-    with mock.patch.object(paper, 'ROOT', root):
+    with mock.patch.object(prologue, 'ROOT', root):
       code, _, err = run_tool(check=True)
     self.assertEqual(code, 1)
     self.assertIn("No gin file 'gin/imagenet21k_coatnet4_ptra_e150.gin'", err)

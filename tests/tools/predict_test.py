@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 from absl.testing import absltest
@@ -22,8 +23,10 @@ class PredictTest(predictions.PredictionsTestCase):
     files['cut.jpg'] = self.write('cut.jpg', jpeg[: len(jpeg) // 2])
     files['notes.txt'] = self.write('notes.txt', b'no image')
     huge = bytearray(self.encoded['rgb.png'])
-    huge[16:24] = struct.pack('>II', 10**5, 10**5)
-    files['huge.png'] = self.write('huge.png', huge)
+    for name, side in (('huge.png', 10**5), ('large.png', 9000)):
+      huge[16:24] = struct.pack('>II', side, side)
+      huge[29:33] = struct.pack('>I', zlib.crc32(huge[12:29]))
+      files[name] = self.write(name, huge)
     self.write('.hidden', b'')
     missing = os.path.join(self.folder, 'missing.jpg')
     picture = os.path.join(self.create_tempdir().full_path, 'sheet.png')
@@ -55,13 +58,15 @@ class PredictTest(predictions.PredictionsTestCase):
       self.check(name, pairs, top_k=5)
     self.assertEqual(
       by_file[files['notes.txt']]['error'],
-      'Unknown image file format. One of JPEG, PNG, GIF, BMP required.',
+      'no image of a known format',
     )
     error = by_file[files['cut.jpg']]['error']
     self.assertStartsWith(error, 'jpeg::Uncompress failed')
     error = by_file[files['huge.png']]['error']
+    self.assertStartsWith(error, 'Image size (10000000000 pixels) exceeds')
+    error = by_file[files['large.png']]['error']
     self.assertStartsWith(error, 'Image 0 of the batch')
-    self.assertIn('10000000000 pixels, more than the limit of 50000000', error)
+    self.assertIn('81000000 pixels, more than the limit of 50000000', error)
     self.assertIn('No such file', by_file[missing]['error'])
     with Image.open(picture) as image:
       self.assertGreater(min(image.size), 200)

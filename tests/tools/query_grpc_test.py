@@ -100,7 +100,7 @@ class GrpcTest(queries.ToolTest):
 
   def test_messages_that_are_too_large(self):
     """On their way there, and on their way back."""
-    large = self._write('large.jpg', b'x' * (1 << 20))
+    large = self._write('large.jpg', queries.IMAGE + b'x' * (1 << 20))
 
     def run(signature, name, rows):
       return {'features': np.zeros([1, 1 << 19], np.float32)}

@@ -1,6 +1,7 @@
 """tools/query.py over REST, against tests/fixtures/serving_stub.py."""
 
 import base64
+import io
 import json
 import os
 import socket
@@ -12,9 +13,15 @@ import numpy as np
 import tensorflow as tf
 from absl import app
 from absl.testing import absltest, parameterized
+from PIL import ExifTags, Image
 
 from official_coatnet.export import preprocessing, serving
-from tests.fixtures import queries, serving_replies, serving_stub
+from tests.fixtures import (
+  image_files,
+  queries,
+  serving_replies,
+  serving_stub,
+)
 from tools import query, serving_client
 
 
@@ -55,6 +62,59 @@ class RestTest(queries.ToolTest):
         {'file': empty, 'error': 'The file is empty.'},
       ],
     )
+
+  def test_images_are_converted(self):
+    """What a server would see otherwise, or not at all, is sent as PNG."""
+    sent = [
+      self._write('x.webp', image_files.encode(1, 'WEBP')),
+      self._write('x.tif', image_files.encode(1, 'TIFF')),
+    ]
+    text = self._write('notes.txt', b'no image')
+    with serving_stub.rest(queries.answer_everything) as (url, asked):
+      output, end = self._run(*sent, text, rest=url)
+      self._run(sent[0], rest=url, signature='serving_tf_example')
+      self._run(sent[0], rest=url, raw=True)
+    self.assertEqual(end, 1)
+    self.assertIn('notes.txt\n  error: no image of a known format', output)
+    webp, tiff, example, raw = (
+      next(iter(body['instances'][0].values()))['b64'] for *_, body in asked
+    )
+    pixels = tf.io.decode_png(base64.b64decode(tiff))
+    np.testing.assert_array_equal(
+      pixels, tf.io.decode_png(image_files.encode(1, 'PNG'))
+    )
+    self.assertIn(base64.b64decode(webp), base64.b64decode(example))
+    self.assertEqual(base64.b64decode(raw), image_files.encode(1, 'WEBP'))
+
+  def test_orientation(self):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    Image.new('RGB', (8, 4)).save(buffer, 'JPEG', exif=exif)
+    side = self._write('side.jpg', buffer.getvalue())
+    os.makedirs(export := os.path.join(self.folder, 'exports', '7'))
+    with open(os.path.join(export, 'data.json'), 'w', encoding='utf-8') as f:
+      json.dump({'train': {'exif_orientation': True}}, f)
+    exports = os.path.dirname(export)
+    for flags, size in (
+      ({}, (8, 4)),
+      ({'exif_orientation': True}, (4, 8)),
+      ({'saved_model': exports}, (4, 8)),
+      ({'saved_model': exports, 'exif_orientation': False}, (8, 4)),
+    ):
+      with serving_stub.rest(queries.answer_everything) as (url, asked):
+        self._run(side, rest=url, **flags)
+      ((_, _, body),) = asked
+      sent = base64.b64decode(body['instances'][0]['image_bytes']['b64'])
+      self.assertEqual(Image.open(io.BytesIO(sent)).size, size)
+
+  def test_flags_that_are_wrong(self):
+    for flags, words in (
+      ({'value_range': '1'}, "--value_range is '1', but must be the values"),
+      ({'saved_model': '/nowhere'}, 'there is no such folder here'),
+    ):
+      _, end = self._run(self.image, rest='http://localhost:1', **flags)
+      self.assertIn(words, end)
 
   def test_classify(self):
     with serving_stub.rest(queries.answer_everything) as (url, asked):
@@ -121,7 +181,7 @@ class RestTest(queries.ToolTest):
 
     bad = self._write('bad.jpg', b'bad')
     with serving_stub.rest(answer) as (url, _):
-      output, end = self._run(bad, self.image, rest=url)
+      output, end = self._run(bad, self.image, rest=url, raw=True)
     self.assertEqual(end, 1)
     self.assertEqual(
       output,
@@ -141,8 +201,7 @@ class RestTest(queries.ToolTest):
       serving_stub.error(serving_replies.NO_LABEL),
       'version label: canary',
     ),
-    (503, serving_stub.error('The batch queue is full'), 'queue is full'),
-    (502, '<html>Bad gateway</html>', 'HTTP status 502: <html>Bad gat'),
+    (502, '<html>Bad gateway</html>', 'HTTP status 502: Bad gateway'),
     (200, '<html>Welcome</html>', 'answered no JSON'),
     (200, '{"outputs": []}', 'answered no rows instead of 1'),
     (200, '{"predictions": []}', 'answered 0 rows instead of 1'),
@@ -280,7 +339,7 @@ class WithoutTensorFlowTest(queries.ToolTest):
   def test_flags(self):
     for arguments in ([], ['--rest=http://x', '--grpc=x']):
       process = self._process(*arguments, self.image)
-      self.assertIn('must have a value', process.stderr)
+      self.assertIn('must be given', process.stderr)
 
 
 class ConstantsTest(absltest.TestCase):

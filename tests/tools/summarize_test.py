@@ -7,14 +7,14 @@ from absl import app
 from absl.testing import absltest, flagsaver
 
 from tests.fixtures import experiments, runs
-from tools import summarize
+from tools import prologue, summarize
 
 
 def run_tool(**kwargs):
   """Runs the tool with these flags and returns what it prints."""
   output = io.StringIO()
   with flagsaver.flagsaver(**kwargs), contextlib.redirect_stdout(output):
-    summarize.main(['summarize.py'])
+    prologue.guard(summarize.main)(['summarize.py'])
   return output.getvalue()
 
 

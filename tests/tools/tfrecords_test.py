@@ -9,10 +9,10 @@ import sys
 import time
 
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
-from official_coatnet.data import split_files
-from tests.fixtures import image_files, shard_files
+from official_coatnet.data import schema, split_files
+from tests.fixtures import example_files, image_files, shard_files
 from tools import tfrecords
 
 TOOL = pathlib.Path(tfrecords.__file__).resolve()
@@ -58,17 +58,38 @@ class TfrecordsTest(tf.test.TestCase):
   def test_folder(self):
     source = self.create_tempdir()
     buffer = io.BytesIO()
-    Image.new('RGB', (9, 9)).save(buffer, 'JPEG')
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new('RGB', (9, 5)).save(buffer, 'JPEG', exif=exif)
     for name in ('a/1.jpg', 'b/2.jpg'):
       source.create_file(name, content=buffer.getvalue(), mode='wb')
     source.create_file('b/broken.jpg', content='text')
+    source.create_file('b/notes.txt', content='text')
+    source.create_file('b/deep/x.jpg', content='x')
     folder = self.create_tempdir().full_path
-    result = self.run_tool(
+    command = (
       'folder', f'--input_dir={source.full_path}', f'--output_dir={folder}'
-    )
+    )  # fmt: skip
+    result = self.run_tool(*command)
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertIn('train: 2 images of 2 classes in 3 files', result.stdout)
     self.assertIn('b/broken.jpg: no image of a known format', result.stdout)
+    manifest = split_files.complete_manifest(folder, 'train')
+    self.assertTrue(manifest.exif_orientation)
+    paths = [os.path.join(folder, file.name) for file in manifest.files]
+    for record in tf.data.TFRecordDataset(paths):
+      encoded = schema.parse(record, schema='imagenet')['encoded']
+      self.assertEqual(tf.io.extract_jpeg_shape(encoded)[0], 9)
+    for line in (
+      'left out, 1 no image that can be opened (.txt): b/notes.txt\n',
+      'left out, 1 in folders within class folders (--recursive takes them): '
+      'b/deep/x.jpg\n',
+    ):
+      self.assertIn(f'{source.full_path}: {line}', result.stdout)
+    result = self.run_tool(*command, '--recursive')
+    self.assertEqual(result.returncode, 1)
+    self.assertIn("split 'train' made from something", result.stderr)
+    self.assertIn('(--overwrite)', result.stderr)
 
   def test_list(self):
     source = self.create_tempdir()
@@ -96,7 +117,7 @@ class TfrecordsTest(tf.test.TestCase):
       "2.jpg: label 'Cheese' is no class name; the nearest is 'cheese'",
       result.stdout,
     )
-    result = self.run_tool(*arguments, '--single_label')
+    result = self.run_tool(*arguments, '--single_label', '--overwrite')
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertNotIn('exactly one label', result.stderr)
     manifest = split_files.complete_manifest(folder, 'train')
@@ -115,6 +136,7 @@ class TfrecordsTest(tf.test.TestCase):
       f'--output_dir={folder.full_path}',
       '--num_processes=2',
       '--num_shards=40',
+      '--noexif_orientation',  # As the library builds what follows.
     )
     pattern = os.path.join(folder, '.building-train', '*.receipt.json')
     while process.poll() is None and len(glob.glob(pattern)) < 5:
@@ -166,6 +188,23 @@ class TfrecordsTest(tf.test.TestCase):
     self.assertIn('train: 7 images of 2 classes in 2 files', result.stdout)
     self.assertIn('00001-of-00002 at byte 0: data damaged', result.stdout)
 
+  def test_index_of_compressed_records_under_other_keys(self):
+    folder = self.create_tempdir().full_path
+    record = example_files.make_example(image=image_files.encode(0), label=3)
+    example_files.write_shards(
+      folder, [record] * 4, compression='GZIP', ending='.gz'
+    )
+    result = self.run_tool(
+      'index', folder, '--schema=automl', '--feature_keys=labels:label'
+    )
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertIn('train: 4 images of 4 classes in 2 files', result.stdout)
+    result = self.run_tool(
+      'validate', folder, '--feature_keys=labels:label', '--allow_duplicates'
+    )
+    self.assertEqual(result.returncode, 0, result.stdout)
+    self.assertIn("set DataConfig.compression = 'GZIP', or", result.stdout)
+
   def test_errors_are_one_clear_line(self):
     for arguments, message in (
       (['demo'], '--output_dir is not set'),
@@ -180,12 +219,12 @@ class TfrecordsTest(tf.test.TestCase):
       self.assertIn(message, result.stderr)
       self.assertNotIn('Traceback', result.stderr)
 
-  def test_unknown_command_shows_the_usage(self):
+  def test_unknown_command_names_the_known_ones(self):
     result = self.run_tool('digits')
     self.assertEqual(result.returncode, 1)
     output = result.stdout + result.stderr
     self.assertIn("name one of ['demo', 'demo_transfer', 'folder'", output)
-    self.assertIn('tfrecords.py folder --input_dir=I', output)
+    self.assertIn('tfrecords.py --help says', output)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ from absl import flags
 from absl.testing import absltest, flagsaver
 
 from official_coatnet.analysis.tpu import memory, report
-from tools import tpu_report as tool
+from tools import prologue, tpu_report as tool
 
 _GIB = 2**30
 
@@ -39,7 +39,7 @@ def _run(**settings):
     mock.patch('builtins.print') as printed,
   ):
     try:
-      tool.main(['tpu_report.py'])
+      prologue.guard(tool.main)(['tpu_report.py'])
       # The last call, without progress on stderr.
       text = printed.call_args.args[0]
     except SystemExit as e:

@@ -1,17 +1,24 @@
 """Tests of tools/train.py as a user runs it: in a process of its own."""
 
+import contextlib
+import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from unittest import mock
 
 import numpy as np
+from absl import app
 from absl.testing import absltest
 
 from official_coatnet.records import demo
 from official_coatnet.training import checkpoints, model_dir
-from tests.fixtures import repository, train_tool
+from tests.fixtures import gin_files, repository, runs, train_tool
 
 _TOOL = os.path.join(repository.ROOT, 'tools', 'train.py')
 # An upper bound, so that a tool that hangs fails; no measure of its speed.
@@ -141,6 +148,74 @@ class TrainTest(absltest.TestCase):
 
     for name in ('config.gin', 'operative_config.gin', 'labels.txt'):
       self.assertTrue(os.path.exists(os.path.join(killed, name)), name)
+
+
+class PerClassTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.bindings = [
+      "MODEL = 'coatnet_test'", 'IMAGE_SIZE = 32', 'NUM_CLASSES = 5',
+      'BATCH_SIZE = 4', "DataConfig.source = 'synthetic'",
+      'DataConfig.num_examples = 10', 'ModelConfig.batch_norm_momentum = 0.9',
+    ]  # fmt: skip
+    cls.folder = tempfile.mkdtemp(dir=absltest.get_default_test_tmpdir())
+    cls.model_dir = runs.write_run(
+      os.path.join(cls.folder, 'run'),
+      gin_files.load('gin/demo.gin', cls.bindings),
+      step=40,
+      labels=['hen', 'crane, big', 'Bär', 'kettle', 'x'],
+    )
+
+  def _evaluate(self, **flags):
+    """Returns what the tool prints."""
+    output = io.StringIO()
+    settings = {'mode': 'eval', 'per_class': True, 'model_dir': self.model_dir}
+    with contextlib.redirect_stdout(output):
+      train_tool.call(
+        gin_file=['gin/demo.gin'],
+        gin_bindings=self.bindings,
+        **{**settings, **flags},
+      )
+    return output.getvalue()
+
+  def _check_files(self, folder):
+    self.assertContainsSubset(
+      {'classes.csv', 'classes.json', 'classes.png', 'confusion.csv'},
+      set(os.listdir(folder)),
+    )
+    with open(os.path.join(folder, 'classes.csv'), encoding='utf-8') as f:
+      rows = list(csv.DictReader(f))
+    self.assertEqual(rows[1]['name'], 'crane, big')
+    self.assertEqual(sum(int(row['images']) for row in rows), 10)
+
+  def test_files_are_in_the_model_dir(self):
+    words = self._evaluate()
+    self.assertIn('Step 40: mean accuracy ', words)
+    self._check_files(os.path.join(self.model_dir, 'evaluation', 'ckpt-40'))
+
+  def test_files_are_elsewhere_where_that_is_read_only(self):
+    other = os.path.join(self.folder, 'other')
+    with mock.patch.object(model_dir, 'is_writable', lambda f: f == other):
+      self._evaluate(output_dir=other)
+    self._check_files(other)
+
+  def test_where_nothing_can_be_written(self):
+    folder = os.path.join(self.model_dir, 'evaluation')
+    shutil.rmtree(folder, ignore_errors=True)
+    with mock.patch.object(model_dir, 'is_writable', lambda folder: False):
+      words = self._evaluate()
+      self.assertIn('Step 40: mean accuracy ', words)
+      self.assertRegex(words, 'Nothing is written: .*ckpt-40 cannot be')
+      self.assertFalse(os.path.exists(folder))
+      with self.assertRaisesRegex(SystemExit, '--output_dir is /x, where no'):
+        self._evaluate(output_dir='/x')
+
+  def test_flags_that_do_not_go_together(self):
+    with self.assertRaisesRegex(SystemExit, "'train'.*one of mode 'eval'"):
+      self._evaluate(mode='train')
+    with self.assertRaisesRegex(app.UsageError, 'for what --per_class writes'):
+      self._evaluate(per_class=False, output_dir='/x')
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,7 @@ from official_coatnet.training import (
   checkpoints,
   controller,
   model_dir as model_dir_lib,
+  per_class,
 )
 from tests.fixtures import experiments as fixture, graphs
 
@@ -35,6 +37,16 @@ def _run(experiment, *, model_dir, mode='train_and_eval', **kwargs):
 
 def _lines(model_dir):
   return model_dir_lib.read_metrics(model_dir)
+
+
+def _files(folder):
+  """Returns all files below a folder with their contents."""
+  found = {}
+  for path, _, names in os.walk(folder):
+    for name in names:
+      with open(os.path.join(path, name), 'rb') as f:
+        found[os.path.join(path, name)] = f.read()
+  return found
 
 
 def _weights(model_dir, weights='raw'):
@@ -65,6 +77,23 @@ class PlainRunTest(tf.test.TestCase):
     # A copy, so that no test depends on another.
     self.folder = os.path.join(self.create_tempdir().full_path, 'run')
     shutil.copytree(self.whole, self.folder)
+
+  def test_evaluates_class_by_class_where_nothing_can_be_written(self):
+    tally = per_class.Tally(self.experiment)
+    before = _files(self.folder)
+    with mock.patch.object(model_dir_lib, 'is_writable', lambda folder: False):
+      with self.assertLogs(level='WARNING') as logs:
+        results = _run(
+          self.experiment, model_dir=self.folder, mode='eval', tally=tally
+        )
+    self.assertEqual(_files(self.folder), before)
+    self.assertIn('is read-only', '\n'.join(logs.output))
+    self.assertEqual(results, self.results)
+    self.assertEqual(tally.step, 4)
+    self.assertEqual(tally.images.sum(), 8)
+    self.assertAllClose(tally.right.sum() / 8, results['top1'])
+    with self.assertRaisesRegex(ValueError, "one of mode 'eval'"):
+      _run(self.experiment, model_dir=self.folder, tally=tally)
 
   def test_train_and_evaluate(self):
     self.assertEqual(self.calls, ['start', 'first loop'])

@@ -6,7 +6,7 @@ from unittest import mock
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.training import devices
+from official_coatnet.training import devices, rendezvous
 from tests.fixtures import devices as fixture
 
 
@@ -42,6 +42,7 @@ class DistributionTest(tf.test.TestCase):
     two = devices.Cluster(('a:1', 'b:1'), 1)
     error = tf.errors.UnknownError(None, None, 'Could not start gRPC server')
     with (
+      mock.patch.object(rendezvous, 'wait'),
       mock.patch.object(
         tf.distribute, 'MultiWorkerMirroredStrategy', side_effect=error
       ),

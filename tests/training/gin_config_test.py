@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+from unittest import mock
 
 import gin
 from absl.testing import absltest, parameterized
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import gin_config
+from official_coatnet.training import experiment as experiment_lib, gin_config
 from tests.fixtures import gin_files, repository
 
 
@@ -35,6 +36,29 @@ class GinErrorsTest(parameterized.TestCase):
     ):
       gin_files.load('gin/imagenet1k_coatnet.gin')
 
+  def test_paths_as_in_a_shell(self):
+    with mock.patch.dict(os.environ, {'HOME': '/home/me', 'DATA': '/d'}):
+      experiment = gin_config.load(
+        ['gin/imagenet1k_coatnet0.gin'],
+        [
+          "DATA_DIR = '~/$DATA'",
+          "eval/DataConfig.file_pattern = '${DATA}/val*'",
+          "INIT_CHECKPOINT = 'file:///x'",
+        ],
+        root=repository.ROOT,
+      )
+    self.assertEqual(experiment.train_data.data_dir, '/home/me//d')
+    self.assertEqual(experiment.eval_data.data_dir, '/home/me//d')
+    self.assertIsNone(experiment.train_data.file_pattern)
+    self.assertEqual(experiment.eval_data.file_pattern, '/d/val*')
+    self.assertEqual(experiment.run.init_checkpoint, '/x')
+    with self.assertRaisesRegex(
+      gin_config.ConfigError, 'DataConfig.data_dir: .*variable NO_SUCH'
+    ):
+      gin_config.load(
+        ['gin/demo.gin'], ["DATA_DIR = '$NO_SUCH/x'"], root=repository.ROOT
+      )
+
   def test_reason_without_gin_s_own_trailer(self):
     with self.assertRaises(gin_config.ConfigError) as caught:
       gin_files.load(bindings=["MODEL = 'resnet'"])
@@ -54,7 +78,16 @@ class GinErrorsTest(parameterized.TestCase):
       os.chdir(before)
 
   def test_written_configuration_gives_the_same_experiment(self):
-    experiment = gin_files.load(bindings=['BATCH_SIZE = 128', 'SEED = 3'])
+    experiment = gin_files.load(
+      bindings=[
+        'BATCH_SIZE = 128',
+        'SEED = 3',
+        "train/DataConfig.feature_keys = {'encoded': 'jpg', 'labels': 'cls'}",
+      ]
+    )
+    self.assertEqual(experiment.train_data.record_schema.labels, 'cls')
+    stored = experiment_lib.Experiment.from_dict(experiment.to_dict())
+    self.assertEqual(stored, experiment)
     folder = self.create_tempdir().full_path
     gin_config.write_config(folder)
     gin_config.write_operative_config(folder)

@@ -30,6 +30,10 @@ class ModelDirTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'no finished checkpoint'):
       model_dir.find_checkpoint(self.create_tempdir().full_path)
 
+  def test_a_folder_whose_checkpoints_cannot_be_read(self):
+    with self.assertRaisesRegex(ValueError, r'run \[v1\].*can be renamed'):
+      model_dir.find_checkpoint('/x/run [v1]')
+
   def test_step_of_a_checkpoint(self):
     self.assertEqual(model_dir.checkpoint_step('/runs/a-1/ckpt-120'), 120)
 
@@ -85,6 +89,17 @@ class ModelDirTest(absltest.TestCase):
     file = model_dir.MetricsFile(self.folder, writes=False)
     file.write(1, {'train/loss': 1.0})
     self.assertEqual(os.listdir(self.folder), [])
+
+  def test_folders_that_can_be_written_to(self):
+    """A user who may do everything is stopped by a file in the way alone."""
+    new = model_dir.evaluation_folder(self.folder, 40)
+    self.assertEqual(new, os.path.join(self.folder, 'evaluation', 'ckpt-40'))
+    self.assertTrue(model_dir.is_writable(new))
+    self.assertEqual(os.listdir(new), [])
+    file = os.path.join(self.folder, 'file')
+    with open(file, 'w'):
+      pass
+    self.assertFalse(model_dir.is_writable(os.path.join(file, 'folder')))
 
 
 if __name__ == '__main__':

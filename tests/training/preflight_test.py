@@ -5,8 +5,10 @@ import os
 import tensorflow as tf
 from absl.testing import absltest
 
+from official_coatnet.data import manifest, schema
+from official_coatnet.records import writing
 from official_coatnet.training import model_dir, preflight
-from tests.fixtures import experiments as fixture
+from tests.fixtures import experiments as fixture, image_files
 
 
 def _find(experiment, **kwargs):
@@ -37,6 +39,11 @@ class PreflightTest(absltest.TestCase):
       '`init_checkpoint`: No checkpoint at',
     ):
       self.assertIn(part, problems)
+
+  def test_a_folder_that_tensorflow_would_not_find_again(self):
+    experiment = fixture.make_experiment()
+    (problem,) = _find(experiment, model_dir='/x/run [v1]')
+    self.assertRegex(problem, r"--model_dir is '/x/run \[v1\]', with \[ in it")
 
   def test_what_only_an_export_serves_is_not_trained(self):
     for model, sentence in (
@@ -155,6 +162,62 @@ class PreflightTest(absltest.TestCase):
       run={'train_steps': 8},
     )
     self.assertEqual(_find(other, model_dir=self.folder), [])
+
+  def _write_records(self, folder, split, images, *, mark=None):
+    build = mark and manifest.Build(mark, {'train': 4, 'validation': 4})
+    records = [
+      writing.Record(
+        schema.serialize_imagenet(
+          image_files.encode(image), label=1, height=12, width=16
+        ),
+        labels=[1],
+      )
+      for image in images
+    ]
+    writing.write_split(
+      lambda shard: records,
+      folder,
+      split=split,
+      num_shards=1,
+      schema='imagenet',
+      num_classes=fixture.make_experiment().train_data.num_classes,
+      label_offset=-1,
+      build=build,
+    )
+
+  def _find_pair_problems(self, train_dir, eval_dir, *, mode, **run):
+    data = {'source': 'tfrecord', 'schema': 'imagenet', 'num_examples': None}
+    experiment = fixture.make_experiment(
+      train_data={**data, 'data_dir': train_dir},
+      eval_data={**data, 'data_dir': eval_dir, 'split': 'validation'},
+      run=run,
+    )
+    return [
+      each
+      for each in _find(experiment, model_dir=self.folder, mode=mode)
+      if 'manifest-validation' in each
+    ]
+
+  def test_splits_that_do_not_belong_together(self):
+    folder, other = (self.create_tempdir().full_path for _ in range(2))
+    self._write_records(folder, 'train', range(4), mark='x')
+    self._write_records(folder, 'validation', range(2, 6), mark='y')
+    self._write_records(other, 'validation', range(3, 9))
+    # An evaluation of its own compares, too, where it can.
+    for mode in ('train_and_eval', 'continuous_eval'):
+      (problem,) = self._find_pair_problems(folder, folder, mode=mode)
+      self.assertIn('are of different builds', problem)
+      (problem,) = self._find_pair_problems(folder, other, mode=mode)
+      self.assertStartsWith(problem, '1 of the 6 images of ')
+    self.assertEmpty(self._find_pair_problems(folder, folder, mode='train'))
+    self.assertEmpty(
+      self._find_pair_problems(
+        folder, other, mode='train_and_eval', allow_shared_images=True
+      )
+    )
+    self.assertEmpty(
+      self._find_pair_problems('/nowhere', other, mode='continuous_eval')
+    )
 
   def test_damaged_experiment_file(self):
     path = os.path.join(self.folder, model_dir.EXPERIMENT_FILE)

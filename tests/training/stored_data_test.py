@@ -169,13 +169,14 @@ class StoredDataTest(absltest.TestCase):
 
   def test_splits_of_a_new_run(self):
     findings = stored_data.Findings()
-    now = {'train_data': _split(), 'eval_data': _split(BCZ)}
+    now = {'train_data': _split(), 'eval_data': _split(BCZ, known_from='tfds')}
     stored_data.compare_splits(findings, _experiment(), now)
     (problem,) = findings.problems
     self.assertRegex(problem, "class 0 is 'a' in the former and 'b' in the la")
-    for names in (ABC, None):
+    # Those of two manifests are for `data.pairs`.
+    for names, known_from in ((ABC, 'tfds'), (None, None), (BCZ, 'manifest')):
       findings = stored_data.Findings()
-      now['eval_data'] = _split(names)
+      now['eval_data'] = _split(names, known_from=known_from)
       stored_data.compare_splits(findings, _experiment(), now)
       self.assertEqual(findings.problems, [])
 

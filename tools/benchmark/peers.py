@@ -18,7 +18,7 @@ clock says more, on an idle machine. A process takes 2 to 3.5 GB at 8 images of
 224: with --variants some at a time.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import json
 import os
@@ -28,11 +28,12 @@ import tempfile
 
 from absl import app, flags
 
+from tools import path_flags
 from tools.benchmark import peers_variants, timing
 
-_PEERS_PYTHON = flags.DEFINE_string(
+_PEERS_PYTHON = path_flags.DEFINE_path(
   'peers_python',
-  os.path.join(ROOT, '.venv_peers', 'bin', 'python'),
+  os.path.join(tools.prologue.ROOT, '.venv_peers', 'bin', 'python'),
   'Python of the environment of the other packages.',
 )
 _VARIANTS = flags.DEFINE_list(
@@ -212,8 +213,8 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   if not os.path.exists(_PEERS_PYTHON.value):
-    sys.exit(
-      f'peers.py: no {_PEERS_PYTHON.value}; run `make peers` once, or give '
+    raise FileNotFoundError(
+      f'No {_PEERS_PYTHON.value}; run `make peers` once, or give '
       '--peers_python.'
     )
   peers, ratios = _chosen(), []
@@ -244,4 +245,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main, mendable=(RuntimeError,))

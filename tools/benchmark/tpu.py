@@ -12,7 +12,6 @@ sums. The cycles are the compiler's estimates. Results are kept by content.
 import tools.prologue
 
 import functools
-import sys
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -20,7 +19,7 @@ from absl import app, flags, logging
 
 from official_coatnet.analysis.tpu import compiler
 from official_coatnet.modeling import implementations, sizes
-from tools import progress
+from tools import path_flags, progress
 from tools.benchmark import tpu_blocks
 
 _TOPOLOGY = flags.DEFINE_enum(
@@ -41,7 +40,7 @@ _IMPLEMENTATION = flags.DEFINE_enum(
   list(implementations.IMPLEMENTATIONS),
   'Of our blocks.',
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = path_flags.DEFINE_path(
   'cache_dir', str(compiler.DEFAULT_CACHE), 'Where results are kept.'
 )
 
@@ -116,17 +115,14 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)  # Model Garden tells all shapes.
-  try:
-    compiler.find_python()
-    blocks = tpu_blocks.blocks_of(_MODEL.value, image_size=_IMAGE_SIZE.value)
-    if sizes.get_size(_MODEL.value).layout != 'C-C-T-T':
-      raise ValueError(
-        f'--model is {_MODEL.value!r}, which has another layout than C-C-T-T; '
-        'Model Garden has no such blocks.'
-      )
-    cycles = _measure(blocks)
-  except (FileNotFoundError, RuntimeError, ValueError) as error:
-    sys.exit(str(error))
+  compiler.find_python()
+  blocks = tpu_blocks.blocks_of(_MODEL.value, image_size=_IMAGE_SIZE.value)
+  if sizes.get_size(_MODEL.value).layout != 'C-C-T-T':
+    raise ValueError(
+      f'--model is {_MODEL.value!r}, which has another layout than C-C-T-T; '
+      'Model Garden has no such blocks.'
+    )
+  cycles = _measure(blocks)
   print(
     f'{_MODEL.value}, {_BATCH_PER_CORE.value} images of '
     f'{_IMAGE_SIZE.value} pixels, one core of {_TOPOLOGY.value}: the '
@@ -140,4 +136,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main, mendable=(RuntimeError,))

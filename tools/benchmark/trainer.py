@@ -15,7 +15,7 @@ checkpoint costs is shared out over RunConfig.checkpoint_interval_steps: the
 shorter it is bound for the benchmark, the lower is the ratio.
 """
 
-from tools.prologue import ROOT
+import tools.prologue
 
 import os
 import tempfile
@@ -29,9 +29,10 @@ from official_coatnet.training import (
   devices,
   gin_config,
 )
+from tools import path_flags
 from tools.benchmark import trainer_variants
 
-_GIN_FILE = flags.DEFINE_multi_string(
+_GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', ['gin/demo.gin'], 'Gin file of the run.'
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
@@ -93,7 +94,9 @@ def main(argv):
       data = os.path.join(folder, 'data')
       _write_data(data)
       bindings.append(f'DATA_DIR = {data!r}')
-    experiment = gin_config.load(_GIN_FILE.value, bindings, root=ROOT)
+    experiment = gin_config.load(
+      _GIN_FILE.value, bindings, root=tools.prologue.ROOT
+    )
     pairs = _run(experiment, folder=os.path.join(folder, 'run'))
     of_input = trainer_variants.input_seconds(experiment, num_batches=8)
   by_cpu, by_wall = (pairs.ratio(clock=clock) for clock in (0, 1))
@@ -114,4 +117,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  tools.prologue.run(main)

@@ -1,6 +1,6 @@
-"""Drawings of a run: training curves, and images with their predictions.
+"""Drawings of a run: training curves, images with their predictions, classes.
 
-Both return the matplotlib figure that they have written. matplotlib is imported
+All return the matplotlib figure that they have written. matplotlib is imported
 when something is drawn, and not through pyplot, which would look for a screen.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import image_files
 from official_coatnet.training import model_dir as model_dir_lib
 
 # Two colours that people with any colour vision tell apart (Okabe and Ito).
@@ -37,6 +38,9 @@ _NOTE = (
 MAX_IMAGES = 48
 _CLASSES_SHOWN = 3
 _MAX_COLUMNS = 8
+# A matrix of more classes could not be read; of the pairs then so many.
+_MATRIX_CLASSES = 30
+_PAIRS_SHOWN = 25
 # Longest side of a thumbnail, in pixels.
 _THUMBNAIL_SIDE = 320
 
@@ -207,23 +211,103 @@ def predictions(
   return figure
 
 
-def thumbnail(file: str) -> np.ndarray:
+def classes(
+  summary: Mapping[str, Any],
+  path: str,
+  *,
+  cells: Sequence[tuple[int, int, int]] = (),
+):
+  """Draws what is taken for what, and how accuracy is spread over classes.
+
+  Args:
+    summary: Of `per_class.summarize`.
+    path: Picture to write.
+    cells: Of `per_class.cells`; none where images have several labels.
+
+  Returns:
+    The figure.
+
+  Raises:
+    ImportError: If matplotlib is not installed.
+  """
+  names = [row['name'] for row in summary['classes']]
+  figure = _figure(figsize=(13 if cells else 7, 6))
+  axes = figure.subplots(1, 2 if cells else 1, squeeze=False)[0]
+  if cells and len(names) <= _MATRIX_CLASSES:
+    _draw_matrix(axes[0], cells, names)
+  elif cells:
+    _draw_pairs(axes[0], summary['confused'][:_PAIRS_SHOWN])
+  keys = ('accuracy', 'precision', 'recall_at_1', 'precision_at_1')
+  ax = axes[-1]
+  for key, colour in zip(keys, 2 * list(_COLOURS.values())):
+    values = [row.get(key) for row in summary['classes']]
+    known = sorted(100 * value for value in values if value is not None)
+    if known:
+      shares = np.linspace(0, 100, len(known))
+      label = f'{key.replace("_", " ")}, mean {np.mean(known):.1f}'
+      ax.plot(shares, known, '.-', markersize=3, color=colour, label=label)
+  ax.set_xlabel('% of the classes, from the lowest on')
+  ax.set_ylabel('%')
+  ax.set_ylim(-2, 102)
+  if ax.lines:
+    ax.legend(frameon=False, fontsize=9)
+  ax.grid(color='#dddddd', linewidth=0.6)
+  ax.spines[['top', 'right']].set_visible(False)
+  figure.suptitle(f'Classes at step {summary["step"]}')
+  _write(figure, path)
+  return figure
+
+
+def _draw_matrix(ax, cells, names: Sequence[str]):
+  """Draws shares of each class's images as grey, and counts over them."""
+  counts = np.zeros([len(names)] * 2)
+  for label, prediction, count in cells:
+    counts[label, prediction] = count
+  shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+  ax.imshow(shares, cmap='Greys', vmin=0, vmax=1)
+  for label, prediction, count in cells:
+    dark = shares[label, prediction] > 0.5
+    style = {'ha': 'center', 'va': 'center', 'fontsize': 7}
+    colour = 'white' if dark else 'black'
+    ax.text(prediction, label, str(count), color=colour, **style)
+  labels = [_shorten(name, length=16) for name in names]
+  ax.set_xticks(range(len(names)), labels, rotation=90, fontsize=7)
+  ax.set_yticks(range(len(names)), labels, fontsize=7)
+  ax.set_xlabel('taken for')
+  ax.set_ylabel('class')
+
+
+def _draw_pairs(ax, pairs: Sequence[Mapping[str, Any]]):
+  """Draws a bar a pair, the most frequent on top."""
+  ax.set_title('most confused (images)', loc='left', fontsize=10)
+  for place, pair in enumerate(pairs):
+    ax.barh(place, pair['count'], color='#9ecae1')
+    text = ' for '.join(
+      _shorten(pair[key]) for key in ('label_name', 'prediction_name')
+    )
+    ax.text(0, place, f' {text}', va='center', fontsize=7.5)
+  ax.set_yticks([])
+  ax.invert_yaxis()
+  ax.spines[['top', 'right']].set_visible(False)
+
+
+def thumbnail(
+  file: str, options: image_files.Options = image_files.Options()
+) -> np.ndarray:
   """Reads an image file, small enough for `predictions`.
+
+  Args:
+    file: Its path.
+    options: How it is read.
 
   Returns:
     uint8 [height, width, 3], of at most 320 pixels a side.
 
   Raises:
-    tf.errors.InvalidArgumentError: If it does not decode.
+    ValueError: If it does not decode.
   """
-  encoded = tf.io.read_file(file)
-  try:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-  except tf.errors.InvalidArgumentError:
-    # TensorFlow's BMP decoder cannot convert: grey stays grey, RGBA so too.
-    image = tf.io.decode_image(encoded, expand_animations=False)
-    grey = image.shape[-1] == 1
-    image = tf.repeat(image, 3, axis=-1) if grey else image[..., :3]
+  with tf.io.gfile.GFile(file, 'rb') as f:
+    image = tf.constant(np.asarray(image_files.decode(f.read(), options)))
   scale = _THUMBNAIL_SIDE / max(image.shape)
   if scale < 1:
     size = [max(1, round(side * scale)) for side in image.shape[:2]]

@@ -17,7 +17,7 @@ from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import runners, verification
 from official_coatnet.training import model_dir as model_dir_lib
 from tests.fixtures import experiments, runs
-from tools import verify_export
+from tools import prologue, verify_export
 
 
 class VerificationTest(absltest.TestCase):
@@ -45,7 +45,7 @@ class VerificationTest(absltest.TestCase):
     output, code = io.StringIO(), 0
     with flagsaver.flagsaver(**kwargs), contextlib.redirect_stdout(output):
       try:
-        verify_export.main(['verify_export.py', path])
+        prologue.guard(verify_export.main)(['verify_export.py', path])
       except SystemExit as e:
         code = e.code
     return output.getvalue(), code

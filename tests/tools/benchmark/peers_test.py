@@ -99,7 +99,7 @@ class PeersTest(tf.test.TestCase):
 
   @flagsaver.flagsaver(peers_python='/nowhere/python')
   def test_without_the_environment_it_says_how_to_make_it(self):
-    with self.assertRaisesRegex(SystemExit, '/nowhere/python.*make peers'):
+    with self.assertRaisesRegex(FileNotFoundError, '/nowhere.*make peers'):
       peers.main(['peers.py'])
 
 

@@ -231,6 +231,7 @@ def _training_example(
       area_range=config.crop_area_range,
       aspect_range=config.crop_aspect_range,
       random_flip=config.random_flip,
+      interpolation=config.interpolation,
       limit=limit,
     )
 
@@ -294,6 +295,7 @@ def evaluation_example(
       image_size=config.image_size,
       center_crop=config.center_crop,
       crop_fraction=config.eval_crop_fraction,
+      interpolation=config.interpolation,
       limit=limit,
     )
 

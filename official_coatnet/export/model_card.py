@@ -1,6 +1,6 @@
 """The README.md of an export: what the model is, and how to call it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from official_coatnet.export import serving
@@ -80,6 +80,10 @@ def _size(experiment: experiment_lib.Experiment) -> str:
   return ' x '.join(map(str, experiment.model.height_width))
 
 
+def _triple(values: Sequence[float]) -> str:
+  return ', '.join(f'{value:g}' for value in values)
+
+
 def _table(rows: Mapping[str, Any]) -> str:
   lines = [f'| {name} | {value} |' for name, value in rows.items()]
   return '\n'.join(['| | |', '|---|---|', *lines])
@@ -126,8 +130,9 @@ def _data(experiment, *, names_from) -> str:
   if data.center_crop:
     cut = f'the middle {data.eval_crop_fraction:g} of each side'
   rows['Preprocessing'] = (
-    f'{cut}, bilinear to {_size(experiment)}, ImageNet mean and deviation; all '
-    'of it is in the graph'
+    f'{cut}, {data.interpolation} to {_size(experiment)}; red, green and blue '
+    f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
+    'all of it is in the graph'
   )
   if names_from is not None:
     rows['Class names'] = names_from

@@ -23,6 +23,9 @@ _TRAINING_MODES = ('train', 'train_and_eval')
 _EVALUATED_WITH = (
   'center_crop',
   'eval_crop_fraction',
+  'interpolation',
+  'mean',
+  'deviation',
   'confidence_threshold',
   'max_labels',
 )

@@ -12,6 +12,9 @@ WEIGHTS = ('ema', 'raw')
 LOSSES = ('softmax', 'sigmoid')
 SMOOTHINGS = ('tf', 'full')
 REDUCTIONS = ('sum', 'mean')
+# Fields of a `DataConfig` that say what pixels mean to the network.
+NORMALIZATION = ('mean', 'deviation')
+PREPROCESSING = (*NORMALIZATION, 'interpolation')
 # Of a dry run: training steps, and images a core.
 _DRY_RUN_STEPS = 2
 _DRY_RUN_IMAGES = 2
@@ -166,6 +169,16 @@ class Experiment:
             f'{getattr(self.model, field)}; they must be equal. Set both by '
             f'the macro {macro}.'
           )
+    for field in PREPROCESSING:
+      train, evaluation = (
+        getattr(data, field) for data in (self.train_data, self.eval_data)
+      )
+      if train != evaluation:
+        raise ValueError(
+          f'`train_data.{field}` is {train}, `eval_data.{field}` is '
+          f'{evaluation}; they must be equal, or the network is evaluated on '
+          f'what it was not trained on. Set both by DataConfig.{field}.'
+        )
 
   @property
   def uses_ema(self) -> bool:

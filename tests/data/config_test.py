@@ -22,6 +22,15 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(tuple(config.crop_area_range), (0.08, 1.0))
     self.assertEqual(config.eval_crop_fraction, 0.875)
     self.assertIsNone(config.make_randaugment())
+    self.assertEqual(config.interpolation, 'bilinear')
+    self.assertEqual(config.mean, (0.485, 0.456, 0.406))
+    self.assertEqual(config.deviation, (0.229, 0.224, 0.225))
+
+  def test_mean_and_deviation_are_compared_as_numbers(self):
+    config = make(mean=[0, 0, 0], deviation=[1, 1, 1])
+    self.assertEqual(
+      config, make(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+    )
 
   @parameterized.parameters((32, (32, 32)), ((16, 24), (16, 24)))
   def test_height_width(self, image_size, expected):
@@ -49,6 +58,14 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('crop_area_range', 0.5, 'lowest <= highest'),
     ('crop_aspect_range', (2, 1), 'lowest <= highest'),
     ('eval_crop_fraction', 1.5, r'\(0, 1\]'),
+    ('interpolation', 'nearest', r"\['bilinear', 'bicubic'\]"),
+    ('mean', 0.5, 'three numbers'),
+    ('mean', (0.5, 0.5), 'three numbers'),
+    ('mean', (0.5, 0.5, float('nan')), 'three numbers'),
+    ('mean', ('a', 'b', 'c'), 'three numbers'),
+    ('mean', (123.7, 116.3, 103.5), 'divide values for pixels in 0..255'),
+    ('deviation', (0.5, 0.5, 0.0), r'in \(0, 1\]'),
+    ('deviation', (0.5, 0.5, float('inf')), r'in \(0, 1\]'),
     ('randaugment', (2,), r'\(layers, magnitude\)'),
     ('randaugment', 15, r'\(layers, magnitude\)'),
     ('randaugment', (0, 15), 'num_layers is 0'),

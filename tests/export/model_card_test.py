@@ -62,6 +62,21 @@ class ModelCardTest(absltest.TestCase):
       rows = [line for line in block.split('\n') if line.startswith('|')]
       self.assertLessEqual(len({row.count('|') for row in rows}), 1, block)
 
+  def test_preprocessing(self):
+    self.assertIn(
+      'the middle 0.875 of each side, bilinear to 32 x 32; red, green and blue '
+      'in 0..1 less 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225; all',
+      self._card(),
+    )
+    prepared = {'mean': (0.5, 0.5, 0.5), 'interpolation': 'bicubic'}
+    self.assertIn(
+      'the whole image, squeezed, bicubic to 32 x 32; red, green and blue in '
+      '0..1 less 0.5, 0.5, 0.5, divided by 0.229, 0.224, 0.225; all',
+      self._card(
+        train_data=prepared, eval_data={**prepared, 'center_crop': False}
+      ),
+    )
+
   def test_python_in_it_compiles(self):
     blocks, block = [], []
     for line in [*self._card().split('\n'), 'end']:

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import io
 import os
 import resource
 from unittest import mock
@@ -7,6 +8,7 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from official_coatnet.analysis.runs import summary
@@ -73,6 +75,35 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     # Weights and images make a difference; else all this would say little.
     self.assertNotAllClose(logits['ema'], logits['raw'], atol=0.1)
     self.assertGreater(np.ptp(logits['ema'].numpy(), axis=0).max(), 0.1)
+
+  def test_images_are_prepared_as_the_experiment_says(self):
+    """Mean and deviation of published checkpoints, and an image for PIL."""
+    prepared = {
+      'mean': (0.5, 0.4, 0.3),
+      'deviation': (0.5, 0.6, 0.7),
+      'interpolation': 'bicubic',
+    }
+    model_dir = self._run(
+      train_data=prepared, eval_data={**prepared, 'center_crop': False}
+    )
+    loaded = tf.saved_model.load(saved_model.export(model_dir, self.exports))
+    encoded = image_files.encoded_images()['rgb.png']
+    picture = Image.open(io.BytesIO(encoded)).resize((32, 32), Image.BICUBIC)
+    pixels = np.asarray(picture)[None]
+    model = network.classifier(self.experiment.model)
+    checkpoints.load_weights(model, model_dir)
+    expected = model(
+      (pixels / 255.0 - prepared['mean']) / prepared['deviation']
+    )
+    of_pixels = loaded.signatures['serving_image_tensor'](
+      image=tf.constant(pixels)
+    )
+    self.assertAllClose(of_pixels['logits'], expected, rtol=1e-4, atol=1e-4)
+    of_file = loaded.signatures['serving_default'](
+      image_bytes=tf.constant([encoded])
+    )
+    # One level off here and there.
+    self.assertAllClose(of_file['logits'], expected, rtol=0.02, atol=0.02)
 
   @parameterized.parameters(
     (0.9, None, None, 'ema'),

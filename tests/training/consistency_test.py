@@ -130,6 +130,11 @@ class ConsistencyTest(absltest.TestCase):
     self.assertIn('eval_crop_fraction', found.notes[0])
     found = self.examine(_experiment(loss={'name': 'sigmoid'}), mode='eval')
     self.assertIn("loss.name was 'softmax' and is now 'sig", found.notes[0])
+    bicubic = {**data, 'interpolation': 'bicubic'}
+    found = self.examine(
+      _experiment(train_data=bicubic, eval_data=bicubic), mode='eval'
+    )
+    self.assertTrue(found.other_evaluation_settings)
     # To name the weights that it takes anyway changes nothing.
     raw = _experiment(run={'weights': 'raw'})
     self.assertFalse(self.examine(raw, mode='eval').other_evaluation_settings)

@@ -154,6 +154,8 @@ class DataConfigTest(absltest.TestCase):
       DataConfig.num_classes = 10
       DataConfig.image_size = (32, 48)
       DataConfig.batch_size = 4
+      DataConfig.mean = (0.5, 0.5, 0.5)
+      DataConfig.interpolation = 'bicubic'
       train/DataConfig.randaugment = (2, 15)
       evaluation/DataConfig.split = 'validation'
     """)
@@ -163,6 +165,9 @@ class DataConfigTest(absltest.TestCase):
     self.assertEqual(train.height_width, (32, 48))
     self.assertIsNone(evaluation.randaugment)
     self.assertEqual(evaluation.split, 'validation')
+    for data in (train, evaluation):
+      self.assertEqual(data.mean, (0.5, 0.5, 0.5))
+      self.assertEqual(data.interpolation, 'bicubic')
     changed = dataclasses.replace(train, batch_size=8)
     self.assertEqual((changed.batch_size, changed.randaugment), (8, (2, 15)))
 

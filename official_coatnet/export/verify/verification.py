@@ -21,12 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from official_coatnet.data import (
-  device,
-  facts as facts_lib,
-  pipeline,
-  schema,
-)
+from official_coatnet.data import facts as facts_lib, pipeline, schema
 from official_coatnet.export import serving, versions, warmup
 from official_coatnet.export.verify import c_api, samples
 from official_coatnet.export.verify.comparison import (
@@ -44,6 +39,7 @@ from official_coatnet.training import (
   consistency,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
+  objective,
 )
 
 # Damaged images that one process answers, and how many seconds and bytes of
@@ -143,7 +139,8 @@ def make_reference(
   representations = serving.representations(model)
   outputs = {}
   for size in BATCH_SIZES:
-    values = representations(device.normalize(pixels[:size]), training=False)
+    images = objective.normalize(experiment, pixels[:size])
+    values = representations(images, training=False)
     outputs[size] = {name: value.numpy() for name, value in values.items()}
   return Reference(encoded, pixels, outputs)
 

@@ -66,6 +66,27 @@ class VerificationTest(absltest.TestCase):
     self.assertRegex(output, r'200 damaged images, \d+ refused')
     self.assertIn(f'{self.path}: all 20 checks passed.', output)
 
+  def test_an_export_of_images_prepared_otherwise(self):
+    """Through a server's loader, too: the bicubic way is of operations."""
+    folder = self.create_tempdir().full_path
+    prepared = {
+      'mean': (0.5, 0.5, 0.5),
+      'deviation': (0.5, 0.5, 0.5),
+      'interpolation': 'bicubic',
+    }
+    run_dir = runs.write_run(
+      os.path.join(folder, 'run'),
+      experiments.make_experiment(train_data=prepared, eval_data=prepared),
+    )
+    path = saved_model.export(
+      run_dir,
+      os.path.join(folder, 'exports'),
+      options=ExportOptions(batch_sizes=(1,)),
+    )
+    output, code = self._verify(path)
+    self.assertEqual(code, 0, output)
+    self.assertIn('C++: `serving_default`  largest difference', output)
+
   def test_other_weights(self):
     """The averages were exported; the others are not what it answers."""
     path = self._copy()

@@ -21,6 +21,7 @@ from official_coatnet.export import batching, versions
 from official_coatnet.export.verify import (
   c_api,
   comparison,
+  contents,
   runners,
   samples,
   verification,
@@ -81,7 +82,7 @@ def main(argv):
   )
   if _BATCHING_CONFIG.value:
     config = batching.read(_BATCHING_CONFIG.value)
-    checks.append(verification.check_batching(path, config))
+    checks.append(contents.check_batching(path, config))
   if _FUZZ.value:
     show = progress.Progress('damaged images')
     checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))

@@ -36,7 +36,7 @@ def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
     A line of metrics.jsonl, or None if the run has evaluated nothing.
   """
   metrics = model_dir_lib.read_metrics(model_dir)
-  lines = [m for m in metrics if 'eval/loss' in m]
+  lines = model_dir_lib.own_evaluations(metrics)
   same = [m for m in lines if m['step'] == step]
   found = same or lines
   return found[-1] if found else None
@@ -50,6 +50,7 @@ def make_card(
   count: complexity.Count,
   options: ExportOptions,
   folded: bool,
+  names_from: str | None = None,
   licence: str | None = None,
   runtime: versions.Provenance | None = None,
 ) -> str:
@@ -62,6 +63,7 @@ def make_card(
     count: Parameters and multiply-adds of the network.
     options: Of the export.
     folded: Whether norms are folded into convolutions.
+    names_from: Whose names the classes have; None to say nothing of it.
     licence: Of the model. None for what can be said of any.
     runtime: Of an export for another runtime. None for a SavedModel.
 
@@ -75,7 +77,7 @@ def make_card(
   kind = _KINDS[runtime.format if runtime else 'saved_model']
   parts = [
     _what(experiment, count, stored=stored, folded=folded, kind=kind),
-    _data(experiment, in_graph=runtime is None),
+    _data(experiment, names_from=names_from, in_graph=runtime is None),
     _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
     f'## Licence\n\n{licence or DEFAULT_LICENCE}',
@@ -121,7 +123,7 @@ def _what(experiment, count, *, stored, folded, kind) -> str:
   )
 
 
-def _data(experiment, *, in_graph: bool) -> str:
+def _data(experiment, *, names_from, in_graph: bool) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
@@ -143,6 +145,8 @@ def _data(experiment, *, in_graph: bool) -> str:
     f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
     f'{inside} in the graph'
   )
+  if names_from is not None:
+    rows['Class names'] = names_from
   return f'## Data\n\n{_table(rows)}'
 
 

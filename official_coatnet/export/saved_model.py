@@ -16,6 +16,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 
 from official_coatnet import files
 from official_coatnet.export import (
+  class_names,
   folding,
   model_card,
   preprocessing,
@@ -61,8 +62,8 @@ def export(
     export_dir: Folder of the versions; created.
     weights: 'ema' or 'raw'. None for what the run's configuration says, which
       is EMA where there is one unless it says otherwise.
-    labels: Text file with one class name a line. None for the one that the run
-      left in model_dir; without it the names are the class ids in decimal.
+    labels: Text file with one class name a line. None for the names that the
+      run has kept; if it has none they are the class ids in decimal.
     version: Number of the export. None for the next free one.
     fold: Whether convolutions absorb the BatchNorms (`folding`).
     options: How it answers.
@@ -78,15 +79,16 @@ def export(
   Raises:
     FileNotFoundError: If `model_dir` is not one of a run.
     ValueError: If there is no (fitting) checkpoint, EMA is asked for where
-      there is none, labels and classes differ in number, the version is taken
-      or `export_dir` cannot be written.
+      there is none, labels and classes differ in number, labels.txt of the run
+      is not what it was trained on, the version is taken or `export_dir` cannot
+      be written.
   """
   version = versions.choose_version(
     export_dir, version=version, file_format=file_format
   )
   options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
-  names = _read_names(experiment, model_dir, labels=labels)
+  names, names_from = class_names.read(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
@@ -98,6 +100,7 @@ def export(
     weights=stored.group,
     folded=fold,
     options=options,
+    own_labels=labels is None,
     format=file_format,
     quantize=quantize,
   )
@@ -124,7 +127,14 @@ def export(
         provenance, difference=dataclasses.asdict(difference)
       )
       model_dir_lib.write_labels(path, names)
-    _write_papers(experiment, provenance, path, stored=stored, licence=licence)
+    _write_papers(
+      experiment,
+      provenance,
+      path,
+      stored=stored,
+      names_from=names_from,
+      licence=licence,
+    )
   return os.path.join(export_dir, str(version))
 
 
@@ -270,22 +280,13 @@ def _sample_pixels(
   return pixels.numpy()
 
 
-def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
-  """Returns the names of the classes: those given, the run's, or numbers."""
-  num_classes = experiment.model.num_classes
-  if labels is None:
-    labels = model_dir_lib.find_labels(model_dir)
-    if labels is None:
-      return [str(i) for i in range(num_classes)]
-  return versions.read_labels(labels, num_classes=num_classes)
-
-
 def _write_papers(
   experiment: experiment_lib.Experiment,
   provenance: versions.Provenance,
   path: str,
   *,
   stored: checkpoints.StoredWeights,
+  names_from: str,
   licence: str | None,
 ):
   """Writes what people read: model card, configuration, where it is from."""
@@ -297,6 +298,7 @@ def _write_papers(
     count=complexity.count(experiment.model)[-1],
     options=provenance.options,
     folded=provenance.folded,
+    names_from=names_from,
     licence=licence,
     runtime=None if provenance.format == 'saved_model' else provenance,
   )
@@ -304,6 +306,9 @@ def _write_papers(
   versions.write_provenance(provenance, path)
   model_dir_lib.write_experiment(path, experiment)
   model_dir_lib.copy_config(provenance.model_dir, path)
+  data = model_dir_lib.read_data(provenance.model_dir)
+  if data is not None:
+    versions.write_data(path, data)
 
 
 def _absolute(path: str) -> str:

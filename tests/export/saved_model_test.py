@@ -378,6 +378,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
         weights='raw',
         folded=True,
         options=options,
+        own_labels=True,
       ),
     )
     with open(os.path.join(path, 'README.md')) as f:

@@ -16,6 +16,7 @@ setup(
   license='Apache-2.0',
   # By name: gin/ holds data only, and as a package it would hide gin-config.
   packages=find_packages(include=['official_coatnet*']),
+  package_data={'official_coatnet.pretrained': ['class_names/*.txt']},
   python_requires='>=3.10',
   install_requires=[
     # A range, so that the TensorFlow 2.15 of a TPU VM stays as it is.
@@ -34,8 +35,11 @@ setup(
   extras_require={
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # tools/export.py --format=onnx.
+    'onnx': ['tf2onnx>=1.17', 'onnx>=1.18,<1.19', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
-    'dev': ['coverage>=7.10', 'mypy', 'ruff'],
+    # scikit-image for the photographs of its wheel.
+    'dev': ['coverage>=7.10', 'mypy', 'ruff', 'scikit-image'],
   },
 )

@@ -47,6 +47,10 @@
         Writes manifests for files in D that somebody else has built, and
         adds to those of version 0.1 by what images are known again.
 
+The last three read shards that are compressed by gzip or zlib, too; repair
+writes them uncompressed. --schema and --feature_keys say what is in files
+without a manifest.
+
 Images that are not RGB or grey JPEGs are encoded as such, once, and a folder's
 are turned as their EXIF data say (--exif_orientation); docs/formats.md lists
 formats. Those that cannot be read are left out and listed; above --max_failures
@@ -66,7 +70,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 from absl import app, flags
 
-from official_coatnet.data import manifest, split_files
+from official_coatnet.data import manifest, schema, split_files
 from official_coatnet.records import (
   beam,
   corpus,
@@ -115,6 +119,18 @@ _SCHEMA = flags.DEFINE_enum(
   'imagenet',
   ['imagenet', 'multilabel', 'automl'],
   'validate, repair, index: schema of files that have no manifest.',
+)
+_FEATURE_KEYS = flags.DEFINE_list(
+  'feature_keys',
+  None,
+  "validate, repair, index: keys to read in the place of the schema's, as in "
+  'encoded:image,labels:label; also confidences.',
+)
+_LABELS_OPTIONAL = flags.DEFINE_bool(
+  'labels_optional',
+  False,
+  'validate, repair, index: a record of several labels may lack the key of its '
+  'labels, and has none then.',
 )
 _DECODE = flags.DEFINE_bool('decode', True, 'validate: decode every image.')
 _ALLOW_DUPLICATES = flags.DEFINE_bool(
@@ -201,6 +217,11 @@ def validate(path: str) -> None:
     for problem in problems:
       print(problem)
     intact = sum(each.entry.records for each in contents)
+    for kind in sorted({c.compression for c in contents if c.compression}):
+      print(
+        f'{split.split}: compressed; to train on it, set DataConfig.compression'
+        f" = '{kind}', or have repair write it uncompressed"
+      )
     print(
       f'{split.split}: {intact:,} intact records in {len(contents)} files, '
       f'{len(problems)} problems'
@@ -279,6 +300,8 @@ def _splits_of(path: str):
           schema=_SCHEMA.value,
           num_classes=record_sources.NUM_CLASSES.value,
           decode=_DECODE.value,
+          feature_keys=_parse_feature_keys(_FEATURE_KEYS.value),
+          labels_optional=_LABELS_OPTIONAL.value,
         ),
         'progress': count,
         'map_tasks': _workers(size // _BYTES_AN_IMAGE),
@@ -298,6 +321,17 @@ def _workers(num_images: int) -> processes.MapTasks:
   if number == 1:
     return processes.map_here
   return functools.partial(processes.map_tasks, num_processes=number)
+
+
+def _parse_feature_keys(pairs: list[str] | None) -> schema.FeatureKeys | None:
+  """Returns roles and keys of a flag such as encoded:image,labels:label."""
+  for pair in pairs or ():
+    if ':' not in pair:
+      raise ValueError(
+        f'--feature_keys has {pair!r}, but must be pairs such as '
+        'encoded:image,labels:label.'
+      )
+  return schema.normalize_keys(dict(each.split(':', 1) for each in pairs or ()))
 
 
 def _parse_max_failures(text: str | None) -> int | float | None:

@@ -2,19 +2,13 @@
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import tensorflow as tf
 
-from official_coatnet.data import schema as schema_lib, sources, split_files
+from official_coatnet.data import samples, sources, split_files
 from official_coatnet.data.config import DataConfig
 from official_coatnet.data.manifest import Manifest
-
-# Where no manifest counts the labels, so many files are looked into, so deep.
-_FILES_TO_SAMPLE = 16
-_RECORDS_TO_SAMPLE = 8
-# Problems of one kind that are spelt out; the rest is counted.
-_MAX_LISTED = 5
 
 
 def examine(
@@ -39,8 +33,10 @@ def examine(
   problems = _class_problems(config, source)
   if manifest is not None:
     problems += _manifest_problems(config, manifest, source)
-  else:
-    problems += _sample_problems(config, source)
+  if manifest is None or manifest.schema == config.schema:
+    problems += samples.record_problems(
+      config, source, check_labels=manifest is None
+    )
   if config.num_examples is None and source.num_examples is None:
     problems.append(
       f'DataConfig.num_examples is None and {config.data_dir} has no '
@@ -119,7 +115,9 @@ def _file_problems(
   if records.manifest is not None:
     assert config.data_dir is not None  # It was found there.
     damage = split_files.find_damage(records.manifest, config.data_dir)
-    return _shorten(damage, 'more files are missing or damaged.')
+    if damage:
+      return samples.shorten(damage, 'more files are missing or damaged.')
+    return _content_problems(config, records)
   if not records.paths:
     there = sorted(tf.io.gfile.listdir(config.data_dir or '.'))
     listing = ', '.join(there[:8]) + (', ...' if len(there) > 8 else '')
@@ -135,7 +133,23 @@ def _file_problems(
     problems = split_files.find_mixture(
       config.data_dir, config.split, names=names
     )
-  return problems + _empty_files(records.paths)
+  problems += _empty_files(records.paths)
+  return problems or _content_problems(config, records)
+
+
+def _content_problems(
+  config: DataConfig, records: sources.RecordFiles
+) -> list[str]:
+  """Looks whether the files are TFRecords, and compressed as is configured."""
+  paths = records.paths
+  if records.manifest is not None:
+    folder = config.data_dir or ''
+    paths = tuple(
+      os.path.join(folder, file.name)
+      for file in records.manifest.files
+      if file.bytes
+    )
+  return samples.file_problems(paths, compression=config.compression)
 
 
 def _tfds_problems(source: sources.Source) -> list[str]:
@@ -148,7 +162,7 @@ def _tfds_problems(source: sources.Source) -> list[str]:
     if not tf.io.gfile.exists(path)
   ]
   if missing:
-    return _shorten(missing, 'more files are missing.')
+    return samples.shorten(missing, 'more files are missing.')
   return _empty_files(paths)
 
 
@@ -158,7 +172,7 @@ def _empty_files(paths: Iterable[str]) -> list[str]:
     for path in paths
     if not tf.io.gfile.stat(path).length
   ]
-  return _shorten(empty, 'more files are empty.')
+  return samples.shorten(empty, 'more files are empty.')
 
 
 def _service_problems(config: DataConfig, source: sources.Source) -> list[str]:
@@ -209,15 +223,16 @@ def _manifest_problems(
     )
   if not manifest.num_examples:
     problems.append(f'{origin} has no examples; build the records again.')
-  lowest, highest = _label_range(config, source)
+  lowest, highest = samples.label_range(config, source)
   outside = sorted(
     label for label in manifest.label_counts if not lowest <= label <= highest
   )
   # With another number of classes, labels out of range say nothing new.
   if outside and manifest.num_classes == config.num_classes:
     problems.append(
-      f'{origin} counts labels out of range, {outside[:_MAX_LISTED]} among '
-      f'them: with num_classes = {config.num_classes} and label_offset = '
+      f'{origin} counts labels out of range, '
+      f'{outside[: samples.MAX_LISTED]} among them: with num_classes = '
+      f'{config.num_classes} and label_offset = '
       f'{source.label_offset}, stored labels must lie in {lowest}..{highest}; '
       'check both.'
     )
@@ -228,70 +243,3 @@ def _manifest_path(config: DataConfig) -> str:
   """Returns where the manifest lies that has been read."""
   assert config.data_dir is not None  # It was found there.
   return split_files.manifest_path(config.data_dir, config.split)
-
-
-def _sample_problems(config: DataConfig, source: sources.Source) -> list[str]:
-  """Looks into the first records of some files, spread over all."""
-  step = -(-len(source.files) // _FILES_TO_SAMPLE)
-  problems = []
-  for file, first in list(zip(source.files, source.first))[::step]:
-    records_of_file = (
-      source.open_file(tf.constant(file)).skip(first).take(_RECORDS_TO_SAMPLE)
-    )
-    try:
-      problem = next(_record_problems(config, source, records_of_file), None)
-    except tf.errors.OpError as error:
-      problem = f'cannot be read ({error.message}); copy or build it again.'
-    if problem is not None:
-      problems.append(f'{file}{problem}')
-  return _shorten(problems, 'more files have such problems.')
-
-
-def _record_problems(
-  config: DataConfig, source: sources.Source, dataset: tf.data.Dataset
-) -> Iterator[str]:
-  """Yields what is wrong with the records of a file, each after its name."""
-  lowest, highest = _label_range(config, source)
-  for position, record in enumerate(dataset):
-    where = f', record {position}: '
-    keys = schema_lib.get_schema(config.schema)
-    try:
-      example = source.parse(record)
-    except tf.errors.InvalidArgumentError:
-      yield f'{where}is not an example of schema {config.schema!r}.'
-      return
-    labels = example['labels'].numpy().tolist()
-    if not example['encoded'].numpy():
-      yield (
-        f'{where}has no feature {keys.encoded!r}; it holds '
-        f'{_feature_names(record)}. Check schema.'
-      )
-    elif source.single_label and len(labels) != 1:
-      yield (
-        f'{where}has {len(labels)} labels in {keys.labels!r}, but one is '
-        f'needed; it holds {_feature_names(record)}. Check schema.'
-      )
-    for label in labels:
-      if not lowest <= label <= highest:
-        yield (
-          f'{where}label {label} is out of range; with num_classes = '
-          f'{config.num_classes} and label_offset = {source.label_offset}, '
-          f'stored labels must lie in {lowest}..{highest}. Check both.'
-        )
-
-
-def _label_range(config: DataConfig, source: sources.Source) -> tuple[int, int]:
-  """Returns the lowest and the highest stored label that are allowed."""
-  return -source.label_offset, config.num_classes - 1 - source.label_offset
-
-
-def _feature_names(record: tf.Tensor) -> list[str]:
-  example = tf.train.Example.FromString(record.numpy())
-  return sorted(example.features.feature)
-
-
-def _shorten(problems: list[str], what: str) -> list[str]:
-  """Keeps the first few problems and counts the others."""
-  if len(problems) <= _MAX_LISTED:
-    return problems
-  return problems[:_MAX_LISTED] + [f'{len(problems) - _MAX_LISTED} {what}']

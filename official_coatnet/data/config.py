@@ -2,10 +2,17 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Any, TypeGuard
+from collections.abc import Mapping, Sequence
 
-from official_coatnet.data import augment, images, schema as schema_lib
+from official_coatnet.data import (
+  augment,
+  device,
+  file_kinds,
+  images,
+  resizing,
+  rules,
+  schema as schema_lib,
+)
 
 ON_ERROR = ('raise', 'skip')
 SOURCES = ('tfrecord', 'tfds', 'synthetic')
@@ -27,7 +34,15 @@ class DataConfig:
     file_pattern: pattern of the file names, absolute or within `data_dir`. None
       for the files of the split's manifest or, where there is none, '<split>*'
       ('val*' for 'validation').
+    compression: 'GZIP' or 'ZLIB' where the TFRecord files are compressed, all
+      of them; None where they are not. To restart in the middle of such a file
+      is to decompress all that comes before.
     schema: record schema, 'imagenet', 'multilabel' or 'automl'.
+    feature_keys: keys to read in the place of the schema's own, such as
+      {'encoded': 'image', 'labels': 'label'}; also 'confidences'.
+    labels_optional: whether a record of several labels may lack the key of its
+      labels, and has none then. Otherwise one that has no labels has the key
+      with an empty list, and one that has not the key is an error.
     label_offset: what to add to a stored label to get a class. None for what
       the source says: -1 in the ImageNet schema, 0 in others and in TFDS.
     confidence_threshold: labels of lower confidence are left out, if set.
@@ -37,6 +52,9 @@ class DataConfig:
     crop_area_range: area of a random crop, as a share of the image.
     crop_aspect_range: width / height of a random crop.
     eval_crop_fraction: share of the side that evaluation cuts out.
+    interpolation: 'bilinear', or 'bicubic' as PIL and timm have it.
+    mean: what is taken from red, green and blue in 0..1.
+    deviation: what they are divided by then.
     random_flip: whether training mirrors images at random.
     randaugment: (layers, magnitude) of RandAugment, or None.
     randaugment_exclude: RandAugment operations not to use.
@@ -67,7 +85,10 @@ class DataConfig:
   tfds_name: str | None = None
   split: str = 'train'
   file_pattern: str | None = None
+  compression: str | None = None
   schema: str = 'imagenet'
+  feature_keys: Mapping[str, str] | schema_lib.FeatureKeys | None = None
+  labels_optional: bool = False
   label_offset: int | None = None
   confidence_threshold: float | None = None
   max_labels: int = 1
@@ -75,6 +96,9 @@ class DataConfig:
   crop_area_range: Sequence[float] = (0.08, 1.0)
   crop_aspect_range: Sequence[float] = (3 / 4, 4 / 3)
   eval_crop_fraction: float = 0.875
+  interpolation: str = resizing.BILINEAR
+  mean: Sequence[float] = device.IMAGENET_MEAN
+  deviation: Sequence[float] = device.IMAGENET_DEVIATION
   random_flip: bool = True
   randaugment: Sequence[float] | None = None
   randaugment_exclude: Sequence[str] = ()
@@ -92,39 +116,75 @@ class DataConfig:
 
   def __post_init__(self) -> None:
     self._check_source()
+    self._check_records()
     self._check_sizes()
+    self._check_preprocessing()
     self._check_augmentation()
     self._check_damage()
 
   def _check_source(self) -> None:
-    _require(
+    rules.require(
       self.source in SOURCES,
       'source',
       self.source,
       f'must be one of {list(SOURCES)}',
       "use 'tfrecord' for a folder of TFRecord files",
     )
-    _require(
+    rules.require(
       self.source != 'tfds' or self.tfds_name,
       'tfds_name',
       self.tfds_name,
       "must name a data set where source is 'tfds'",
       "set it, for instance to 'imagenet2012:5.1.0'",
     )
-    _require(
+    rules.require(
       bool(self.split),
       'split',
       self.split,
       'must not be empty',
       "set it to 'train' or 'validation'",
     )
-    schema = schema_lib.get_schema(self.schema)
-    _require(
+
+  def _check_records(self) -> None:
+    # As pairs, which can be hashed, and are the same out of JSON.
+    keys = schema_lib.normalize_keys(self.feature_keys)
+    object.__setattr__(self, 'feature_keys', keys)
+    object.__setattr__(self, 'compression', self.compression or None)
+    schema = self.record_schema
+    rules.require(
+      keys is None or self.source != 'tfds',
+      'feature_keys',
+      keys and dict(keys),
+      "must be None where source is 'tfds', which says which feature is what",
+      'unset it',
+    )
+    rules.require(
+      self.compression in (None, *file_kinds.COMPRESSIONS),
+      'compression',
+      self.compression,
+      f'must be one of {list(file_kinds.COMPRESSIONS)}, or None',
+      "use 'GZIP' for shards compressed by gzip, None for others",
+    )
+    rules.require(
+      self.compression is None or self.source != 'tfds',
+      'compression',
+      self.compression,
+      "must be None where source is 'tfds'",
+      'unset it',
+    )
+    rules.require(
+      not (self.labels_optional and schema.single_label),
+      'labels_optional',
+      self.labels_optional,
+      f'must be False in schema {self.schema!r}, whose records have one label',
+      "unset it, or set schema to 'multilabel'",
+    )
+    rules.require(
       self.confidence_threshold is None or schema.confidences,
       'confidence_threshold',
       self.confidence_threshold,
       f'must be None in schema {self.schema!r}, which has no confidences',
-      "unset it, or set schema to 'multilabel'",
+      "unset it, set schema to 'multilabel', or name them in feature_keys",
     )
 
   def _check_sizes(self) -> None:
@@ -135,33 +195,63 @@ class DataConfig:
       ('max_pixels', 'use 100_000_000'),
       ('shuffle_buffer', 'use 1 not to shuffle beyond the order of files'),
     ):
-      _check_positive(name, getattr(self, name), fix)
+      rules.check_positive(name, getattr(self, name), fix)
     for name in ('num_examples', 'parallel_calls'):
       if getattr(self, name) is not None:
-        _check_positive(name, getattr(self, name), 'unset it for the default')
-    _require(
-      self.label_offset is None or _is_int(self.label_offset),
+        rules.check_positive(
+          name, getattr(self, name), 'unset it for the default'
+        )
+    rules.require(
+      self.label_offset is None or rules.is_int(self.label_offset),
       'label_offset',
       self.label_offset,
       'must be an integer or None',
       'use None for what the source says',
     )
-    _require(
-      _is_int(self.prefetch) and self.prefetch >= 0,
+    rules.require(
+      rules.is_int(self.prefetch) and self.prefetch >= 0,
       'prefetch',
       self.prefetch,
       'must be an integer, 0 or more',
       'use 2',
     )
     size = self.image_size
-    sides = size if _is_pair(size) else (size,)
-    _require(
-      all(_is_int(side) and side > 0 for side in sides),
+    sides = size if rules.is_pair(size) else (size,)
+    rules.require(
+      all(rules.is_int(side) and side > 0 for side in sides),
       'image_size',
       size,
       'must be a positive integer or a (height, width) of such',
       'use 224',
     )
+
+  def _check_preprocessing(self) -> None:
+    rules.require(
+      0 < self.eval_crop_fraction <= 1,
+      'eval_crop_fraction',
+      self.eval_crop_fraction,
+      'must lie in (0, 1]',
+      'use 0.875, or center_crop = False for the whole image',
+    )
+    rules.require(
+      self.interpolation in resizing.METHODS,
+      'interpolation',
+      self.interpolation,
+      f'must be one of {list(resizing.METHODS)}',
+      "use 'bilinear', or 'bicubic' for weights that were trained so",
+    )
+    for name, rule in (('mean', 'in [0, 1]'), ('deviation', 'in (0, 1]')):
+      value = getattr(self, name)
+      rules.require(
+        rules.are_shares(value) and (name == 'mean' or all(value)),
+        name,
+        value,
+        f'must be three numbers {rule}, of red, green and blue',
+        'use (0.5, 0.5, 0.5), or leave it out for that of ImageNet; divide '
+        'values for pixels in 0..255 by 255',
+      )
+      # The same out of JSON, and to compare.
+      object.__setattr__(self, name, tuple(float(v) for v in value))
 
   def _check_augmentation(self) -> None:
     for name, highest in (
@@ -169,21 +259,14 @@ class DataConfig:
       ('crop_aspect_range', float('inf')),
     ):
       value = getattr(self, name)
-      _require(
-        _is_pair(value) and 0 < value[0] <= value[1] <= highest,
+      rules.require(
+        rules.is_pair(value) and 0 < value[0] <= value[1] <= highest,
         name,
         value,
         f'must be (lowest, highest) with 0 < lowest <= highest <= {highest}',
         'the usual values are (0.08, 1) for areas, (3/4, 4/3) for aspects',
       )
-    _require(
-      0 < self.eval_crop_fraction <= 1,
-      'eval_crop_fraction',
-      self.eval_crop_fraction,
-      'must lie in (0, 1]',
-      'use 0.875, or center_crop = False for the whole image',
-    )
-    _require(
+    rules.require(
       self.randaugment_fill in augment.FILLS,
       'randaugment_fill',
       self.randaugment_fill,
@@ -191,8 +274,8 @@ class DataConfig:
       "use 'reflect' for Model Garden's way",
     )
     if self.randaugment is not None:
-      _require(
-        _is_pair(self.randaugment),
+      rules.require(
+        rules.is_pair(self.randaugment),
         'randaugment',
         self.randaugment,
         'must be (layers, magnitude)',
@@ -200,14 +283,14 @@ class DataConfig:
       )
       self.make_randaugment()  # Its own checks.
     if self.mixup_alpha is not None:
-      _require(
+      rules.require(
         self.mixup_alpha > 0,
         'mixup_alpha',
         self.mixup_alpha,
         'must be positive',
         'use None to switch mixup off',
       )
-      _require(
+      rules.require(
         self.batch_size % 2 == 0,
         'batch_size',
         self.batch_size,
@@ -216,21 +299,21 @@ class DataConfig:
       )
 
   def _check_damage(self) -> None:
-    _require(
+    rules.require(
       self.on_error in ON_ERROR,
       'on_error',
       self.on_error,
       f'must be one of {list(ON_ERROR)}',
       "use 'skip' to leave images out that do not decode",
     )
-    _require(
+    rules.require(
       0 <= self.max_skipped <= 1,
       'max_skipped',
       self.max_skipped,
       'must lie in [0, 1]: it is a share of the images',
       'use 0.001',
     )
-    _require(
+    rules.require(
       self.data_service is None
       or re.fullmatch(r'grpc://.+:\d+', self.data_service),
       'data_service',
@@ -238,6 +321,11 @@ class DataConfig:
       "must be 'grpc://host:port' or None",
       "give the dispatcher's address, such as 'grpc://10.0.0.2:5050'",
     )
+
+  @property
+  def record_schema(self) -> schema_lib.Schema:
+    """The schema of the records, with the keys that are set."""
+    return schema_lib.get_schema(self.schema, self.feature_keys)
 
   @property
   def height_width(self) -> tuple[int, int]:
@@ -255,25 +343,3 @@ class DataConfig:
       exclude_ops=self.randaugment_exclude,
       fill=self.randaugment_fill,
     )
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-  return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
-  return isinstance(value, Sequence) and len(value) == 2
-
-
-def _check_positive(name: str, value: object, fix: str) -> None:
-  _require(
-    _is_int(value) and value > 0, name, value, 'must be a positive integer', fix
-  )
-
-
-def _require(
-  condition: object, name: str, value: object, rule: str, fix: str
-) -> None:
-  """Raises a ValueError in the wording of the package."""
-  if not condition:
-    raise ValueError(f'DataConfig.{name} is {value!r}, but {rule}; {fix}.')

@@ -15,9 +15,63 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet.data import images, messages, pixel_count
+from official_coatnet.data import (
+  feature_names,
+  images,
+  messages,
+  pixel_count,
+  schema,
+)
+from official_coatnet.data.sources import Source
 
 _SKIP = "or set DataConfig.on_error to 'skip' to leave such images out."
+
+
+def parse(
+  record: dict[str, tf.Tensor], source: Source, *, careful: bool = False
+) -> dict[str, tf.Tensor]:
+  """Parses a record.
+
+  Args:
+    record: of `streams`: 'record', 'file' and 'position', scalars.
+    source: what it is of.
+    careful: whether to name a record that cannot be parsed. Otherwise the error
+      is the parser's own.
+
+  Returns:
+    What `source.parse` returns.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when the graph runs, if it cannot be parsed.
+  """
+  serialized = record['record']
+  if not careful or source.keys is None:
+    return source.parse(serialized)
+  parsed = tf.data.Dataset.from_tensors(serialized).map(source.parse)
+  nothing = tf.nest.map_structure(
+    lambda spec: tf.zeros([side or 0 for side in spec.shape], spec.dtype),
+    parsed.element_spec,
+  )
+  is_parsed, example = survive(
+    serialized,
+    lambda serialized: (tf.constant(True), source.parse(serialized)),
+    failed=(tf.constant(False), nothing),
+  )
+  keys = source.keys
+  checked = messages.require(
+    is_parsed,
+    lambda: [
+      record['file'],
+      ', record ',
+      record['position'],
+      f': must have an image file in {keys.encoded!r} (bytes) and classes in '
+      f'{keys.labels!r} (int64), but holds ',
+      survive(serialized, feature_names.describe, failed='no tf.train.Example'),
+      '. Build the records again, or set DataConfig.schema or feature_keys.',
+    ],
+  )
+  with tf.control_dependencies([checked]):
+    return tf.nest.map_structure(tf.identity, example)
 
 
 def decode(
@@ -26,8 +80,8 @@ def decode(
   decoder: Callable[[tf.Tensor, images.Limit | None], tf.Tensor],
   *,
   shape: tuple[int, int, int],
-  schema: str,
   max_pixels: int,
+  keys: schema.Schema | None = None,
   skip: bool = False,
   careful: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,8 +92,8 @@ def decode(
     encoded: scalar string tensor, the image file that was found in it.
     decoder: maps it, and a limit to its pixels or None, to uint8 `shape`.
     shape: (height, width, 3) of the result.
-    schema: name of the record schema, for messages.
     max_pixels: an image with more, by its header, is not decoded.
+    keys: the schema of the record, for messages.
     skip: whether to leave out an image that cannot be decoded.
     careful: whether to try every image; implied by `skip`. Otherwise the error
       of one that is damaged within is the decoder's own.
@@ -59,7 +113,7 @@ def decode(
     images.looks_whole(encoded),
     lambda: tf.constant(0, tf.int64),
     lambda: _look_closer(
-      record, encoded, where=where, schema=schema, max_pixels=max_pixels
+      record, encoded, where=where, keys=keys, max_pixels=max_pixels
     ),
   )
   if skip or careful:
@@ -88,11 +142,11 @@ def _look_closer(
   encoded: tf.Tensor,
   *,
   where: list[tf.Tensor | str],
-  schema: str,
+  keys: schema.Schema | None,
   max_pixels: int,
 ) -> tf.Tensor:
   """Returns the pixels of an image that is suspect; -1 if it is damaged."""
-  _check_record(record['record'], encoded, where=where, schema=schema)
+  _check_record(record['record'], encoded, where=where, keys=keys)
   # Whatever the crop, an image that is cut off is as bad as no image.
   return _try(encoded, images.decode_whole, max_pixels=max_pixels)[0]
 
@@ -135,9 +189,20 @@ def _check_record(
   encoded: tf.Tensor,
   *,
   where: list[tf.Tensor | str],
-  schema: str,
+  keys: schema.Schema | None,
 ) -> None:
   """Stops the run at a record that cannot be read, or has no image."""
+
+  def of_schema() -> list[tf.Tensor | str]:
+    if keys is None:
+      return ['.']
+    return [
+      f' under the key of schema {keys.name!r}, {keys.encoded!r}; the record '
+      'holds ',
+      feature_names.describe(record),
+      '. Check schema and feature_keys.',
+    ]
+
   messages.require(
     tf.logical_not(messages.is_message(record)),
     lambda: [
@@ -151,10 +216,7 @@ def _check_record(
   )
   messages.require(
     tf.strings.length(encoded) > 0,
-    lambda: [
-      *where,
-      f': no image under the key of schema {schema!r}; check schema.',
-    ],
+    lambda: [*where, ': no image', *of_schema()],
   )
 
 

@@ -5,31 +5,42 @@ float tensors of a loss runs on the accelerator, inside the train step. All
 shapes are static and every function compiles under `jit_compile=True`.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-# Per-channel mean and standard deviation of the ImageNet-1K training images
-# on the 0..255 scale: the values 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225
-# (of images in 0..1) that came with Torch's ResNet and are used since by
-# torchvision, timm and Model Garden alike.
-MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+# Mean and standard deviation of red, green and blue of the ImageNet-1K training
+# images, in 0..1: the values that came with Torch's ResNet and are used since
+# by torchvision, timm and Model Garden alike.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
-def normalize(images: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
-  """Centres and scales RGB images by ImageNet's mean and deviation.
+def normalize(
+  images: tf.Tensor,
+  dtype: tf.DType = tf.float32,
+  *,
+  mean: Sequence[float] = IMAGENET_MEAN,
+  deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> tf.Tensor:
+  """Centres and scales RGB images.
 
   Args:
     images: [..., 3] tensor of pixels on the 0..255 scale, uint8 or floating.
     dtype: floating type of the result. The arithmetic is float32 whatever it
       is: a bfloat16 holds 0..255 exactly but not what comes after.
+    mean: what is taken from red, green and blue in 0..1; ImageNet's, unless
+      given.
+    deviation: what they are divided by then, likewise.
 
   Returns:
     A tensor of the shape of `images` and of type `dtype`.
   """
   images = tf.cast(images, tf.float32)
-  mean = tf.constant(MEAN_RGB, tf.float32)
-  stddev = tf.constant(STDDEV_RGB, tf.float32)
-  return tf.cast((images - mean) / stddev, dtype)
+  # On the scale of the pixels.
+  offset = tf.constant([value * 255 for value in mean], tf.float32)
+  scale = tf.constant([value * 255 for value in deviation], tf.float32)
+  return tf.cast((images - offset) / scale, dtype)
 
 
 def multi_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:

@@ -1,19 +1,18 @@
 """From encoded bytes to uint8 images of one size, in graph operations.
 
 JPEG takes the fast way: libjpeg decodes no more than the crop. Anything else
-that TensorFlow reads (PNG, GIF, BMP) is decoded whole and sliced. Resizing is
-bilinear with half-pixel centres and without antialiasing, as in Model Garden;
-Google's ResNet, EfficientNet and MaxViT for TPUs resize bicubically unless told
-otherwise. EXIF orientation is not applied, as in training corpora.
+that TensorFlow reads (PNG, GIF, BMP) is decoded whole and sliced. What follows
+is in `resizing`: bilinear with half-pixel centres and without antialiasing, as
+in Model Garden, unless bicubic is asked for. EXIF orientation is not applied,
+as in training corpora.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias
 
 import tensorflow as tf
 
-from official_coatnet.data import messages, pixel_count
+from official_coatnet.data import messages, pixel_count, resizing
 
 # The last two bytes of a JPEG, a PNG and a GIF.
 _ENDS = (b'\xff\xd9', b'\x60\x82', b'\x00;')
@@ -25,8 +24,6 @@ _BGR_MASKS = b'\0\0\xff\0\0\xff\0\0\xff\0\0\0'
 # What checks the number of pixels, a scalar int64 tensor, before decoding, and
 # returns what to wait for.
 Limit = Callable[[tf.Tensor], tf.Operation]
-# A window of pixels: int32 [4] tensor of top, left, height, width.
-Window: TypeAlias = tf.Tensor
 
 
 def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -62,6 +59,7 @@ def decode_and_crop_train(
   area_range: Sequence[float] = (0.08, 1.0),
   aspect_range: Sequence[float] = (3 / 4, 4 / 3),
   random_flip: bool = True,
+  interpolation: str = resizing.BILINEAR,
   limit: Limit | None = None,
 ) -> tf.Tensor:
   """Decodes an image for training.
@@ -77,14 +75,16 @@ def decode_and_crop_train(
     area_range: smallest and largest area of the crop, as a share of the image.
     aspect_range: smallest and largest width / height of the crop.
     random_flip: whether to mirror every other image left to right.
+    interpolation: one of `resizing.METHODS`.
     limit: checks the number of pixels before decoding, or None.
 
   Returns:
     A uint8 [height, width, 3] tensor.
   """
+  method = resizing.METHODS[interpolation]
   crop_seed, flip_seed = tf.unstack(tf.random.split(seed, num=2))
 
-  def sample_window(shape: tf.Tensor) -> Window:
+  def sample_window(shape: tf.Tensor) -> resizing.Window:
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
       shape,
       bounding_boxes=tf.zeros([1, 0, 4]),
@@ -100,8 +100,13 @@ def decode_and_crop_train(
     )
     return tf.concat([begin[:2], size[:2]], axis=0)
 
-  image = _decode(encoded, sample_window if center_crop else None, limit=limit)
-  image = _resize(image, image_size)
+  image, _ = _decode(
+    encoded,
+    sample_window if center_crop else None,
+    dct_method=method.dct_method,
+    limit=limit,
+  )
+  image = method.resize(image, height_width(image_size))
   if random_flip:
     image = tf.image.stateless_random_flip_left_right(image, flip_seed)
   return image
@@ -113,6 +118,7 @@ def decode_for_eval(
   image_size: int | Sequence[int],
   center_crop: bool = True,
   crop_fraction: float = 0.875,
+  interpolation: str = resizing.BILINEAR,
   limit: Limit | None = None,
 ) -> tf.Tensor:
   """Decodes an image for evaluation and serving.
@@ -125,68 +131,84 @@ def decode_for_eval(
       into `image_size`.
     crop_fraction: height of the cut, as a share of the largest window of the
       aspect of `image_size` that fits into the image.
+    interpolation: one of `resizing.METHODS`; 'bicubic' resizes before it cuts.
     limit: checks the number of pixels before decoding, or None.
 
   Returns:
     A uint8 [height, width, 3] tensor.
   """
-  height, width = height_width(image_size)
+  method = resizing.METHODS[interpolation]
+  size = height_width(image_size)
 
-  def central_window(shape: tf.Tensor) -> Window:
-    sides = tf.cast(shape[:2], tf.float32)
-    # What the other side allows: width x H / W for the height, and conversely.
-    allowed = tf.reverse(sides, [0]) * [height / width, width / height]
-    crop = tf.cast(tf.minimum(sides, allowed) * crop_fraction, tf.int32)
-    crop = tf.maximum(crop, 1)  # An image of 1 x 1 pixel still has a middle.
-    begin = (shape[:2] - crop + 1) // 2
-    return tf.concat([begin, crop], axis=0)
+  def central_window(shape: tf.Tensor) -> resizing.Window:
+    return method.central_window(shape, size, crop_fraction=crop_fraction)
 
-  image = _decode(encoded, central_window if center_crop else None, limit=limit)
-  return _resize(image, image_size)
+  image, shape = _decode(
+    encoded,
+    central_window if center_crop else None,
+    dct_method=method.dct_method,
+    limit=limit,
+  )
+  if not center_crop:
+    return method.resize(image, size)
+  return method.resize_middle(
+    image, size, shape=shape, crop_fraction=crop_fraction
+  )
 
 
 def decode_whole(encoded: tf.Tensor) -> tf.Tensor:
   """Decodes all of an image, to uint8 [height, width, 3]."""
-  return _decode(encoded, None)
+  image, _ = _decode(encoded, None)
+  return image
 
 
 def _decode(
   encoded: tf.Tensor,
-  choose_window: Callable[[tf.Tensor], Window] | None,
+  choose_window: Callable[[tf.Tensor], resizing.Window] | None,
   *,
+  dct_method: str = '',
   limit: Limit | None = None,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
   """Decodes a window of an image, or all of it.
 
   Args:
     encoded: scalar string tensor.
     choose_window: maps the image's int32 [3] shape to a window; None for all.
+    dct_method: of libjpeg, '' for its default.
     limit: checks the number of pixels before decoding, or None.
 
   Returns:
-    A uint8 [?, ?, 3] tensor.
+    The window, uint8 [?, ?, 3], and the shape of the whole image, int32 [3].
   """
 
-  def decode_jpeg() -> tf.Tensor:
+  def decode_all() -> tuple[tf.Tensor, tf.Tensor]:
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method=dct_method)
+    return image, tf.shape(image)
+
+  def decode_jpeg() -> tuple[tf.Tensor, tf.Tensor]:
     if choose_window is None and limit is None:
-      return tf.io.decode_jpeg(encoded, channels=3)
+      return decode_all()
     shape = tf.io.extract_jpeg_shape(encoded)
     with _limited(limit, lambda: pixel_count.of_shape(shape)):
       if choose_window is None:
-        return tf.io.decode_jpeg(encoded, channels=3)
+        return decode_all()
       window = choose_window(shape)
-      return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+      image = tf.io.decode_and_crop_jpeg(
+        encoded, window, channels=3, dct_method=dct_method
+      )
+      return image, shape
 
-  def decode_other() -> tf.Tensor:
+  def decode_other() -> tuple[tf.Tensor, tf.Tensor]:
     with _limited(limit, lambda: pixel_count.of_header(encoded)):
       image = _decode_other(encoded)
+    shape = tf.shape(image)
     if choose_window is None:
-      return image
-    top, left, height, width = tf.unstack(choose_window(tf.shape(image)))
-    return image[top : top + height, left : left + width]
+      return image, shape
+    top, left, height, width = tf.unstack(choose_window(shape))
+    return image[top : top + height, left : left + width], shape
 
-  image = tf.cond(tf.io.is_jpeg(encoded), decode_jpeg, decode_other)
-  return tf.ensure_shape(image, [None, None, 3])
+  image, shape = tf.cond(tf.io.is_jpeg(encoded), decode_jpeg, decode_other)
+  return tf.ensure_shape(image, [None, None, 3]), shape
 
 
 def _limited(
@@ -264,12 +286,3 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
   return tf.cond(
     tf.equal(tf.shape(image)[-1], 1), look_up, lambda: image[:, :, :3]
   )
-
-
-def _resize(image: tf.Tensor, image_size: int | Sequence[int]) -> tf.Tensor:
-  """Resizes to uint8 [height, width, 3], rounded to the nearest value."""
-  height, width = height_width(image_size)
-  resized = tf.image.resize(image, [height, width], method='bilinear')
-  # A cast cuts off; bilinear values lie within 0..255, so nothing overflows.
-  image = tf.cast(resized + 0.5, tf.uint8)
-  return tf.ensure_shape(image, [height, width, 3])

@@ -160,9 +160,7 @@ def make_dataset(
     )
   else:
     examples = _evaluation_examples(config, source, careful=careful)
-  dataset = examples.batch(
-    share.replica_batch_size, drop_remainder=True, num_parallel_calls=None
-  )
+  dataset = examples.batch(share.replica_batch_size, drop_remainder=True)
   if is_training and config.on_error == 'skip':
     dataset = dataset.map(decoding.fill)
   if is_training and config.data_service is not None:
@@ -233,6 +231,7 @@ def _training_example(
       area_range=config.crop_area_range,
       aspect_range=config.crop_aspect_range,
       random_flip=config.random_flip,
+      interpolation=config.interpolation,
       limit=limit,
     )
 
@@ -296,6 +295,7 @@ def evaluation_example(
       image_size=config.image_size,
       center_crop=config.center_crop,
       crop_fraction=config.eval_crop_fraction,
+      interpolation=config.interpolation,
       limit=limit,
     )
 
@@ -315,13 +315,13 @@ def _decode(
   careful: bool,
 ) -> dict[str, tf.Tensor]:
   """Makes 'image', 'label' and perhaps 'skipped' of a record."""
-  example = source.parse(record['record'])
+  example = decoding.parse(record, source, careful=careful)
   image, skipped = decoding.decode(
     record,
     example['encoded'],
     decoder,
     shape=(*config.height_width, 3),
-    schema=config.schema,
+    keys=source.keys,
     max_pixels=config.max_pixels,
     skip=config.on_error == 'skip',
     careful=careful,
@@ -338,6 +338,9 @@ def _decode(
     max_labels=config.max_labels,
     single_label=source.single_label,
     confidence_threshold=config.confidence_threshold,
+    serialized=record['record'],
+    keys=source.keys,
+    labels_optional=config.labels_optional,
   )
   example = {'image': image, 'label': label}
   if config.on_error == 'skip':

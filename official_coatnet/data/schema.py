@@ -9,14 +9,23 @@ Two schemas are written and read, one further one is only read:
     confidence: the form for JFT-like, weakly labelled corpora.
 *   `automl`: the ImageNet-21K records of google/automl's EfficientNetV2 (keys
     `id`, `image`, `labels`).
+
+Records of others often differ in no more than the names of their features:
+`feature_keys` puts other names in the place of a schema's own.
 """
 
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 from google.protobuf import message
+
+# Of what `get_schema` takes: pairs of role and key, which can be hashed.
+FeatureKeys: TypeAlias = tuple[tuple[str, str], ...]
+# What a key can be set for.
+ROLES = ('encoded', 'labels', 'confidences')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +80,72 @@ SCHEMAS: Mapping[str, Schema] = types.MappingProxyType(
 )
 
 
-def get_schema(name: str) -> Schema:
-  """Returns the schema called `name`; a ValueError lists those there are."""
+def get_schema(
+  name: str, feature_keys: Mapping[str, str] | FeatureKeys | None = None
+) -> Schema:
+  """Returns a schema.
+
+  Args:
+    name: name of the schema.
+    feature_keys: keys to read in the place of its own, by 'encoded', 'labels'
+      or 'confidences', as a mapping or as pairs.
+
+  Raises:
+    ValueError: if there is no such schema; if a key is set for something else,
+      or is no name, or two are the same.
+  """
   if name not in SCHEMAS:
     raise ValueError(
       f'schema is {name!r}, but must be one of {sorted(SCHEMAS)}; use '
       "'imagenet' for one label an image, 'multilabel' for several."
     )
-  return SCHEMAS[name]
+  if not feature_keys:
+    return SCHEMAS[name]
+  keys = dict(_pairs(feature_keys))
+  changes: dict[str, Any] = dict(keys)
+  schema = dataclasses.replace(SCHEMAS[name], **changes)
+  if schema.single_label and 'confidences' in keys:
+    raise ValueError(
+      f"feature_keys is {keys}, but schema {name!r} has no 'confidences': its "
+      'records have one label each; leave them out, or set schema to '
+      "'multilabel'."
+    )
+  used = [getattr(schema, role) for role in ROLES if getattr(schema, role)]
+  if len(set(used)) < len(used):
+    raise ValueError(
+      f'feature_keys is {keys}, so that schema {name!r} would read {used}: '
+      'each must be a feature of its own; correct the keys.'
+    )
+  return schema
+
+
+def _pairs(feature_keys: Mapping[str, str] | FeatureKeys) -> FeatureKeys:
+  """Returns roles and keys, checked and in order; see `get_schema`."""
+  rule = (
+    f'but must map some of {list(ROLES)} to names of features, as in '
+    "{'encoded': 'image', 'labels': 'label'}"
+  )
+  try:
+    pairs = tuple(sorted(dict(feature_keys).items()))
+  except (TypeError, ValueError) as error:
+    raise ValueError(f'feature_keys is {feature_keys!r}, {rule}.') from error
+  for role, key in pairs:
+    if role not in ROLES:
+      raise ValueError(
+        f'feature_keys is {dict(pairs)}, {rule}; {role!r} is none of them.'
+      )
+    if not isinstance(key, str) or not key:
+      raise ValueError(
+        f'feature_keys is {dict(pairs)}, {rule}; {key!r} is no name.'
+      )
+  return pairs
+
+
+def normalize_keys(
+  feature_keys: Mapping[str, str] | FeatureKeys | None,
+) -> FeatureKeys | None:
+  """Returns keys in a form that can be hashed and compared; None for none."""
+  return _pairs(feature_keys) if feature_keys else None
 
 
 def serialize_imagenet(
@@ -181,7 +248,9 @@ def serialize_multilabel(
   return _serialize(features)
 
 
-def parse(serialized: tf.Tensor, *, schema: str) -> dict[str, tf.Tensor]:
+def parse(
+  serialized: tf.Tensor, *, schema: str | Schema
+) -> dict[str, tf.Tensor]:
   """Reads one record, in graph operations.
 
   A missing key is no error here, where the file's name is not known: it comes
@@ -189,14 +258,14 @@ def parse(serialized: tf.Tensor, *, schema: str) -> dict[str, tf.Tensor]:
 
   Args:
     serialized: scalar string tensor, a serialised tf.train.Example.
-    schema: name of the schema.
+    schema: the schema, or its name.
 
   Returns:
     'encoded', a scalar string; 'labels', int64 [n] as stored, no offset
     applied; and, where the schema has them, 'confidences', float32 [m], with m
     either n or, in a record that has none, 0.
   """
-  keys = get_schema(schema)
+  keys = schema if isinstance(schema, Schema) else get_schema(schema)
   spec = {
     keys.encoded: tf.io.FixedLenFeature([], tf.string, default_value=''),
     # Of a single example, a ragged feature is a plain vector: no SparseTensor.

@@ -8,11 +8,15 @@ when it comes to it, see `decoding`.
 
 All of it is graph operations, and none of them runs once a record where the
 number of records is known.
+
+A compressed file can be read from its beginning only: to skip records is to
+decompress them. Where their number is not known, it is read once more at its
+end, to see whether that was the end.
 """
 
 import tensorflow as tf
 
-from official_coatnet.data import messages
+from official_coatnet.data import decoding, messages
 from official_coatnet.data.sources import Source
 
 # Of a record: eight bytes of length, and two checksums of four.
@@ -49,12 +53,34 @@ def read(
     lambda _: source.open_file(path).skip(first).ignore_errors(log_warning=True)
   )
   if source.counts is None:
+    if source.compression:
+      return records.concatenate(_compressed_end(source, path))
     return _mark_rest(records, path)
   promised = tf.strings.as_string(first + count)
   message = messages.make(
     ['cannot be read, but the file should have ', promised, ' records or more']
   )
   return records.concatenate(tf.data.Dataset.from_tensors(message)).take(count)
+
+
+def _compressed_end(source: Source, path: tf.Tensor) -> tf.data.Dataset:
+  """Returns a message if a compressed file cannot be read to its end."""
+
+  def count(path: tf.Tensor) -> tf.Tensor:
+    # An error here is what `survive` answers with -1.
+    return source.open_file(path).reduce(
+      tf.constant(0, tf.int64), lambda number, _: number + 1
+    )
+
+  def look(path: tf.Tensor) -> tf.data.Dataset:
+    number = decoding.survive(path, count, failed=tf.constant(-1, tf.int64))
+    message = messages.make(['cannot be read'])
+    return tf.data.Dataset.from_tensors(message).take(
+      tf.cast(number < 0, tf.int64)
+    )
+
+  # Looked at when it is come to, and not before.
+  return tf.data.Dataset.from_tensors(path).flat_map(look)
 
 
 def _mark_rest(records: tf.data.Dataset, path: tf.Tensor) -> tf.data.Dataset:

@@ -7,6 +7,7 @@ are the same for all of them.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -46,6 +47,9 @@ class Source:
     single_label: whether each record has exactly one label.
     on_disk: whether the files are TFRecords that may be damaged or cut off, and
       not made up: see `shard_reading`.
+    compression: 'GZIP' or 'ZLIB' if the files are compressed, or None.
+    keys: the schema by which TFRecord files are parsed; None for others, which
+      know by themselves what their records hold.
     num_classes: number of classes, if known.
     class_names: names of the classes in order, if known.
     manifest: what else is known of the split, or None.
@@ -59,6 +63,8 @@ class Source:
   label_offset: int
   single_label: bool
   on_disk: bool = False
+  compression: str | None = None
+  keys: schema_lib.Schema | None = None
   num_classes: int | None = None
   class_names: tuple[str, ...] | None = None
   manifest: Manifest | None = None
@@ -191,7 +197,8 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
     by_name = {file.name: file.records for file in manifest.files}
     source = tfrecord_source(
       paths,
-      schema=config.schema,
+      schema=config.record_schema,
+      compression=config.compression,
       counts=[by_name[os.path.basename(path)] for path in paths],
       label_offset=manifest.label_offset,
     )
@@ -207,34 +214,42 @@ def _open_records(config: DataConfig, records: RecordFiles | None) -> Source:
       f'DataConfig.data_dir is {config.data_dir!r}, but all {len(paths)} files '
       'in it are empty; write the records again.'
     )
-  return tfrecord_source(paths, schema=config.schema)
+  return tfrecord_source(
+    paths, schema=config.record_schema, compression=config.compression
+  )
 
 
 def tfrecord_source(
   paths: Sequence[str],
   *,
-  schema: str,
+  schema: str | schema_lib.Schema,
   counts: Sequence[int] | None = None,
   label_offset: int | None = None,
+  compression: str | None = None,
 ) -> Source:
   """Returns the source of TFRecord files.
 
   Args:
     paths: the files.
-    schema: name of the record schema.
+    schema: the record schema, or its name.
     counts: number of records of each file, if known.
     label_offset: what to add to a stored label, if it is not the schema's.
+    compression: 'GZIP' or 'ZLIB' if the files are compressed.
   """
-  keys = schema_lib.get_schema(schema)
+  keys = schema
+  if not isinstance(keys, schema_lib.Schema):
+    keys = schema_lib.get_schema(keys)
   return Source(
     files=tuple(paths),
     counts=None if counts is None else tuple(counts),
     first=(0,) * len(paths),
-    open_file=open_tfrecord,
-    parse=lambda record: schema_lib.parse(record, schema=schema),
+    open_file=functools.partial(open_tfrecord, compression=compression),
+    parse=functools.partial(schema_lib.parse, schema=keys),
     label_offset=keys.label_offset if label_offset is None else label_offset,
     single_label=keys.single_label,
     on_disk=True,
+    compression=compression,
+    keys=keys,
   )
 
 
@@ -283,7 +298,10 @@ def synthetic_source(
     counts=tuple(counts),
     first=(0,) * num_files,
     open_file=open_file,
-    parse=lambda record: schema_lib.parse(record, schema=schema),
+    # Of the two schemas that are written, the one that is like it.
+    parse=functools.partial(
+      schema_lib.parse, schema='imagenet' if keys.single_label else 'multilabel'
+    ),
     label_offset=keys.label_offset,
     single_label=keys.single_label,
   )
@@ -307,11 +325,19 @@ def _synthetic_record(
   )
 
 
-def open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:
-  """Opens one TFRecord file."""
+def open_tfrecord(
+  path: tf.Tensor, *, compression: str | None = None
+) -> tf.data.Dataset:
+  """Opens one TFRecord file.
+
+  Args:
+    path: scalar string tensor, its name.
+    compression: 'GZIP' or 'ZLIB' if it is compressed.
+  """
   remote = tf.strings.regex_full_match(path, '.*://.*')
   return tf.data.TFRecordDataset(
     path,
+    compression_type=compression,
     buffer_size=tf.where(
       remote, tf.constant(_REMOTE_BUFFER_BYTES, tf.int64), _LOCAL_BUFFER_BYTES
     ),

@@ -16,7 +16,12 @@ import tensorflow as tf
 from official_coatnet import files
 from official_coatnet.data.manifest import Manifest
 
-_SHARD = re.compile(r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)')
+# Others add what the file is, and by what it is compressed.
+_SHARD = re.compile(
+  r'(?P<stem>.+?)-(?P<number>\d+)-of-(?P<total>\d+)'
+  r'(\.tfrecords?)?(\.gz|\.gzip|\.zlib)?'
+)
+_COMPRESSED = re.compile(r'\.(gz|gzip|zlib)$')
 _MANIFEST = re.compile(r'manifest-(?P<split>.*)\.json')
 _UNFINISHED = re.compile(r'\.building-(?P<split>.*)')
 # Builders of records disagree on the name of what is called 'validation' here.
@@ -27,6 +32,11 @@ _VALIDATION_STEMS = ('val', 'valid', 'validation')
 def shard_name(split: str, shard: int, *, num_shards: int) -> str:
   """Returns the name of a shard, as in `train-00003-of-00128`."""
   return f'{split}-{shard:05d}-of-{num_shards:05d}'
+
+
+def uncompressed_name(name: str) -> str:
+  """Returns the name of a shard without the ending of a compression."""
+  return _COMPRESSED.sub('', name)
 
 
 def manifest_path(data_dir: str, split: str) -> str:

@@ -26,23 +26,41 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet.modeling import config as config_lib, network
+from official_coatnet.modeling import (
+  config as config_lib,
+  families,
+  network,
+)
 from official_coatnet.training import checkpoints
 
-# A BatchNorm's name, the convolution that absorbs it, and whether the BatchNorm
-# comes before that convolution.
+# A BatchNorm's name, the layers that absorb it, and whether the BatchNorm comes
+# before them. Those of the last three lines are BatchNorms in one family alone,
+# where nothing stands between but a mean over positions, which may change
+# places with a product and a sum by channel.
 _ABSORBED_BY = (
-  (r'norm(\d+)', r'conv\1', False),
-  (r'pre_norm', r'expand_conv', True),
-  (r'expand_norm', r'expand_conv', False),
-  (r'depthwise_norm', r'depthwise_conv', False),
+  (r'norm(\d+)', (r'conv\1',), False),
+  (r'pre_norm', ('expand_conv',), True),
+  (r'expand_norm', ('expand_conv',), False),
+  (r'depthwise_norm', ('depthwise_conv',), False),
+  (
+    r'attention_norm',
+    ('attention/query', 'attention/key', 'attention/value'),
+    True,
+  ),
+  (r'ffn_norm', ('ffn_expand',), True),
+  (r'head_norm', ('logits',), True),
 )
 # What marks a BatchNorm among the weights.
 _MARK = '/moving_variance'
+# With the epsilon of the family's transformer.
+_TRANSFORMER_NORMS = ('attention_norm', 'ffn_norm', 'head_norm')
 
 
 def fold_classifier(
-  model: tf.keras.Model, config: config_lib.ModelConfig
+  model: tf.keras.Model,
+  config: config_lib.ModelConfig,
+  *,
+  implementation: str = 'onednn',
 ) -> tf.keras.Model:
   """Builds the network that computes what `model` does at inference, faster.
 
@@ -50,6 +68,7 @@ def fold_classifier(
     model: From `network.classifier(config)`, with its weights. It stays as it
       is, and shares nothing with the result.
     config: What it was built from.
+    implementation: Of the folded network.
 
   Returns:
     A model from images, [batch, height, width, 3], to logits, [batch, classes],
@@ -64,8 +83,12 @@ def fold_classifier(
     for name, variable in checkpoints.named_weights(model).items()
   }
   if config.norm == 'batch_norm':
-    weights = fold_weights(weights, epsilon=config.batch_norm_epsilon)
-  folded = network.classifier(inference_config(config))
+    weights = fold_weights(
+      weights, epsilon=config.batch_norm_epsilon, family=config.family
+    )
+  folded = network.classifier(
+    inference_config(config, implementation=implementation)
+  )
   variables = checkpoints.named_weights(folded)
   differences = sorted(set(weights) ^ set(variables))
   if differences:
@@ -79,7 +102,7 @@ def fold_classifier(
 
 
 def inference_config(
-  config: config_lib.ModelConfig,
+  config: config_lib.ModelConfig, *, implementation: str = 'onednn'
 ) -> config_lib.ModelConfig:
   """Returns what `fold_classifier` builds for a trained network's `config`.
 
@@ -89,66 +112,103 @@ def inference_config(
   return dataclasses.replace(
     config,
     norm='none' if config.norm == 'batch_norm' else config.norm,
-    implementation='onednn',
+    implementation=implementation,
     stochastic_depth=0.0,
   )
 
 
 def fold_weights(
-  weights: Mapping[str, np.ndarray], *, epsilon: float
+  weights: Mapping[str, np.ndarray],
+  *,
+  epsilon: float,
+  family: str = families.PAPER,
 ) -> dict[str, np.ndarray]:
-  """Folds all BatchNorms into kernels and biases.
+  """Folds all BatchNorms into kernels and biases, as far as their order allows.
 
   Args:
     weights: By name, as `checkpoints.named_weights` and `StoredWeights` give
       them, of a network with `norm='batch_norm'`.
-    epsilon: What the BatchNorms add to the variance.
+    epsilon: What the BatchNorms of convolutions add to the variance.
+    family: Of the network. Of a norm that no convolution can absorb, a factor
+      and a term are left, under the names `gamma` and `beta`.
 
   Returns:
     The weights by name of the same network with `norm='none'`: those of the
-    BatchNorms are gone, and each convolution that absorbed one has a bias. What
+    BatchNorms are gone, and each layer that absorbed one has a bias. What
     changed is in float64, for the caller to round; the rest is as it was.
 
   Raises:
-    ValueError: If there is a BatchNorm that no convolution can absorb.
+    ValueError: If there is a BatchNorm that no layer can absorb.
   """
+  row = families.get_family(family)
   folded = dict(weights)
   for name in weights:
-    if name.endswith(_MARK):
-      _fold_norm(folded, name.removesuffix(_MARK), epsilon=epsilon)
+    if not name.endswith(_MARK):
+      continue
+    norm = name.removesuffix(_MARK)
+    own_name = norm.rpartition('/')[2]
+    in_transformer = own_name in _TRANSFORMER_NORMS
+    scale, shift = _pop_norm(
+      folded, norm, row.transformer_norm_epsilon if in_transformer else epsilon
+    )
+    if own_name in row.unfolded:
+      folded[f'{norm}/gamma'], folded[f'{norm}/beta'] = scale, shift
+      continue
+    layers, before = _find_layers(norm)
+    for layer in layers:
+      _absorb(folded, layer, norm=norm, before=before, by=(scale, shift))
   return folded
 
 
-def _fold_norm(weights: dict[str, np.ndarray], norm: str, *, epsilon: float):
-  """Replaces, in `weights`, a BatchNorm by what its convolution becomes."""
-  conv, before = _find_convolution(norm)
+def _pop_norm(
+  weights: dict[str, np.ndarray], norm: str, epsilon: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Takes a BatchNorm out of `weights`; its factor and term by channel."""
+
+  def pop(kind):
+    return weights.pop(f'{norm}/{kind}').astype(np.float64)
+
+  scale = pop('gamma') / np.sqrt(pop('moving_variance') + epsilon)
+  return scale, pop('beta') - pop('moving_mean') * scale
+
+
+def _absorb(
+  weights: dict[str, np.ndarray],
+  layer: str,
+  *,
+  norm: str,
+  before: bool,
+  by: tuple[np.ndarray, np.ndarray],
+):
+  """Changes, in `weights`, a layer so that it has done the norm's work."""
+  scale, shift = by
   kernel_name = next(
-    (n for n in (f'{conv}/kernel', f'{conv}/depthwise_kernel') if n in weights),
+    (
+      name
+      for name in (f'{layer}/kernel', f'{layer}/depthwise_kernel')
+      if name in weights
+    ),
     None,
   )
   if kernel_name is None:
     raise ValueError(
       f'The weights of the BatchNorm {norm!r} are there, but not the kernel of '
-      f'{conv!r}, which is to absorb it. Are they those of one network?'
+      f'{layer!r}, which is to absorb it. Are they those of one network?'
     )
-
-  def pop(kind):
-    return weights.pop(f'{norm}/{kind}').astype(np.float64)
-
-  # [channels], each
-  scale = pop('gamma') / np.sqrt(pop('moving_variance') + epsilon)
-  shift = pop('beta') - pop('moving_mean') * scale
   kernel = weights[kernel_name].astype(np.float64)
-  bias = weights.get(f'{conv}/bias', 0.0)
+  bias = weights.get(f'{layer}/bias', 0.0)
   if before:
-    if kernel.shape[:2] != (1, 1):
+    # Of a convolution [1, 1, channels, outputs], else [channels, ...].
+    inner = kernel[0, 0] if kernel.ndim == 4 else kernel
+    if kernel.ndim == 4 and kernel.shape[:2] != (1, 1):
       raise ValueError(
         f'{kernel_name!r} is {list(kernel.shape)}; only a 1x1 convolution can '
         f'absorb {norm!r}, which comes before it: any other sees padding.'
       )
-    # [channels] with [1, 1, channels, outputs] -> [outputs]
-    bias = bias + np.einsum('c,xyco->o', shift, kernel)
-    kernel = kernel * scale[:, np.newaxis]
+    # [channels] with [channels, ...] -> [...]
+    bias = bias + np.tensordot(shift, inner, axes=1)
+    inner = inner * scale.reshape([-1] + [1] * (inner.ndim - 1))
+    kernel = inner.reshape(kernel.shape)
   else:
     bias = bias * scale + shift
     # The outputs are the last axis, [..., channels, outputs], or of a depthwise
@@ -156,18 +216,19 @@ def _fold_norm(weights: dict[str, np.ndarray], norm: str, *, epsilon: float):
     depthwise = kernel_name.endswith('depthwise_kernel')
     kernel = kernel * (scale[:, np.newaxis] if depthwise else scale)
   weights[kernel_name] = kernel
-  weights[f'{conv}/bias'] = bias
+  weights[f'{layer}/bias'] = bias
 
 
-def _find_convolution(norm: str) -> tuple[str, bool]:
-  """Returns the name of what absorbs a BatchNorm, and whether it follows it."""
+def _find_layers(norm: str) -> tuple[list[str], bool]:
+  """Returns the names of what absorbs a BatchNorm; whether it follows them."""
   scope, _, own_name = norm.rpartition('/')
-  for pattern, convolution, before in _ABSORBED_BY:
+  for pattern, absorbers, before in _ABSORBED_BY:
     match = re.fullmatch(pattern, own_name)
     if match:
-      return f'{scope}/{match.expand(convolution)}', before
+      names = [match.expand(name) for name in absorbers]
+      return [f'{scope}/{name}' if scope else name for name in names], before
   raise ValueError(
-    f'No convolution is known that could absorb the BatchNorm {norm!r}. Known '
-    f'are {", ".join(pattern for pattern, _, _ in _ABSORBED_BY)}. Export with '
+    f'No layer is known that could absorb the BatchNorm {norm!r}. Known are '
+    f'{", ".join(pattern for pattern, _, _ in _ABSORBED_BY)}. Export with '
     'fold=False (--nofold).'
   )

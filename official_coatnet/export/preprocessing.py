@@ -88,6 +88,7 @@ def _make_decoder(
       image_size=data.image_size,
       center_crop=data.center_crop,
       crop_fraction=data.eval_crop_fraction,
+      interpolation=data.interpolation,
     )
 
   return decode

@@ -19,11 +19,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from official_coatnet.data import device
 from official_coatnet.export import preprocessing
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import experiment as experiment_lib, objective
 
 # Name of the only input of each signature. `classify` is called so by the
 # Classify API of TF Serving.
@@ -206,7 +205,8 @@ class _Signatures:
     # they are made in half the time.
     @tf.function(input_signature=[self._pixels], autograph=False)
     def network(pixels):
-      return forward(device.normalize(pixels), training=False)
+      images = objective.normalize(experiment, pixels)
+      return forward(images, training=False)
 
     @tf.function(
       input_signature=[tf.TensorSpec([None], tf.string)], autograph=False

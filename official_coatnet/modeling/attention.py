@@ -20,14 +20,15 @@ class RelativeAttention(tf.keras.layers.Layer):
   output width, and the scale is head_size**-0.5. Logits, bias and softmax are
   in float32 at least, whatever the policy.
 
-  Input [batch, H, W, channels], output [batch, H, W, width]. H and W must be
-  static: the table depends on them.
+  Input [batch, H, W, channels], output [batch, H, W, output_width]. H and W
+  must be static: the table depends on them.
   """
 
   def __init__(
     self,
     width: int,
     *,
+    output_width: int | None = None,
     head_size: int = 32,
     relative_attention: str = 'pre_softmax',
     lookup: str = 'einsum',
@@ -38,7 +39,9 @@ class RelativeAttention(tf.keras.layers.Layer):
     """Creates the layer.
 
     Args:
-      width: Channels of the output; the number of heads is width / head_size.
+      width: Channels of query, key and value, and of the output; the number of
+        heads is width / head_size.
+      output_width: Channels of the output, where they are others.
       head_size: Channels of one head (32 in Table 3, 64 in Table 11).
       relative_attention: Where the bias enters. 'pre_softmax' adds it to the
         logits (y^pre of Eq. 3, the paper's choice), 'post_softmax' to the
@@ -70,6 +73,7 @@ class RelativeAttention(tf.keras.layers.Layer):
         f'`lookup` is {lookup!r}; it must be one of {relative_bias.LOOKUPS}.'
       )
     self.width = width
+    self.output_width = output_width or width
     self.head_size = head_size
     self.num_heads = width // head_size
     self.relative_attention = relative_attention
@@ -102,7 +106,7 @@ class RelativeAttention(tf.keras.layers.Layer):
     self.key = project('blc,cnd->blnd', heads, 'nd', 'key')
     self.value = project('blc,cnd->blnd', heads, 'nd', 'value')
     self.output_projection = project(
-      'blnd,ndc->blc', (None, self.width), 'c', 'output'
+      'blnd,ndc->blc', (None, self.output_width), 'c', 'output'
     )
     # Built here, since an implementation may use their variables alone.
     flat = tf.TensorShape([None, math.prod(self.grid), input_shape[-1]])
@@ -186,7 +190,7 @@ class RelativeAttention(tf.keras.layers.Layer):
     return tf.nn.softmax(logits)
 
   def attend(self, x: tf.Tensor, *, training: bool | None = None) -> tf.Tensor:
-    """Returns [batch, H*W, width]: mixed values, projected.
+    """Returns [batch, H*W, output_width]: mixed values, projected.
 
     Args:
       x: [batch, H*W, channels].
@@ -204,13 +208,14 @@ class RelativeAttention(tf.keras.layers.Layer):
     # [batch, H, W, channels] -> [batch, H*W, channels]
     x = tf.reshape(x, [-1, height * width, x.shape[-1]])
     x = self.implementation.attend(self, x, training=training)
-    # [batch, H*W, width] -> [batch, H, W, width]
-    return tf.reshape(x, [-1, height, width, self.width])
+    # [batch, H*W, output_width] -> [batch, H, W, output_width]
+    return tf.reshape(x, [-1, height, width, self.output_width])
 
   def get_config(self):
     return {
       **super().get_config(),
       'width': self.width,
+      'output_width': self.output_width,
       'head_size': self.head_size,
       'relative_attention': self.relative_attention,
       'lookup': self.lookup,

@@ -128,6 +128,8 @@ class MBConvBlock(_Block):
   ceil(W/stride), width].
   """
 
+  downsamples: tuple[str, ...] = DOWNSAMPLES
+
   def __init__(
     self,
     width: int,
@@ -151,9 +153,9 @@ class MBConvBlock(_Block):
       ValueError: If `downsample` is unknown.
     """
     super().__init__(width, **kwargs)
-    if downsample not in DOWNSAMPLES:
+    if downsample not in self.downsamples:
       raise ValueError(
-        f'`downsample` is {downsample!r}; it must be one of {DOWNSAMPLES}.'
+        f'`downsample` is {downsample!r}; it must be one of {self.downsamples}.'
       )
     self.downsample = downsample
     self.se_ratio = se_ratio

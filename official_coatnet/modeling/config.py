@@ -6,13 +6,24 @@ from typing import Any
 
 from official_coatnet.modeling import (
   attention,
-  blocks,
+  families,
   implementations,
   layers,
   relative_bias,
   sizes,
 )
 
+# Of the family's row unless they are given.
+_OF_FAMILY = (
+  'downsample',
+  'shortcut_pool',
+  'se_ratio',
+  'batch_norm_epsilon',
+)
+# Implementations that know other families than the paper's.
+_OF_ALL_FAMILIES = (None, 'reference', 'onednn')
+# Stands for what the family has, where None means that there is none.
+_FROM_FAMILY = 'family'
 DTYPES = ('float32', 'mixed_bfloat16', 'float64')
 
 
@@ -46,12 +57,17 @@ class ModelConfig:
     widths: Channels of each stage, in place of the size table's.
     head_size: Channels of an attention head, in place of the size table's
       (Table 8).
-    downsample: Where a MBConv block has its stride: 'expand_conv' (Eq. 5) or
-      'depthwise' (Table 9, and the dagger rows of Table 5).
+    family: How blocks differ from the paper's, a row of `families.FAMILIES`, in
+      place of the size table's. It gives the defaults of `downsample`,
+      `shortcut_pool`, `se_ratio`, `batch_norm_epsilon` and
+      `representation_size`; what is said of them below is the paper's.
+    downsample: Where a MBConv block has its stride: 'expand_conv' (Eq. 5),
+      'depthwise' (Table 9, and the dagger rows of Table 5), or 'pool', of other
+      families alone.
     expansion: Expansion rate of the inverted bottlenecks (Table 3).
     se_ratio: Shrink rate of the squeeze-and-excitation (Table 3), relative to
       the block's output channels.
-    shortcut_pool: 'max' (paper) or 'avg'.
+    shortcut_pool: 'max' (paper), 'avg', or 'max3', of 3x3.
     relative_attention: 'pre_softmax' (paper), 'post_softmax' (the other half of
       Eq. 3) or 'none' (Table 6).
     lookup: How the relative bias is read: 'einsum' (TPU) or 'gather' (GPU).
@@ -96,29 +112,31 @@ class ModelConfig:
   blocks: tuple[int, ...] = _field(None)
   widths: tuple[int, ...] = _field(None)
   head_size: int = _field(None)
-  downsample: str = 'expand_conv'
+  family: str = _field(None)
+  downsample: str = _field(None)
   expansion: int = 4
-  se_ratio: float = 0.25
-  shortcut_pool: str = 'max'
+  se_ratio: float = _field(None)
+  shortcut_pool: str = _field(None)
   relative_attention: str = 'pre_softmax'
   lookup: str = _field('einsum', weights=False)
   implementation: str | None = _field(None, weights=False)
   rematerialize: tuple[str, ...] = _field((), weights=False)
   norm: str = 'batch_norm'
   batch_norm_momentum: float = _field(0.99, backbone=False)
-  batch_norm_epsilon: float = _field(1e-3, backbone=False)
+  batch_norm_epsilon: float = _field(None, backbone=False)
   sync_batch_norm: bool = _field(False, weights=False, backbone=False)
   stochastic_depth: float = _field(0.0, weights=False)
-  representation_size: int | str | None = 'width'
+  representation_size: int | str | None = _FROM_FAMILY
   kernel_stddev: float = 0.02
   head_bias: float = _field(0.0, backbone=False)
   dtype: str = _field('float32', weights=False, backbone=False)
 
   def __post_init__(self) -> None:
     size = sizes.get_size(self.name)
-    for field in ('layout', 'blocks', 'widths', 'head_size'):
+    for field in ('layout', 'blocks', 'widths', 'head_size', 'family'):
       if getattr(self, field) is None:
         object.__setattr__(self, field, getattr(size, field))
+    self._take_from_family()
     self._check_choices()
     for field in ('blocks', 'widths'):
       self._check_stages(field, of_row=getattr(size, field))
@@ -131,6 +149,31 @@ class ModelConfig:
           f'`head_size` is {self.head_size}, which does not divide the width '
           f'{width} of a transformer stage.'
         )
+
+  def _take_from_family(self) -> None:
+    row = families.get_family(self.family)
+    for field in _OF_FAMILY:
+      if getattr(self, field) is None:
+        object.__setattr__(self, field, getattr(row, field))
+    if self.representation_size == _FROM_FAMILY:
+      object.__setattr__(self, 'representation_size', row.representation_size)
+    if self.family == families.PAPER:
+      if self.downsample == 'pool':
+        raise ValueError(
+          "`downsample` is 'pool', which the paper's family does not have; it "
+          "must be 'expand_conv' or 'depthwise'."
+        )
+    elif self.implementation not in _OF_ALL_FAMILIES:
+      raise ValueError(
+        f'`implementation` is {self.implementation!r}, which has the blocks of '
+        f"the paper alone, and `family` is {self.family!r}; take 'reference', "
+        'or None.'
+      )
+    elif self.norm == 'layer_norm':
+      raise ValueError(
+        "`norm` is 'layer_norm' (Table 8), which is of the paper's network "
+        f'alone, and `family` is {self.family!r}.'
+      )
 
   def _check_stages(self, field: str, *, of_row: tuple[int, ...]) -> None:
     value = _as_tuple(getattr(self, field))
@@ -174,7 +217,7 @@ class ModelConfig:
   def _check_choices(self) -> None:
     for field, choices in (
       ('layout', sizes.LAYOUTS),
-      ('downsample', blocks.DOWNSAMPLES),
+      ('downsample', families.DOWNSAMPLES),
       ('shortcut_pool', layers.POOLS),
       ('relative_attention', attention.RELATIVE_ATTENTION),
       ('lookup', relative_bias.LOOKUPS),

@@ -17,7 +17,8 @@ DEFAULT_NORM = {
   'synchronized': False,
 }
 LAYER_NORM_EPSILON = 1e-5
-POOLS = ('max', 'avg')
+# 2x2, but for 'max3': 3x3 with a border, as PyTorch pools.
+POOLS = ('max', 'avg', 'max3')
 
 
 def kernel_initializer(stddev: float) -> tf.keras.initializers.Initializer:
@@ -35,7 +36,7 @@ def wide_dtype(dtype: Any) -> str:
 
 
 def make_pool(kind: str, *, name: str, dtype: Any) -> tf.keras.layers.Layer:
-  """Builds the 2x2 pooling of stride 2 of the paper's Eqs. 4 and 5.
+  """Builds the pooling of stride 2 of the paper's Eqs. 4 and 5, 2x2 there.
 
   The padding is SAME, so that an odd size is rounded up: [height, width]
   becomes [ceil(height / 2), ceil(width / 2)].
@@ -46,10 +47,23 @@ def make_pool(kind: str, *, name: str, dtype: Any) -> tf.keras.layers.Layer:
   pools = {
     'max': tf.keras.layers.MaxPooling2D,
     'avg': tf.keras.layers.AveragePooling2D,
+    'max3': _MaxPooling3x3,
   }
   if kind not in pools:
     raise ValueError(f'`shortcut_pool` is {kind!r}; it must be one of {POOLS}.')
   return pools[kind](2, strides=2, padding='same', name=name, dtype=dtype)
+
+
+@tf.keras.utils.register_keras_serializable(_PACKAGE)
+class _MaxPooling3x3(tf.keras.layers.MaxPooling2D):
+  """A 3x3 maximum of stride 2, with a border of one pixel all around.
+
+  SAME would put that of an even size at its end alone.
+  """
+
+  def call(self, inputs):
+    border = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    return tf.nn.max_pool2d(inputs, 3, strides=2, padding=border)
 
 
 def uniform_from_keys(keys: tf.Tensor, *, salt: int) -> tf.Tensor:

@@ -16,10 +16,12 @@ import tensorflow as tf
 from official_coatnet.modeling import (
   blocks,
   config as config_lib,
+  families,
   implementations,
   layers,
   rematerialize,
   stems,
+  variants,
 )
 from official_coatnet.modeling.implementations import reference
 
@@ -49,7 +51,8 @@ def choose_implementation(
   if name is None:
     strategy = tf.distribute.get_strategy()
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    name = 'tpu' if on_tpu else 'reference'
+    is_paper = config.family == families.PAPER
+    name = 'tpu' if on_tpu and is_paper else 'reference'
   return implementations.get(name)
 
 
@@ -63,18 +66,25 @@ def _make_block(
     dtype=config.dtype,
     **kwargs,
   )
+  is_paper = config.family == families.PAPER
   if kind == 'C':
-    return blocks.MBConvBlock(
+    common.update(
       downsample=config.downsample,
       se_ratio=config.se_ratio,
       norm=config.norm_settings,
-      **common,
     )
-  return blocks.TransformerBlock(
+    if is_paper:
+      return blocks.MBConvBlock(**common)
+    return variants.MBConvVariant(family=config.family, **common)
+  common.update(
     head_size=config.head_size,
     relative_attention=config.relative_attention,
     lookup=config.lookup,
-    **common,
+  )
+  if is_paper:
+    return blocks.TransformerBlock(**common)
+  return variants.TransformerVariant(
+    family=config.family, norm=config.norm_settings, **common
   )
 
 
@@ -89,13 +99,14 @@ def _make_stem(
     return stems.PatchStem(
       config.widths[0], patch_size=stem.reduction, **common
     )
-  return stems.Stem(
-    config.widths[0],
+  common.update(
     blocks=config.blocks[0],
     norm=config.norm_settings,
     implementation=implementation,
-    **common,
   )
+  if config.family == families.PAPER:
+    return stems.Stem(config.widths[0], **common)
+  return variants.StemVariant(config.widths[0], family=config.family, **common)
 
 
 def _rematerialized(
@@ -146,10 +157,15 @@ def _head(config: config_lib.ModelConfig, x: tf.Tensor) -> tf.Tensor:
   (All of it is in float64 where the network is.)
   """
   dtype = layers.wide_dtype(config.dtype)
-  x = tf.keras.layers.GlobalAveragePooling2D(dtype=dtype, name='head_pool')(x)
-  x = tf.keras.layers.LayerNormalization(
-    epsilon=layers.LAYER_NORM_EPSILON, name='head_norm', dtype=dtype
-  )(x)
+  if config.family == families.PAPER:
+    x = tf.keras.layers.GlobalAveragePooling2D(dtype=dtype, name='head_pool')(x)
+    x = tf.keras.layers.LayerNormalization(
+      epsilon=layers.LAYER_NORM_EPSILON, name='head_norm', dtype=dtype
+    )(x)
+  else:
+    x = variants.pool_for_head(
+      x, family=config.family, norm=config.norm_settings, dtype=dtype
+    )
   size = config.representation_size
   if size is not None:
     x = tf.keras.layers.Dense(

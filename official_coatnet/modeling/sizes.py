@@ -16,6 +16,8 @@ import difflib
 import types
 from collections.abc import Mapping
 
+from official_coatnet.modeling import families
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -61,6 +63,8 @@ class Size:
     head_size: Channels of one attention head.
     origin: Where the row comes from.
     layout: One of `LAYOUTS`, which says what the stages are.
+    family: One of `families.FAMILIES`, which says how its blocks differ from
+      the paper's.
   """
 
   blocks: tuple[int, ...]
@@ -68,6 +72,7 @@ class Size:
   head_size: int
   origin: str
   layout: str = 'C-C-T-T'
+  family: str = families.PAPER
 
 
 _TABLE_3 = 'Table 3'
@@ -78,6 +83,44 @@ _TABLE_8 = 'Table 8'
 _WIDTHS_OF_COATNET_1 = (64, 96, 192, 384, 768)
 _WIDTHS_OF_COATNET_2 = (128, 128, 256, 512, 1024)
 _WIDTHS_OF_COATNET_3 = (192, 192, 384, 768, 1536)
+
+
+def _published() -> dict[str, Size]:
+  """Rows of networks that others have published weights of, or train."""
+  nano = ((2, 3, 4, 6, 3), (64, 64, 128, 256, 512))
+  zero = ((2, 2, 3, 7, 2), _WIDTHS_OF_COATNET_1)
+  one = ((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_1)
+  two = ((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_2)
+  three = ((2, 2, 6, 14, 2), _WIDTHS_OF_COATNET_3)
+  own = {
+    'nano_rw': nano,
+    'rmlp_nano_rw': nano,
+    '0_rw': zero,
+    '1_rw': one,
+    'bn_0_rw': zero,
+    '2_rw': two,
+    '3_rw': three,
+    'rmlp_1_rw': one,
+    'rmlp_1_rw2': one,
+    'rmlp_2_rw': two,
+  }
+  rows = {
+    f'timm_coatnet_{name}': Size(*row, 32, 'timm', family=f'timm_{name}')
+    for name, row in own.items()
+  }
+  plain = {
+    '0': ((2, 2, 3, 5, 2), _WIDTHS_OF_COATNET_1),
+    '1': one,
+    '2': two,
+    '3': three,
+    '4': ((2, 2, 12, 28, 2), _WIDTHS_OF_COATNET_3),
+    '5': ((2, 2, 12, 28, 2), (192, 256, 512, 1280, 2048)),
+  }
+  for name, row in plain.items():
+    rows[f'timm_coatnet_{name}'] = Size(*row, 32, 'timm', family='timm')
+  rows['kecam_coatnet_0'] = Size(*plain['0'], 32, 'kecam', family='kecam')
+  return rows
+
 
 SIZES: Mapping[str, Size] = types.MappingProxyType(
   {
@@ -116,6 +159,7 @@ SIZES: Mapping[str, Size] = types.MappingProxyType(
     # block a stage, so that any recipe can be run through quickly.
     'coatnet_demo': Size((2, 1, 1, 2, 1), (16, 24, 48, 96, 128), 16, 'demo'),
     'coatnet_test': Size((2, 1, 1, 1, 1), (16, 16, 16, 32, 32), 16, 'tests'),
+    **_published(),
   }
 )
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from official_coatnet.modeling import implementations, layers
+from official_coatnet.modeling import families, implementations, layers
 
 _PACKAGE = 'official_coatnet'
 
@@ -11,20 +11,23 @@ _PACKAGE = 'official_coatnet'
 class SqueezeExcitation(tf.keras.layers.Layer):
   """Squeeze-and-excitation (Hu et al., 2018, the paper's [41]).
 
-  Swish inside and sigmoid at the gate, whatever the network's activation, as in
-  Google's own MBConv. With it the parameter counts fit the paper's.
+  Swish (SiLU) inside and sigmoid at the gate, whatever the network's
+  activation, as in Google's own MBConv. With it the parameter counts fit the
+  paper's. Other families have another one inside.
   """
 
   def __init__(
     self,
     hidden_size: int,
     *,
+    activation: str = 'silu',
     implementation: implementations.Implementation = 'reference',
     kernel_stddev: float = 0.02,
     **kwargs,
   ):
     super().__init__(**kwargs)
     self.hidden_size = hidden_size
+    self.activation = activation
     self.implementation = implementations.get(implementation)
     self.kernel_stddev = kernel_stddev
 
@@ -39,7 +42,9 @@ class SqueezeExcitation(tf.keras.layers.Layer):
         dtype=self.dtype_policy,
       )
 
-    self.reduce = conv(self.hidden_size, 'swish', 'reduce')
+    self.reduce = conv(
+      self.hidden_size, families.ACTIVATIONS[self.activation], 'reduce'
+    )
     self.expand = conv(input_shape[-1], 'sigmoid', 'expand')
     # Built here, since an implementation may use its variables alone; within
     # the name scope that calling it would open.
@@ -62,6 +67,7 @@ class SqueezeExcitation(tf.keras.layers.Layer):
     return {
       **super().get_config(),
       'hidden_size': self.hidden_size,
+      'activation': self.activation,
       'implementation': self.implementation.name,
       'kernel_stddev': self.kernel_stddev,
     }

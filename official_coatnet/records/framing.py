@@ -166,8 +166,6 @@ def _read_frame(
     return Frame(offset, None, problem), size
   if length is None:
     problem = 'header damaged, the checksum of the length is wrong'
-    if offset == 0 and _read_at(file, 0, 2) == b'\x1f\x8b':
-      problem = 'compressed by gzip, which is not read here; gunzip it first'
     return Frame(offset, None, problem), None
   end = offset + _HEADER + length + _FOOTER
   if end > size:

@@ -14,7 +14,13 @@ from official_coatnet.data import (
   sketch,
   split_files,
 )
-from official_coatnet.records import framing, processes, validation, writing
+from official_coatnet.records import (
+  decompression,
+  framing,
+  processes,
+  validation,
+  writing,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +36,9 @@ class IntactRecords:
   rules: validation.Rules
 
   def __iter__(self) -> Iterator[writing.Record | manifest_lib.Failure]:
-    file, size = files.open_with_size(self.path)
     name = os.path.basename(self.path)
-    with file:
-      for frame in framing.read_frames(file, size=size):
+    with decompression.open_records(self.path) as opened:
+      for frame in framing.read_frames(opened.file, size=opened.size):
         if frame.data is None:
           place = f'{name} at byte {frame.offset}'
           yield manifest_lib.Failure(place, frame.problem)
@@ -42,6 +47,8 @@ class IntactRecords:
           frame.data, rules=self.rules
         )
         yield writing.Record(frame.data, labels=labels)
+    if opened.problem:
+      yield manifest_lib.Failure(name, opened.problem)
 
 
 def repair_split(
@@ -55,8 +62,10 @@ def repair_split(
   """Copies the intact records of a split to another folder.
 
   Args:
-    split: the files; those that are undamaged come out the same.
-    output_dir: folder to write them to, under the same names.
+    split: the files; those that are undamaged come out the same, and those that
+      are compressed uncompressed.
+    output_dir: folder to write them to, under the same names, but for the
+      ending of a compressed one.
     rules: what the records are.
     progress: called with how many records more are done.
     map_tasks: who copies the files.
@@ -66,7 +75,8 @@ def repair_split(
     what was lost now, with file and offset.
 
   Raises:
-    ValueError: if `output_dir` is the folder of the files, or there are none.
+    ValueError: if `output_dir` is the folder of the files, there are none, or
+      their records are not what the rules say.
   """
   same = os.path.abspath(output_dir) == os.path.abspath(split.folder)
   if same and '://' not in output_dir:
@@ -76,10 +86,15 @@ def repair_split(
     )
   if not split.names:
     raise ValueError(f'no file of split {split.split!r} is in {split.folder}.')
+  rules = dataclasses.replace(rules, decode=False)
+  for path in split.paths:
+    with decompression.open_records(path) as opened:
+      mismatch = validation.find_mismatch(opened, rules=rules)
+    if mismatch:
+      raise ValueError(f'{path}: {mismatch}')
   _clear(output_dir, split)
   # Whoever reads the folder before the end is told that it is not all there.
   files.make_folder(split_files.unfinished_dir(output_dir, split.split))
-  rules = dataclasses.replace(rules, decode=False)
   copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
     map_tasks(copy, split.paths, progress=progress),
@@ -171,7 +186,9 @@ def _copy_intact(
   rules: validation.Rules,
 ) -> writing.Shard:
   return writing.write_shard(
-    os.path.join(output_dir, os.path.basename(path)),
+    os.path.join(
+      output_dir, split_files.uncompressed_name(os.path.basename(path))
+    ),
     IntactRecords(path, rules),
     progress=functools.partial(progress, 1),
   )

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from official_coatnet.data import sketch, split_files
 from official_coatnet.data.manifest import Manifest, printable
-from official_coatnet.records import receipts, validation
+from official_coatnet.records import file_contents, receipts, validation
 
 _MAX_LISTED = 10
 
 
 def find_in_contents(
-  contents: Mapping[str, Sequence[validation.FileContents]], folder: str
+  contents: Mapping[str, Sequence[file_contents.FileContents]], folder: str
 ) -> list[str]:
   """Looks for images that stand in two splits, all of which have been read.
 
@@ -59,7 +59,7 @@ def find_in_contents(
 
 
 def _find_place(
-  contents: Sequence[validation.FileContents], image: np.uint64
+  contents: Sequence[file_contents.FileContents], image: np.uint64
 ) -> str:
   """Returns where the first image of a checksum stands."""
   for each in contents:

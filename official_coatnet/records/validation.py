@@ -11,8 +11,8 @@ import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import os
-from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,11 +22,17 @@ from PIL import Image
 from official_coatnet import files
 from official_coatnet.data import (
   image_files,
+  record_features,
   schema as schema_lib,
   split_files,
 )
-from official_coatnet.data.manifest import FileEntry, Manifest, printable
-from official_coatnet.records import framing, processes
+from official_coatnet.data.manifest import FileEntry, printable
+from official_coatnet.records import (
+  decompression,
+  file_contents,
+  framing,
+  processes,
+)
 
 # What TensorFlow decodes; Pillow knows many more.
 _FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP')
@@ -44,33 +50,21 @@ class Rules:
     num_classes: number of classes; None if not known.
     label_offset: what to add to a stored label to get a class.
     decode: whether to decode the images.
+    feature_keys: keys to read in the place of the schema's, or None.
+    labels_optional: whether a record may lack the key of its labels.
   """
 
   schema: str
   num_classes: int | None
   label_offset: int
   decode: bool = True
+  feature_keys: schema_lib.FeatureKeys | None = None
+  labels_optional: bool = False
 
-
-@dataclasses.dataclass(frozen=True)
-class FileContents:
-  """What is in a file.
-
-  Attributes:
-    entry: what a manifest would say of it.
-    label_counts: how often each stored label occurs.
-    problems: sentences.
-    offsets: int64 [n], where the records begin.
-    image_hashes: uint64 [n], of the images.
-    name_hashes: uint64 [n], of their names; 0 for none.
-  """
-
-  entry: FileEntry
-  label_counts: collections.Counter
-  problems: tuple[str, ...]
-  offsets: np.ndarray
-  image_hashes: np.ndarray
-  name_hashes: np.ndarray
+  @property
+  def keys(self) -> schema_lib.Schema:
+    """The schema, with the keys that are set."""
+    return schema_lib.get_schema(self.schema, self.feature_keys)
 
 
 def validate_split(
@@ -80,7 +74,7 @@ def validate_split(
   allow_duplicates: bool = False,
   progress: processes.TaskProgress = lambda number: None,
   map_tasks: processes.MapTasks = processes.map_here,
-) -> tuple[list[str], list[FileContents]]:
+) -> tuple[list[str], list[file_contents.FileContents]]:
   """Looks at every record of a split.
 
   Args:
@@ -102,10 +96,19 @@ def validate_split(
   problems = list(split.problems)
   for each in contents:
     problems += each.problems
+  problems += file_contents.find_mixture(contents, folder=split.folder)
+  counted = any(each.label_counts for each in contents)
+  if not problems and not counted and any(c.entry.records for c in contents):
+    problems.append(
+      f'{split.folder}: no record of split {split.split!r} has a label in '
+      f'{rules.keys.labels!r}; check --schema and --feature_keys.'
+    )
   if not allow_duplicates:
-    problems += find_duplicates(contents, folder=split.folder)
+    problems += file_contents.find_duplicates(contents, folder=split.folder)
   if split.manifest is not None:
-    problems += compare(split.manifest, contents, folder=split.folder)
+    problems += file_contents.compare(
+      split.manifest, contents, folder=split.folder
+    )
   return problems, contents
 
 
@@ -115,6 +118,8 @@ def rules_for(
   schema: str | None = None,
   num_classes: int | None = None,
   decode: bool = True,
+  feature_keys: schema_lib.FeatureKeys | None = None,
+  labels_optional: bool = False,
 ) -> Rules:
   """Returns the rules of a split: those of its manifest, if it has one.
 
@@ -123,42 +128,75 @@ def rules_for(
     schema: name of the schema where there is no manifest; None for imagenet.
     num_classes: number of classes where there is no manifest, if known.
     decode: whether to decode the images.
+    feature_keys: keys to read in the place of the schema's.
+    labels_optional: whether a record may lack the key of its labels.
   """
-  if split.manifest is not None:
-    manifest = split.manifest
-    return Rules(
-      manifest.schema, manifest.num_classes, manifest.label_offset, decode
-    )
-  keys = schema_lib.get_schema(schema or 'imagenet')
-  return Rules(keys.name, num_classes, keys.label_offset, decode)
+  manifest = split.manifest
+  keys = schema_lib.get_schema(
+    manifest.schema if manifest else schema or 'imagenet', feature_keys
+  )
+  return Rules(
+    keys.name,
+    manifest.num_classes if manifest else num_classes,
+    manifest.label_offset if manifest else keys.label_offset,
+    decode,
+    feature_keys,
+    labels_optional,
+  )
+
+
+def find_mismatch(opened: decompression.Opened, *, rules: Rules) -> str:
+  """Compares the first records of a file with the schema; '' if all is well."""
+  frames = framing.read_frames(opened.file, size=opened.size)
+  records = (frame.data for frame in frames if frame.data is not None)
+  features = record_features.read_features(
+    itertools.islice(records, record_features.RECORDS_TO_COUNT)
+  )
+  compare = functools.partial(
+    record_features.compare,
+    keys=rules.keys,
+    labels_optional=rules.labels_optional,
+  )
+  # What is wrong with some records only is said of each.
+  if not features or not all(compare([each]) for each in features):
+    return ''
+  mismatch = compare(features)
+  return mismatch.for_flags() if mismatch else ''
 
 
 def examine_file(
   path: str, progress: processes.TaskProgress, *, rules: Rules
-) -> FileContents:
+) -> file_contents.FileContents:
   """Looks at every record of a file."""
   label_counts: collections.Counter[int] = collections.Counter()
   problems, rows = [], []
-  file, size = files.open_with_size(path)
-  with file:
-    for frame in framing.read_frames(file, size=size):
+  with decompression.open_records(path) as opened:
+    mismatch = find_mismatch(opened, rules=rules)
+    if mismatch:
+      problems.append(f'{path}: {mismatch}')
+    within = ' of what it decompresses to' if opened.compression else ''
+    for frame in framing.read_frames(opened.file, size=opened.size):
       problem = frame.problem
       if frame.data is not None:
         labels, image, name, problem = examine_record(frame.data, rules=rules)
         label_counts.update(labels)
         rows.append((frame.offset, _hash(image), _hash(name)))
+        if mismatch:  # Which says it once, and not of each record.
+          problem = ''
       if problem:
-        problems.append(f'{path} at byte {frame.offset}: {problem}')
+        problems.append(f'{path} at byte {frame.offset}{within}: {problem}')
       progress(1)
+  if opened.problem:
+    problems.append(f'{path}: {opened.problem}')
   if len(problems) > _MAX_LISTED:
     more = len(problems) - _MAX_LISTED
     problems[_MAX_LISTED:] = [f'{path}: and {more} problems more']
   columns = list(zip(*rows)) or [(), (), ()]
-  return FileContents(
+  return file_contents.FileContents(
     FileEntry(
       name=os.path.basename(path),
       records=len(rows),
-      bytes=size,
+      bytes=tf.io.gfile.stat(path).length,
       sha256=files.sha256(path),
     ),
     label_counts,
@@ -166,6 +204,7 @@ def examine_file(
     np.array(columns[0], np.int64),
     np.array(columns[1], np.uint64),
     np.array(columns[2], np.uint64),
+    opened.compression,
   )
 
 
@@ -185,7 +224,11 @@ def examine_record(
     features = tf.train.Example.FromString(data).features.feature
   except message.DecodeError:
     return [], b'', b'', 'no tf.train.Example'
-  keys = schema_lib.get_schema(rules.schema)
+  keys = rules.keys
+  # Here, for a map has every key that was looked up.
+  faults = record_features.type_faults([features], keys)
+  if keys.labels not in features and not rules.labels_optional:
+    faults.append(f'no feature {keys.labels!r}')
   image = next(iter(features[keys.encoded].bytes_list.value), b'')
   labels = list(features[keys.labels].int64_list.value)
   name = next(
@@ -197,9 +240,14 @@ def examine_record(
     ),
     b'',
   )
-  problem = _label_problem(labels, features, keys, rules=rules)
+  problem = '; '.join(faults) or _label_problem(
+    labels, features, keys, rules=rules
+  )
   if not problem:
     problem = image_problem(image, decode=rules.decode)
+    fault = record_features.image_fault(image, features) if problem else None
+    if image and fault:
+      problem += f'; it is {fault}'
   if problem and name:
     problem += f' ({printable(name)})'
   return labels, image, name, problem
@@ -247,73 +295,6 @@ def image_problem(encoded: bytes, *, decode: bool = True) -> str:
   except Exception as error:  # Decoders raise anything.
     return f'image does not decode: {type(error).__name__}: {error}'
   return ''
-
-
-def find_duplicates(
-  contents: Sequence[FileContents], *, folder: str
-) -> list[str]:
-  """Finds images, and names of images, that are there more than once."""
-  sizes = [len(each.offsets) for each in contents]
-  of_file = np.repeat(np.arange(len(contents)), sizes)
-  nothing = [np.empty(0)]
-  offsets = np.concatenate([each.offsets for each in contents] or nothing)
-  problems = []
-  for what, column in (
-    ('image', [each.image_hashes for each in contents]),
-    ('name', [each.name_hashes for each in contents]),
-  ):
-    hashes = np.concatenate(column or nothing)
-    order = np.argsort(hashes, kind='stable')
-    ordered = hashes[order]
-    again = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0))
-    for place in again[:_MAX_LISTED].tolist():
-      first, second = order[place], order[place + 1]
-      problems.append(
-        f'{_place(contents, of_file, offsets, second, folder)}: same {what} as '
-        f'in {_place(contents, of_file, offsets, first, folder)}'
-      )
-    if len(again) > _MAX_LISTED:
-      more = len(again) - _MAX_LISTED
-      problems.append(f'{folder}: and {more} {what}s more that came before')
-  return problems
-
-
-def compare(
-  manifest: Manifest, contents: Sequence[FileContents], *, folder: str
-) -> list[str]:
-  """Compares files with their manifest; sizes were compared before."""
-  problems = []
-  by_name = {each.entry.name: each.entry for each in contents}
-  for entry in manifest.files:
-    found = by_name.get(entry.name)
-    path = os.path.join(folder, entry.name)
-    if found is None or found == entry:
-      continue
-    if found.records != entry.records:
-      problems.append(
-        f'{path}: {found.records} intact records, but its manifest says '
-        f'{entry.records}'
-      )
-    elif found.bytes == entry.bytes:
-      problems.append(
-        f'{path}: another checksum than its manifest says: it was changed or '
-        'replaced'
-      )
-  counts: collections.Counter[int] = collections.Counter()
-  for each in contents:
-    counts.update(each.label_counts)
-  whole = not problems and len(by_name) == len(manifest.files)
-  if whole and dict(counts) != dict(manifest.label_counts):
-    problems.append(
-      f'{folder}: the labels of split {manifest.split!r} are not those that '
-      'its manifest counts'
-    )
-  return problems
-
-
-def _place(contents, of_file, offsets, index: int, folder: str) -> str:
-  path = os.path.join(folder, contents[of_file[index]].entry.name)
-  return f'{path} at byte {int(offsets[index])}'
 
 
 def _hash(contents: bytes) -> int:

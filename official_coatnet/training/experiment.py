@@ -12,6 +12,9 @@ WEIGHTS = ('ema', 'raw')
 LOSSES = ('softmax', 'sigmoid')
 SMOOTHINGS = ('tf', 'full')
 REDUCTIONS = ('sum', 'mean')
+# Fields of a `DataConfig` that say what pixels mean to the network.
+NORMALIZATION = ('mean', 'deviation')
+PREPROCESSING = (*NORMALIZATION, 'interpolation')
 # Of a dry run: training steps, and images a core.
 _DRY_RUN_STEPS = 2
 _DRY_RUN_IMAGES = 2
@@ -73,6 +76,10 @@ class RunConfig:
     init_last_layer: Whether the last layer is taken from there, too, if it has
       as many classes, as after ImageNet-1K alone. Where it has others the layer
       is new anyway.
+    accept_other_data: Whether the run goes on with, is evaluated on, or keeps
+      the last layer of `init_checkpoint` for data that are not those it was
+      trained on: the same classes under other names, or repaired records. What
+      differs is logged; without it the run does not start.
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
@@ -91,6 +98,7 @@ class RunConfig:
   init_checkpoint_required: bool = False
   init_weights: str | None = None
   init_last_layer: bool = True
+  accept_other_data: bool = False
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
@@ -161,6 +169,16 @@ class Experiment:
             f'{getattr(self.model, field)}; they must be equal. Set both by '
             f'the macro {macro}.'
           )
+    for field in PREPROCESSING:
+      train, evaluation = (
+        getattr(data, field) for data in (self.train_data, self.eval_data)
+      )
+      if train != evaluation:
+        raise ValueError(
+          f'`train_data.{field}` is {train}, `eval_data.{field}` is '
+          f'{evaluation}; they must be equal, or the network is evaluated on '
+          f'what it was not trained on. Set both by DataConfig.{field}.'
+        )
 
   @property
   def uses_ema(self) -> bool:

@@ -18,8 +18,11 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
 )
 
-# What TensorFlow's decoders say, or how they are called.
-_DECODER = re.compile('JPEG|PNG|GIF|BMP|Jpeg|DecodeImage|DecodeBmp')
+# What TensorFlow's decoders say, or how they are called; and its parser.
+_DECODER = re.compile(
+  'JPEG|PNG|GIF|BMP|Jpeg|DecodeImage|DecodeBmp'
+  "|Data types don't match|Could not parse example|values != expected"
+)
 
 
 def with_counts(

@@ -13,6 +13,28 @@ from official_coatnet.data import config as data_config, device
 from official_coatnet.training import experiment as experiment_lib
 
 
+def normalize(
+  config: experiment_lib.Experiment,
+  images: tf.Tensor,
+  *,
+  dtype: tf.DType = tf.float32,
+) -> tf.Tensor:
+  """Makes of pixels what the network of an experiment was trained on.
+
+  Whoever runs a trained network takes this: `device.normalize` alone does not
+  know the experiment's mean and deviation.
+
+  Args:
+    config: The experiment. Its two splits have one mean and one deviation.
+    images: [..., 3] pixels on the 0..255 scale, uint8 or floating.
+    dtype: Floating type of the result.
+  """
+  data = config.eval_data
+  return device.normalize(
+    images, dtype, mean=data.mean, deviation=data.deviation
+  )
+
+
 def device_half(
   config: experiment_lib.Experiment,
   batch: dict[str, tf.Tensor],
@@ -32,7 +54,7 @@ def device_half(
     float32 [b, classes].
   """
   policy = tf.keras.mixed_precision.Policy(config.model.dtype)
-  images = device.normalize(batch['image'], policy.compute_dtype)
+  images = normalize(config, batch['image'], dtype=policy.compute_dtype)
   targets = device.multi_hot(batch['label'], config.model.num_classes)
   if not is_training:
     return images, targets

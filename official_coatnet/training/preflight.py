@@ -1,6 +1,7 @@
 """What stands in the way of a run, said at once and before it starts."""
 
 import dataclasses
+import os
 
 import tensorflow as tf
 
@@ -9,6 +10,7 @@ from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
+  consistency,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   plan,
@@ -60,6 +62,9 @@ def examine(
     if source is not None:
       sources[split] = source
   problems += _pair_problems(experiment, sources)
+  problems += consistency.examine(
+    experiment, sources, mode=mode, model_dir=model_dir
+  ).problems
   if experiment.run.init_checkpoint:
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
@@ -157,12 +162,25 @@ def _storage_problems(splits, model_dir: str | None) -> list[str]:
 
 def _init_checkpoint_problems(experiment) -> list[str]:
   try:
-    checkpoints.StoredWeights(
+    stored = checkpoints.StoredWeights(
       experiment.run.init_checkpoint, weights=experiment.run.init_weights
     )
+    folder = os.path.dirname(stored.prefix)
+    start = model_dir_lib.read_experiment(folder)
+  except FileNotFoundError:
+    return []  # Weights alone do not say what they were trained on.
   except ValueError as e:
     return [f'`init_checkpoint`: {e}']
-  return []
+  different = _preprocessing_differences(
+    start, experiment, experiment_lib.NORMALIZATION
+  )
+  if not different:
+    return []
+  return [
+    f'`init_checkpoint`: the weights of {folder!r} know pixels by another '
+    f'normalization: {different}. Set DataConfig.mean and DataConfig.deviation '
+    'to those, in a --model_dir of its own.'
+  ]
 
 
 def _model_dir_problems(
@@ -187,7 +205,40 @@ def _model_dir_problems(
     return []
   except ValueError as e:
     return [f'{e} Give another --model_dir.']
-  return _model_differences(experiment, stored, model_dir=model_dir)
+  return [
+    *_model_differences(experiment, stored, model_dir=model_dir),
+    *_preprocessing_problems(
+      experiment, stored, model_dir=model_dir, mode=mode
+    ),
+  ]
+
+
+def _preprocessing_problems(experiment, stored, *, model_dir, mode):
+  """Refuses to show a network pixels other than it was trained on.
+
+  An evaluation may resize otherwise, to see what comes of it.
+  """
+  fields = experiment_lib.NORMALIZATION
+  if mode in _TRAINING_MODES:
+    fields = experiment_lib.PREPROCESSING
+  different = _preprocessing_differences(stored, experiment, fields)
+  if not different:
+    return []
+  return [
+    f'The folder {model_dir!r} belongs to a network that is trained on images '
+    f'prepared otherwise: {different}. Give another --model_dir, or set '
+    'DataConfig to those.'
+  ]
+
+
+def _preprocessing_differences(old, new, fields) -> str:
+  """Says which of the fields of the data are others."""
+  return '; '.join(
+    f'{field} was {before!r} and is now {now!r}'
+    for field in fields
+    if (before := getattr(old.eval_data, field))
+    != (now := getattr(new.eval_data, field))
+  )
 
 
 def _model_differences(experiment, stored, *, model_dir) -> list[str]:

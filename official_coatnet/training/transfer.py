@@ -6,6 +6,7 @@ else must fit, or the run does not start.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -44,20 +45,32 @@ class Outcome:
     rows = [
       f'Weights from {self.prefix} ({self.group}):',
       f'  loaded    {len(self.loaded):5d}',
-      f'  resized   {len(self.resized):5d}  {self._shapes()}',
+      f'  resized   {len(self.resized):5d}  {resized_text(self.resized)}',
       f'  new       {len(self.new):5d}  {", ".join(self.new)}',
       f'  left out  {len(self.left_out):5d}  {", ".join(self.left_out)}',
     ]
     return '\n'.join(row.rstrip() for row in rows)
 
-  def _shapes(self) -> str:
-    """Returns 'relative-bias tables [27, 27] to [47, 47] (14), ...'."""
-    counts: dict[str, int] = {}
-    for _, old, new in self.resized:
-      key = f'{list(old[1:])} to {list(new[1:])}'
-      counts[key] = counts.get(key, 0) + 1
-    shown = ', '.join(f'{key} ({n})' for key, n in counts.items())
-    return f'relative-bias tables {shown}' if shown else ''
+
+def resized_text(
+  resized: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]],
+) -> str:
+  """Returns 'relative-bias tables [27, 27] to [47, 47] (14), ...'.
+
+  Args:
+    resized: Name, old and new shape of each table; '' if there is none.
+  """
+  counts: dict[str, int] = {}
+  for _, old, new in resized:
+    key = f'{list(old[1:])} to {list(new[1:])}'
+    counts[key] = counts.get(key, 0) + 1
+  shown = ', '.join(f'{key} ({n})' for key, n in counts.items())
+  return f'relative-bias tables {shown}' if shown else ''
+
+
+def is_table(name: str) -> bool:
+  """Whether a weight is a table of relative bias, which may be resized."""
+  return name.endswith(_TABLE)
 
 
 def resize_table(table: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -139,7 +152,7 @@ def _match(
       problems.append(f'{name}: not in the checkpoint')
     elif old == shape:
       outcome.loaded.append(name)
-    elif name.endswith(_TABLE) and old[0] == shape[0]:
+    elif is_table(name) and old[0] == shape[0]:
       outcome.resized.append((name, old, shape))
     else:
       problems.append(

@@ -1,5 +1,6 @@
 """Tests of official_coatnet.data.checks."""
 
+import dataclasses
 import os
 import socket
 import tempfile
@@ -10,10 +11,16 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
-from official_coatnet.data import checks, pipeline, schema, split_files
+from official_coatnet.data import (
+  checks,
+  file_kinds,
+  pipeline,
+  schema,
+  split_files,
+)
 from official_coatnet.data.config import DataConfig
 from official_coatnet.records import writing
-from tests.fixtures import image_files
+from tests.fixtures import example_files, image_files
 
 PIXEL = image_files.encode(0, size=(4, 4))
 
@@ -197,9 +204,10 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_sixteen_files_are_looked_into(self):
     write(self.folder, [11] * 64, num_shards=64, with_manifest=False)
-    problems = find_problems(make_config(self.folder, num_examples=64))
-    self.assertLen(problems, 6)
-    self.assertRegex(problems[-1], '^11 more files')
+    self.assert_problem(
+      'train-00000-of-00064, record 0: label 11 .* same in 15 more of the',
+      make_config(self.folder, num_examples=64),
+    )
 
   def test_number_of_classes(self):
     write(self.folder, [1, 2])
@@ -217,12 +225,11 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_missing_features(self):
     write(self.folder, [1, 2], with_manifest=False)
-    problems = find_problems(
-      make_config(self.folder, schema='automl', num_examples=2)
-    )
-    self.assertLen(problems, 2)
-    self.assertRegex(
-      problems[0], "record 0: has no feature 'image'; it holds.*'image/encoded'"
+    self.assert_problem(
+      "train-00000-of-00002: schema 'automl' reads 'image' .* the first "
+      "record holds .*'image/encoded' .*: 'image' is missing; 'labels' is "
+      "missing. Set schema to 'imagenet'.* same in 1 more of the files",
+      make_config(self.folder, schema='automl', num_examples=2),
     )
 
   def test_records_that_are_no_examples(self):
@@ -237,7 +244,9 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
     with open(os.path.join(self.folder, 'train.csv'), 'w') as file:
       file.write('image,label\n' * 10)
     self.assert_problem(
-      'train.csv.*cannot be read', make_config(self.folder, num_examples=1)
+      "train.csv is no TFRecord file but text.*'image,label'; move it away, or "
+      'set DataConfig.file_pattern',
+      make_config(self.folder, num_examples=1),
     )
 
   def test_length_of_an_epoch(self):
@@ -348,6 +357,127 @@ class ChecksTest(parameterized.TestCase, tf.test.TestCase):
         "tfds_name is 'dogs'",
         make_config(data_dir, source='tfds', tfds_name='dogs'),
       )
+
+  def write_examples(self, *features, **options):
+    records = [example_files.make_example(**each) for each in features]
+    return example_files.write_shards(self.folder, records, **options)
+
+  def test_keys_of_others(self):
+    """Under the schema's own keys this trained without any label."""
+    self.write_examples(*[{'image': PIXEL, 'label': 3}] * 4)
+    config = make_config(self.folder, schema='automl', num_examples=4)
+    self.assert_problem(
+      "train-00000-of-00002: schema 'automl' reads 'image' .* and 'labels' .*, "
+      r"but the first 2 records hold 'image' \(bytes\), 'label' \(int64\): "
+      "'labels' is missing. Set DataConfig.feature_keys = {'labels': 'label'}. "
+      'The same in 1 more',
+      config,
+    )
+    set_keys = dataclasses.replace(config, feature_keys={'labels': 'label'})
+    self.assertEmpty(find_problems(set_keys))
+    batches = pipeline.make_dataset(set_keys, seed=0, is_training=True)
+    self.assertAllEqual(next(iter(batches))['label'], [[3], [3]])
+
+  def test_keys_where_there_is_a_manifest(self):
+    """Which does not say what the records hold."""
+    write(self.folder, [1, 2])
+    path = split_files.manifest_path(self.folder, 'train')
+    with open(path) as file:
+      text = file.read()
+    with open(path, 'w') as file:
+      file.write(text.replace('"imagenet"', '"automl"'))
+    self.assert_problem(
+      "'image' is missing; 'labels' is missing. Set schema to 'imagenet'",
+      make_config(self.folder, schema='automl', label_offset=-1),
+    )
+
+  def test_labels_of_another_type(self):
+    text = {'image/encoded': PIXEL, 'image/class/label': b'cat'}
+    self.write_examples(text, text)
+    self.assert_problem(
+      "'image/class/label' holds text, such as b'cat', but must be int64.* "
+      'write an int64_list. The same',
+      make_config(self.folder, num_examples=2),
+    )
+
+  def test_pixels(self):
+    good = {'image': PIXEL, 'labels': 3}
+    pixels = {'image': bytes(range(192)), 'labels': 3}
+    config = make_config(self.folder, schema='automl', num_examples=3)
+    self.write_examples(good, pixels, pixels)
+    # One that is none among others is left to reading, which may skip it.
+    self.assertEmpty(find_problems(config))
+    self.write_examples(pixels, pixels, pixels)
+    self.assert_problem(
+      "None of the first records of the files of split 'train' in "
+      f"{self.folder}, 3 in all, has an image file: 'image' holds "
+      '192 bytes .* as many as 8 x 8 x 3 pixels of type uint8 have; store',
+      config,
+    )
+
+  def test_no_labels_anywhere(self):
+    none, one = {'image': PIXEL, 'labels': []}, {'image': PIXEL, 'labels': [3]}
+    config = make_config(self.folder, schema='automl', num_examples=3)
+    self.write_examples(none, none, one)
+    self.assertEmpty(find_problems(config))
+    self.write_examples(none, none, none)
+    self.assert_problem("None of .* has a label in 'labels'", config)
+
+  def test_confidences_that_do_nothing(self):
+    fields = {'image': PIXEL, 'labels': [3]}
+    config = make_config(
+      self.folder,
+      schema='automl',
+      num_examples=2,
+      feature_keys={'confidences': 'p'},
+      confidence_threshold=0.5,
+    )
+    self.write_examples(fields, fields)
+    self.assert_problem("threshold is 0.5, but none .* in 'p', so that", config)
+    self.write_examples({**fields, 'p': 0.25}, {**fields, 'p': [0.125]})
+    self.assert_problem('no confidence is above 0.25, .*; lower it', config)
+    self.write_examples({**fields, 'p': 0.5}, fields)
+    self.assertEmpty(find_problems(config))
+
+  def test_compression(self):
+    record = {'image': PIXEL, 'labels': [3]}
+    self.write_examples(
+      record, record, num_shards=1, compression='GZIP', ending='.gz'
+    )
+    config = make_config(self.folder, schema='automl', num_examples=2)
+    self.assert_problem(
+      "train-00000-of-00001.gz is compressed by gzip, but .* to 'GZIP'", config
+    )
+    unpacked = dataclasses.replace(config, compression='GZIP')
+    self.assertEmpty(find_problems(unpacked))
+    batches = pipeline.make_dataset(unpacked, seed=0, is_training=True)
+    self.assertAllEqual(next(iter(batches))['label'], [[3], [3]])
+
+  def test_odd_names_among_many_are_looked_at(self):
+    record = {'image': PIXEL, 'labels': [3]}
+    self.write_examples(*[record] * 200, num_shards=200)
+    path = os.path.join(self.folder, 'train_list')
+    with open(path, 'w') as file:
+      file.write('image,label\n')
+    with mock.patch.object(
+      file_kinds, 'read_head', wraps=file_kinds.read_head
+    ) as read:
+      self.assert_problem(
+        'train_list is no TFRecord file but text',
+        make_config(self.folder, schema='automl', num_examples=200),
+      )
+    self.assertBetween(read.call_count, 20, 65)
+
+  def test_damage_in_the_first_records(self):
+    (path,) = self.write_examples(
+      {'image': PIXEL, 'labels': [3]},
+      {'image': PIXEL, 'labels': [3]},
+      num_shards=1,
+    )
+    os.truncate(path, os.path.getsize(path) - 3)
+    config = make_config(self.folder, schema='automl', num_examples=2)
+    self.assert_problem('is damaged or cut off at byte .*repair`', config)
+    self.assertNotIn('{{', find_problems(config)[0])
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Tests of official_coatnet.data.config."""
 
 import dataclasses
+import json
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,15 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(tuple(config.crop_area_range), (0.08, 1.0))
     self.assertEqual(config.eval_crop_fraction, 0.875)
     self.assertIsNone(config.make_randaugment())
+    self.assertEqual(config.interpolation, 'bilinear')
+    self.assertEqual(config.mean, (0.485, 0.456, 0.406))
+    self.assertEqual(config.deviation, (0.229, 0.224, 0.225))
+
+  def test_mean_and_deviation_are_compared_as_numbers(self):
+    config = make(mean=[0, 0, 0], deviation=[1, 1, 1])
+    self.assertEqual(
+      config, make(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+    )
 
   @parameterized.parameters((32, (32, 32)), ((16, 24), (16, 24)))
   def test_height_width(self, image_size, expected):
@@ -48,6 +58,14 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('crop_area_range', 0.5, 'lowest <= highest'),
     ('crop_aspect_range', (2, 1), 'lowest <= highest'),
     ('eval_crop_fraction', 1.5, r'\(0, 1\]'),
+    ('interpolation', 'nearest', r"\['bilinear', 'bicubic'\]"),
+    ('mean', 0.5, 'three numbers'),
+    ('mean', (0.5, 0.5), 'three numbers'),
+    ('mean', (0.5, 0.5, float('nan')), 'three numbers'),
+    ('mean', ('a', 'b', 'c'), 'three numbers'),
+    ('mean', (123.7, 116.3, 103.5), 'divide values for pixels in 0..255'),
+    ('deviation', (0.5, 0.5, 0.0), r'in \(0, 1\]'),
+    ('deviation', (0.5, 0.5, float('inf')), r'in \(0, 1\]'),
     ('randaugment', (2,), r'\(layers, magnitude\)'),
     ('randaugment', 15, r'\(layers, magnitude\)'),
     ('randaugment', (0, 15), 'num_layers is 0'),
@@ -60,6 +78,9 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
     ('data_service', 'localhost:5050', "must be 'grpc://host:port'"),
     ('data_service', 'grpc://localhost', "must be 'grpc://host:port'"),
     ('confidence_threshold', 0.5, "None in schema 'imagenet'"),
+    ('labels_optional', True, "False in schema 'imagenet'.*'multilabel'"),
+    ('compression', 'gzip', "one of .'GZIP', 'ZLIB'., or None"),
+    ('feature_keys', {'image': 'jpg'}, 'must map some of'),
   )
   def test_errors_name_field_value_and_rule(self, name, value, rule):
     with self.assertRaisesRegex(ValueError, rule) as raised:
@@ -101,6 +122,39 @@ class DataConfigTest(parameterized.TestCase, tf.test.TestCase):
   def test_replaced_fields_are_checked(self):
     with self.assertRaisesRegex(ValueError, 'batch_size is -2'):
       dataclasses.replace(make(), batch_size=-2)
+
+  def test_feature_keys(self):
+    """As gin and Python give them, and as they come out of JSON."""
+    keys = {'labels': 'label', 'encoded': 'image'}
+    config = make(feature_keys=keys)
+    self.assertEqual(config.record_schema.labels, 'label')
+    self.assertEqual(config.record_schema.encoded, 'image')
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    pairs = tuple(tuple(pair) for pair in stored['feature_keys'])
+    again = make(feature_keys=pairs)
+    self.assertEqual(again, config)
+    self.assertEqual(hash(again), hash(config))
+    self.assertIsNone(make(feature_keys={}).feature_keys)
+    # Which has none by itself.
+    scored = make(
+      schema='automl',
+      feature_keys={'confidences': 'p'},
+      confidence_threshold=0.5,
+    )
+    self.assertEqual(scored.record_schema.confidences, 'p')
+
+  def test_no_compression(self):
+    self.assertEqual(make(compression=''), make())
+
+  @parameterized.parameters(
+    ('feature_keys', {'encoded': 'image'}),
+    ('compression', 'GZIP'),
+  )
+  def test_tfds_knows_its_files(self, name, value):
+    with self.assertRaisesRegex(
+      ValueError, f"{name} .* where source is 'tfds'"
+    ):
+      make(source='tfds', tfds_name='pets', **{name: value})
 
 
 if __name__ == '__main__':

@@ -9,7 +9,15 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from official_coatnet.data import decoding, images, messages, pixel_count
+from official_coatnet.data import (
+  decoding,
+  images,
+  messages,
+  pixel_count,
+  schema,
+  sources,
+)
+from tests.fixtures import example_files
 
 SHAPE = (8, 8, 3)
 
@@ -90,7 +98,7 @@ def make(**options):
         each, image_size=SHAPE[:2], limit=limit
       ),
       shape=SHAPE,
-      schema='imagenet',
+      keys=schema.get_schema('imagenet'),
       **{'max_pixels': 10_000, **options},
     )
 
@@ -161,7 +169,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
         encoded,
         decode_top,
         shape=SHAPE,
-        schema='imagenet',
+        keys=schema.get_schema('imagenet'),
         max_pixels=10_000,
         skip=skip,
       )
@@ -187,7 +195,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
         tf.constant(b''),
         lambda each, limit: tf.io.decode_jpeg(each),
         shape=SHAPE,
-        schema='imagenet',
+        keys=schema.get_schema('imagenet'),
         max_pixels=10_000,
         skip=skip,
       )
@@ -261,6 +269,40 @@ class FillTest(tf.test.TestCase):
       if not skipped[0]:
         self.assertAllEqual(batch['image'][:, 0, 0, 0], range(3))
       self.assertAllEqual(batch['skipped'], skipped)
+
+
+class ParseTest(parameterized.TestCase, tf.test.TestCase):
+  @parameterized.parameters(
+    ({'image': b'jpg', 'labels': 3.0}, 'image (bytes), labels (float)'),
+    ({'image': 0.5, 'labels': 3}, 'image (float), labels (int64)'),
+    (None, 'no tf.train.Example'),
+  )
+  def test_records_that_cannot_be_parsed(self, features, words):
+    """A later one of another type: the careful way names it."""
+    content = b'what is this'
+    if features is not None:
+      content = example_files.make_example(**features)
+    source = sources.tfrecord_source(['train-7'], schema='automl')
+
+    def parse(careful):
+      run = tf.function(decoding.parse)
+      return run(record(content), source, careful=careful)
+
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      parse(False)
+    self.assertIsNone(messages.sentence(caught.exception))
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      parse(True)
+    sentence = messages.sentence(caught.exception)
+    self.assertStartsWith(sentence, 'train-7, record 31: must have an image')
+    self.assertIn(f'but holds {words}', sentence)
+
+  def test_careful_parsing_changes_nothing(self):
+    content = example_files.make_example(image=b'x', labels=[3, 1])
+    source = sources.tfrecord_source(['train-7'], schema='automl')
+    example = decoding.parse(record(content), source, careful=True)
+    self.assertEqual(example['encoded'], b'x')
+    self.assertAllEqual(example['labels'], [3, 1])
 
 
 if __name__ == '__main__':

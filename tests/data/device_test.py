@@ -26,6 +26,17 @@ class NormalizeTest(tf.test.TestCase):
     exact = device.normalize(images, tf.float32)
     self.assertAllEqual(result, tf.cast(exact, tf.bfloat16))
 
+  def test_other_numbers_as_constants_under_xla(self):
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8)
+    mean, deviation = (0.5, 0.25, 0.0), (0.5, 0.1, 1.0)
+    normalize = tf.function(
+      lambda x: device.normalize(x, mean=mean, deviation=deviation),
+      jit_compile=True,
+    )
+    self.assertAllClose(
+      normalize(images), (images / 255.0 - mean) / deviation, atol=1e-5
+    )
+
 
 class MultiHotTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(tf.int32, tf.int64)

@@ -3,7 +3,8 @@
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_coatnet.data import labels as labels_lib
+from official_coatnet.data import labels as labels_lib, schema
+from tests.fixtures import example_files
 
 
 def clean(stored, confidences=None, **options):
@@ -114,6 +115,53 @@ class CleanLabelsTest(parameterized.TestCase, tf.test.TestCase):
       f'record 123: {len(stored)} labels where the schema has exactly one',
     ):
       clean(stored, single_label=True)
+
+  def look_at(self, record, **options):
+    keys = schema.get_schema('automl')
+    return clean([], serialized=tf.constant(record), keys=keys, **options)
+
+  def test_no_labels_is_not_no_key(self):
+    make = example_files.make_example
+    empty = [-1, -1, -1, -1]
+    self.assertEqual(self.look_at(make(image=b'x', labels=[])), empty)
+    # Behind the image, where it is not found at once.
+    behind = make(image=b'x' * 2000, labels=[])
+    self.assertEqual(self.look_at(behind), empty)
+    missing = make(image=b'x' * 2000, label=3)
+    with self.assertRaisesRegex(
+      tf.errors.InvalidArgumentError,
+      "/data/train-7, record 123: no labels, and no key for them. .*'labels.*; "
+      r'the record holds image \(bytes\), label \(int64\)\. .*feature_keys.*'
+      'labels_optional = True',
+    ):
+      self.look_at(missing)
+    self.assertEqual(self.look_at(missing, labels_optional=True), empty)
+
+  def test_labels_that_all_fall_below_the_threshold(self):
+    record = example_files.make_example(image=b'x', labels=[3])
+    self.assertEqual(
+      clean(
+        [3],
+        [0.1],
+        confidence_threshold=0.5,
+        serialized=tf.constant(record),
+        keys=schema.get_schema('automl'),
+      ),
+      [-1, -1, -1, -1],
+    )
+
+  def test_single_label_says_what_is_there(self):
+    record = example_files.make_example(image=b'x', label=3)
+    with self.assertRaisesRegex(
+      tf.errors.InvalidArgumentError,
+      '0 labels where .*image/class/label.*; the record holds image',
+    ):
+      clean(
+        [],
+        single_label=True,
+        serialized=tf.constant(record),
+        keys=schema.get_schema('imagenet'),
+      )
 
 
 if __name__ == '__main__':

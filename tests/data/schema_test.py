@@ -4,6 +4,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.data import schema
+from tests.fixtures import example_files
 
 
 class SchemaTest(parameterized.TestCase, tf.test.TestCase):
@@ -93,6 +94,33 @@ class SchemaTest(parameterized.TestCase, tf.test.TestCase):
   def test_unknown_schema(self):
     with self.assertRaisesRegex(ValueError, "'coco'.*imagenet.*multilabel"):
       schema.get_schema('coco')
+
+  def test_keys_of_others(self):
+    keys = {'encoded': 'jpg', 'labels': 'cls', 'confidences': 'p'}
+    record = example_files.make_example(jpg=b'x', cls=[4, 2], p=[0.5, 0.25])
+    example = schema.parse(
+      tf.constant(record), schema=schema.get_schema('automl', keys)
+    )
+    self.assertEqual(example['encoded'], b'x')
+    self.assertAllEqual(example['labels'], [4, 2])
+    self.assertAllEqual(example['confidences'], [0.5, 0.25])
+    self.assertEqual(schema.get_schema('automl', {}).labels, 'labels')
+    self.assertEqual(
+      schema.get_schema('automl', (('labels', 'cls'),)).encoded, 'image'
+    )
+
+  @parameterized.parameters(
+    ('imagenet', {'image': 'jpg'}, "'image' is none of them"),
+    ('imagenet', {'labels': 3}, '3 is no name'),
+    ('imagenet', {'labels': ''}, "'' is no name"),
+    ('imagenet', 'labels:cls', "'labels:cls', but must map"),
+    ('imagenet', {1: 'a', 'labels': 'b'}, 'but must map'),
+    ('imagenet', {'confidences': 'p'}, "has no 'confidences'.*'multilabel'"),
+    ('automl', {'labels': 'image'}, 'each must be a feature of its own'),
+  )
+  def test_wrong_keys(self, name, keys, words):
+    with self.assertRaisesRegex(ValueError, f'feature_keys is .*{words}'):
+      schema.get_schema(name, keys)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -152,6 +153,63 @@ class ShardsTest(parameterized.TestCase, tf.test.TestCase):
     source = self.source(lambda content: b'image,label\n' * 50)
     error = self.read(streams.evaluation_records(source))[-1]
     self.assertIn(f'{self.bad}, record 0 ', error)
+
+
+class CompressedTest(parameterized.TestCase, tf.test.TestCase):
+  """Files of five records of noise, which a compression leaves as they are."""
+
+  def setUp(self):
+    super().setUp()
+    self.path = os.path.join(self.create_tempdir().full_path, 'a')
+    noise = np.random.default_rng(0)
+    self.records = [noise.bytes(50_000) for _ in range(RECORDS)]
+
+  def write(self, compression):
+    options = tf.io.TFRecordOptions(compression_type=compression)
+    with tf.io.TFRecordWriter(self.path, options) as writer:
+      for record in self.records:
+        writer.write(record)
+
+  def read(self, compression, *, with_counts, start=0):
+    source = sources.tfrecord_source(
+      [self.path],
+      schema='imagenet',
+      counts=[RECORDS] if with_counts else None,
+      compression=compression,
+    )
+    if start:
+      records = streams.training_records(
+        source, seed=1, shuffle_buffer=1, start=start
+      ).take(RECORDS - start)
+    else:
+      records = streams.evaluation_records(source)
+    return [(int(each['position']), each['record'].numpy()) for each in records]
+
+  @parameterized.product(
+    compression=['GZIP', 'ZLIB'], with_counts=[True, False]
+  )
+  def test_whole(self, compression, with_counts):
+    self.write(compression)
+    seen = self.read(compression, with_counts=with_counts)
+    self.assertEqual(seen, list(enumerate(self.records)))
+    later = self.read(compression, with_counts=with_counts, start=3)
+    self.assertEqual([each for _, each in later], self.records[3:])
+
+  @parameterized.product(cut=[True, False], with_counts=[True, False])
+  def test_damage_has_a_place(self, cut, with_counts):
+    self.write('GZIP')
+    with open(self.path, 'rb') as file:
+      content = bytearray(file.read())
+    content[180_000] ^= 1  # In the fourth record.
+    with open(self.path, 'wb') as file:
+      file.write(content[:180_000] if cut else content)
+    *seen, (position, last) = self.read('GZIP', with_counts=with_counts)
+    self.assertEqual([each for _, each in seen], self.records[: len(seen)])
+    message = tf.constant(last)
+    self.assertTrue(messages.is_message(message))
+    self.assertStartsWith(messages.text(message).numpy(), b'cannot be read')
+    # What one step of inflate gives comes whole or not at all.
+    (self.assertEqual if cut else self.assertLessEqual)(position, 3)
 
 
 if __name__ == '__main__':

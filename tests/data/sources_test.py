@@ -185,6 +185,17 @@ class SyntheticTest(parameterized.TestCase, tf.test.TestCase):
     ):
       self.assertEqual(one['record'], other['record'])
 
+  @parameterized.parameters('imagenet', 'multilabel', 'automl')
+  def test_a_dry_run_has_labels(self, schema):
+    source = sources.synthetic_source(
+      schema=schema, num_classes=32, image_size=8, num_examples=2
+    )
+    records = streams.evaluation_records(source)
+    for each in records:
+      example = source.parse(each['record'])
+      self.assertStartsWith(example['encoded'].numpy(), b'\xff\xd8')
+      self.assertLen(example['labels'], 1)
+
 
 if __name__ == '__main__':
   tf.test.main()

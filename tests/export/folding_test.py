@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.export import folding
-from official_coatnet.modeling import config as config_lib, network
+from official_coatnet.modeling import config as config_lib, families, network
 from tests.fixtures import weights
 
 
@@ -52,6 +52,12 @@ class FoldingTest(tf.test.TestCase, parameterized.TestCase):
   )
   def test_other_settings(self, **kwargs):
     self.check_same_logits(make_config(**kwargs))
+
+  @parameterized.parameters(
+    *(name for name in families.FAMILIES if name != families.PAPER)
+  )
+  def test_families(self, family):
+    self.check_same_logits(make_config(family=family))
 
   def check_same_logits(self, config):
     model = make_model(config)

@@ -16,6 +16,8 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
     ('center', {'center_crop': True, 'eval_crop_fraction': 0.8}),
     ('squeezed', {'center_crop': False}),
     ('not_square', {'image_size': (48, 32)}),
+    ('bicubic', {'interpolation': 'bicubic', 'eval_crop_fraction': 0.9}),
+    ('bicubic_squeezed', {'interpolation': 'bicubic', 'center_crop': False}),
   )
   def test_pixels_are_those_of_the_evaluation(self, data):
     """Writes records, and reads them as an evaluation does."""
@@ -28,9 +30,10 @@ class DecodeTest(tf.test.TestCase, parameterized.TestCase):
           schema.serialize_imagenet(image, label=1, height=1, width=1)
         )
     sizes = {'image_size': data.get('image_size', 32)}
+    interpolation = data.get('interpolation', 'bilinear')
     experiment = experiments.make_experiment(
       model=sizes,
-      train_data=sizes,
+      train_data={'interpolation': interpolation, **sizes},
       eval_data={
         'source': 'tfrecord',
         'data_dir': folder,

@@ -4,10 +4,11 @@ import dataclasses
 import os
 
 import tensorflow as tf
+from absl.testing import parameterized
 
 from official_coatnet.data import manifest as manifest_lib, split_files
 from official_coatnet.records import repair, validation, writing
-from tests.fixtures import shard_files
+from tests.fixtures import example_files, shard_files
 
 
 class RepairTest(shard_files.ShardsTestCase):
@@ -140,6 +141,83 @@ class IndexTest(shard_files.ShardsTestCase):
     (split,) = split_files.list_splits(self.folder)
     with self.assertRaisesRegex(ValueError, 'at byte 0: data damaged.*repair'):
       repair.index_split(split, rules=validation.rules_for(split))
+
+  def compress(self, compression, *, shards=(0, 1), ending='.gz'):
+    """Replaces shards by compressed ones, without a manifest."""
+    os.remove(split_files.manifest_path(self.folder, 'train'))
+    options = tf.io.TFRecordOptions(compression_type=compression)
+    for shard in shards:
+      records = list(tf.data.TFRecordDataset(self.path(shard)))
+      os.remove(self.path(shard))
+      with tf.io.TFRecordWriter(self.path(shard) + ending, options) as writer:
+        for record in records:
+          writer.write(record.numpy())
+
+  @parameterized.parameters('GZIP', 'ZLIB')
+  def test_compressed_files(self, compression):
+    whole = self.write([shard_files.make_record(i) for i in range(6)])
+    self.compress(compression)
+    (split,) = split_files.list_splits(self.folder)
+    rules = validation.rules_for(split, num_classes=3)
+    self.assertEmpty(self.validate())
+    manifest = repair.index_split(split, rules=rules)
+    self.assertEqual([file.records for file in manifest.files], [3, 3])
+    self.assertEqual(
+      [file.bytes for file in manifest.files],
+      [os.path.getsize(path) for path in split.paths],
+    )
+    # It fits the files, for a run to read.
+    self.assertIsNotNone(split_files.complete_manifest(self.folder, 'train'))
+    output = self.create_tempdir().full_path
+    self.assertEqual(
+      repair.repair_split(split, output, rules=rules).files, whole.files
+    )
+
+  def test_compressed_and_cut_off(self):
+    self.write([shard_files.make_record(i) for i in range(6)])
+    self.compress('GZIP')
+    path = self.path() + '.gz'
+    os.truncate(path, os.path.getsize(path) // 2)
+    self.assertIn(
+      f'{path}: cut off within its compression by gzip', self.validate()
+    )
+    (split,) = split_files.list_splits(self.folder)
+    manifest = repair.repair_split(
+      split, self.create_tempdir().full_path, rules=validation.rules_for(split)
+    )
+    self.assertEqual(
+      manifest.failures[-1].reason, 'cut off within its compression by gzip'
+    )
+
+  def test_files_compressed_in_different_ways(self):
+    self.write([shard_files.make_record(i) for i in range(6)])
+    self.compress('GZIP', shards=[1])
+    self.assertRegex(
+      self.validate()[0],
+      r'different ways \(train-00000-of-00002 is not, train-00001-of-00002.gz '
+      r'by gzip\)',
+    )
+
+  def test_records_of_another_schema(self):
+    """Copied, they would get a manifest that says what is not so."""
+    record = example_files.make_example(image=b'x', label=3)
+    example_files.write_shards(self.folder, [record] * 4)
+    (split,) = split_files.list_splits(self.folder)
+    words = (
+      "'image/class/label' is missing.*|'labels' is missing. Give "
+      '--feature_keys=labels:label'
+    )
+    for schema in ('imagenet', 'automl'):
+      rules = validation.rules_for(split, schema=schema)
+      with self.assertRaisesRegex(ValueError, words):
+        repair.repair_split(split, self.folder + '/out', rules=rules)
+      with self.assertRaisesRegex(ValueError, words):
+        repair.index_split(split, rules=rules)
+    # Once a file, and not once a record.
+    problems, _ = validation.validate_split(
+      split, rules=rules, allow_duplicates=True
+    )
+    self.assertLen(problems, 2)
 
 
 if __name__ == '__main__':

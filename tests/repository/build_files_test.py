@@ -23,6 +23,7 @@ FLOORS = {
   'official_coatnet/records': 2,
   'official_coatnet/training': 2,
   'official_coatnet/export': 3,
+  'official_coatnet/pretrained': 3,
   'official_coatnet/analysis': 4,
   'official_coatnet/model_garden': 4,
   'tools': 5,

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from official_coatnet.data import schema, split_files
-from tests.fixtures import image_files, shard_files
+from tests.fixtures import example_files, image_files, shard_files
 from tools import tfrecords
 
 TOOL = pathlib.Path(tfrecords.__file__).resolve()
@@ -187,6 +187,23 @@ class TfrecordsTest(tf.test.TestCase):
     self.assertEqual(result.returncode, 0, result.stderr)
     self.assertIn('train: 7 images of 2 classes in 2 files', result.stdout)
     self.assertIn('00001-of-00002 at byte 0: data damaged', result.stdout)
+
+  def test_index_of_compressed_records_under_other_keys(self):
+    folder = self.create_tempdir().full_path
+    record = example_files.make_example(image=image_files.encode(0), label=3)
+    example_files.write_shards(
+      folder, [record] * 4, compression='GZIP', ending='.gz'
+    )
+    result = self.run_tool(
+      'index', folder, '--schema=automl', '--feature_keys=labels:label'
+    )
+    self.assertEqual(result.returncode, 0, result.stderr)
+    self.assertIn('train: 4 images of 4 classes in 2 files', result.stdout)
+    result = self.run_tool(
+      'validate', folder, '--feature_keys=labels:label', '--allow_duplicates'
+    )
+    self.assertEqual(result.returncode, 0, result.stdout)
+    self.assertIn("set DataConfig.compression = 'GZIP', or", result.stdout)
 
   def test_errors_are_one_clear_line(self):
     for arguments, message in (

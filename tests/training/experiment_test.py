@@ -1,6 +1,7 @@
 """Tests of training.experiment."""
 
 import json
+import re
 
 from absl.testing import absltest, parameterized
 
@@ -16,6 +17,9 @@ class ExperimentTest(parameterized.TestCase):
       eval_data={'image_size': (32, 48)},
       optimizer={'ema_decay': 0.99},
     )
+    experiment = fixture.with_data(
+      experiment, mean=(0.5, 0.5, 0.5), interpolation='bicubic'
+    )
     text = json.dumps(experiment.to_dict())
     self.assertEqual(
       experiment_lib.Experiment.from_dict(json.loads(text)), experiment
@@ -26,6 +30,30 @@ class ExperimentTest(parameterized.TestCase):
       fixture.make_experiment(train_data={'image_size': 64})
     with self.assertRaisesRegex(ValueError, 'eval_data.num_cl.*NUM_CLASSES'):
       fixture.make_experiment(eval_data={'num_classes': 6})
+
+  @parameterized.parameters(
+    ('mean', (0.5, 0.5, 0.5), r'\(0.485, 0.456, 0.406\)'),
+    ('deviation', (0.5, 0.5, 0.5), r'\(0.229, 0.224, 0.225\)'),
+    ('interpolation', 'bicubic', 'bilinear'),
+  )
+  def test_training_and_evaluation_prepare_images_alike(
+    self, field, value, default
+  ):
+    with self.assertRaisesRegex(
+      ValueError,
+      rf'`train_data.{field}` is {default}, `eval_data.{field}` is '
+      rf'{re.escape(str(value))};.*DataConfig.{field}',
+    ):
+      fixture.make_experiment(eval_data={field: value})
+
+  def test_what_records_no_preprocessing_has_imagenets(self):
+    values = fixture.make_experiment().to_dict()
+    for data in (values['train_data'], values['eval_data']):
+      for field in experiment_lib.PREPROCESSING:
+        del data[field]
+    self.assertEqual(
+      experiment_lib.Experiment.from_dict(values), fixture.make_experiment()
+    )
 
   @parameterized.parameters(
     ({'train_steps': None}, 'EPOCHS'),

@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import gin_config
+from official_coatnet.training import experiment as experiment_lib, gin_config
 from tests.fixtures import gin_files, repository
 
 
@@ -136,7 +136,16 @@ class GinErrorsTest(parameterized.TestCase):
       os.chdir(before)
 
   def test_written_configuration_gives_the_same_experiment(self):
-    experiment = gin_files.load(bindings=['BATCH_SIZE = 128', 'SEED = 3'])
+    experiment = gin_files.load(
+      bindings=[
+        'BATCH_SIZE = 128',
+        'SEED = 3',
+        "train/DataConfig.feature_keys = {'encoded': 'jpg', 'labels': 'cls'}",
+      ]
+    )
+    self.assertEqual(experiment.train_data.record_schema.labels, 'cls')
+    stored = experiment_lib.Experiment.from_dict(experiment.to_dict())
+    self.assertEqual(stored, experiment)
     folder = self.create_tempdir().full_path
     gin_config.write_config(folder)
     gin_config.write_operative_config(folder)
@@ -203,6 +212,8 @@ class DataConfigTest(absltest.TestCase):
       DataConfig.num_classes = 10
       DataConfig.image_size = (32, 48)
       DataConfig.batch_size = 4
+      DataConfig.mean = (0.5, 0.5, 0.5)
+      DataConfig.interpolation = 'bicubic'
       train/DataConfig.randaugment = (2, 15)
       evaluation/DataConfig.split = 'validation'
     """)
@@ -212,6 +223,9 @@ class DataConfigTest(absltest.TestCase):
     self.assertEqual(train.height_width, (32, 48))
     self.assertIsNone(evaluation.randaugment)
     self.assertEqual(evaluation.split, 'validation')
+    for data in (train, evaluation):
+      self.assertEqual(data.mean, (0.5, 0.5, 0.5))
+      self.assertEqual(data.interpolation, 'bicubic')
     changed = dataclasses.replace(train, batch_size=8)
     self.assertEqual((changed.batch_size, changed.randaugment), (8, (2, 15)))
 

@@ -10,7 +10,12 @@ import tensorflow as tf
 from official_coatnet.data import schema, sources as sources_lib
 from official_coatnet.records import writing
 from official_coatnet.training import controller, inputs, model_dir
-from tests.fixtures import experiments as fixture, graphs, image_files
+from tests.fixtures import (
+  example_files,
+  experiments as fixture,
+  graphs,
+  image_files,
+)
 
 # By Pillow: while modules are imported TensorFlow's devices are yet to be made.
 _PNG = image_files.encode_pixels(
@@ -61,7 +66,10 @@ class InputsTest(tf.test.TestCase):
       **fields,
     }
     return fixture.make_experiment(
-      train_data=data, eval_data=data, run={'train_steps': 6}
+      train_data=data,
+      eval_data=data,
+      # All are the same image.
+      run={'train_steps': 6, 'allow_shared_images': True},
     )
 
   def run_it(self, experiment, *, mode):
@@ -160,6 +168,24 @@ class InputsTest(tf.test.TestCase):
     write(self.folder, split='validation', bad=[17], image=_BROKEN)
     with self.assertRaisesRegex(
       ValueError, 'validation-00001-of-00002, record 5: the image'
+    ):
+      self.read(is_training=False)
+
+  def test_record_of_another_type(self):
+    """Behind those that the preflight looks at; the parser does not name it."""
+    write(self.folder, split='validation')
+    path = os.path.join(self.folder, 'validation-00001-of-00002')
+    records = [each.numpy() for each in tf.data.TFRecordDataset(path)]
+    records[8] = example_files.make_example(
+      **{'image/encoded': _PNG, 'image/class/label': 3.0}
+    )
+    with tf.io.TFRecordWriter(path) as writer:
+      for record in records:
+        writer.write(record)
+    with self.assertRaisesRegex(
+      ValueError,
+      f'^The input stopped the run. {path}, record 8: must have .* but holds '
+      r'image/class/label \(float\), image/encoded \(bytes\)\. Build',
     ):
       self.read(is_training=False)
 

@@ -64,6 +64,23 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
       )
 
 
+class DeviceHalfTest(tf.test.TestCase):
+  def test_images_are_normalised_as_the_experiment_says(self):
+    mean, deviation = (0.5, 0.25, 0.0), (0.5, 0.1, 1.0)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    batch = {'image': tf.constant(pixels), 'label': tf.constant([[1], [2]])}
+    experiment = fixture.with_data(
+      fixture.make_experiment(), mean=mean, deviation=deviation
+    )
+    for is_training in (True, False):
+      images, _ = objective.device_half(
+        experiment, batch, is_training=is_training
+      )
+      self.assertAllClose(
+        images, (pixels / 255.0 - mean) / deviation, atol=1e-5
+      )
+
+
 class MetricsTest(tf.test.TestCase, parameterized.TestCase):
   @parameterized.parameters(1, 2, 5)
   def test_equals_a_plain_loop(self, k):

@@ -1,5 +1,6 @@
 """Tests of training.preflight."""
 
+import json
 import os
 
 import tensorflow as tf
@@ -7,8 +8,12 @@ from absl.testing import absltest
 
 from official_coatnet.data import manifest, schema
 from official_coatnet.records import writing
-from official_coatnet.training import model_dir, preflight
-from tests.fixtures import experiments as fixture, image_files
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  model_dir,
+  preflight,
+)
+from tests.fixtures import experiments as fixture, image_files, runs
 
 
 def _find(experiment, **kwargs):
@@ -162,6 +167,72 @@ class PreflightTest(absltest.TestCase):
       run={'train_steps': 8},
     )
     self.assertEqual(_find(other, model_dir=self.folder), [])
+
+  def test_folder_of_images_prepared_otherwise(self):
+    model_dir.write_experiment(self.folder, fixture.make_experiment())
+    other = fixture.with_data(
+      fixture.make_experiment(),
+      deviation=(0.5, 0.5, 0.5),
+      interpolation='bicubic',
+    )
+    (problem,) = _find(other, model_dir=self.folder)
+    self.assertIn('images prepared otherwise', problem)
+    self.assertIn(
+      'deviation was (0.229, 0.224, 0.225) and is now (0.5, 0.5, 0.5); '
+      "interpolation was 'bilinear' and is now 'bicubic'",
+      problem,
+    )
+    (problem,) = _find(other, model_dir=self.folder, mode='continuous_eval')
+    self.assertIn('deviation was', problem)
+    self.assertNotIn('interpolation', problem)
+    bicubic = fixture.with_data(
+      fixture.make_experiment(), interpolation='bicubic'
+    )
+    self.assertLen(_find(bicubic, model_dir=self.folder), 1)
+    # What evaluates may look what comes of it.
+    self.assertEqual(
+      _find(bicubic, model_dir=self.folder, mode='continuous_eval'), []
+    )
+
+  def test_folder_that_records_no_preprocessing(self):
+    values = fixture.make_experiment().to_dict()
+    for data in (values['train_data'], values['eval_data']):
+      for field in experiment_lib.PREPROCESSING:
+        del data[field]
+    path = os.path.join(self.folder, model_dir.EXPERIMENT_FILE)
+    with open(path, 'w') as f:
+      json.dump(values, f)
+    self.assertEqual(
+      _find(fixture.make_experiment(), model_dir=self.folder), []
+    )
+    other = fixture.with_data(fixture.make_experiment(), mean=(0.5, 0.5, 0.5))
+    (problem,) = _find(other, model_dir=self.folder)
+    self.assertIn('mean was (0.485, 0.456, 0.406) and is now', problem)
+
+  def test_weights_to_start_from_that_know_other_pixels(self):
+    start = os.path.join(self.folder, 'start')
+    runs.write_run(
+      start,
+      fixture.with_data(
+        fixture.make_experiment(),
+        mean=(0.5, 0.5, 0.5),
+        interpolation='bicubic',
+      ),
+    )
+    model = os.path.join(self.folder, 'run')
+    for path in (start, os.path.join(start, 'ckpt-4')):
+      experiment = fixture.make_experiment(run={'init_checkpoint': path})
+      (problem,) = _find(experiment, model_dir=model)
+      self.assertIn(
+        'mean was (0.5, 0.5, 0.5) and is now (0.485, 0.456, 0.406)', problem
+      )
+      self.assertIn(repr(start), problem)
+      # The resolution changes in a fine-tuning, and how it is come by may.
+      same = fixture.with_data(experiment, mean=(0.5, 0.5, 0.5))
+      self.assertEqual(_find(same, model_dir=model), [])
+    # A checkpoint without its run does not say what it knows.
+    os.remove(os.path.join(start, model_dir.EXPERIMENT_FILE))
+    self.assertEqual(_find(experiment, model_dir=model), [])
 
   def _write_records(self, folder, split, images, *, mark=None):
     build = mark and manifest.Build(mark, {'train': 4, 'validation': 4})

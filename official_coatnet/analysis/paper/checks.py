@@ -27,6 +27,9 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'DataConfig.data_dir': 'where the data is',
     'DataConfig.tfds_name': 'where the data is',
     'DataConfig.file_pattern': 'where the data is',
+    'DataConfig.compression': 'how the data lies',
+    'DataConfig.feature_keys': 'how the data lies',
+    'DataConfig.labels_optional': 'how the data lies',
     'DataConfig.max_pixels': 'no image of the data sets is larger',
     'DataConfig.on_error': 'no image of the data sets is damaged',
     'DataConfig.max_skipped': 'likewise',
@@ -41,6 +44,7 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'RunConfig.checkpoint_interval_steps': 'what is kept',
     'RunConfig.max_to_keep': 'what is kept',
     'RunConfig.init_checkpoint': 'where the pre-training is',
+    'RunConfig.allow_shared_images': 'what is refused',
     'RunConfig.seed': 'any seed',
     'RunConfig.jit_compile': 'who compiles the step',
   }
@@ -49,6 +53,7 @@ FREE: Mapping[str, str] = types.MappingProxyType(
 # What the paper is silent about and is the same in all of its runs.
 _READINGS: Mapping[str, Any] = types.MappingProxyType(
   {
+    'ModelConfig.family': 'paper',
     'ModelConfig.batch_norm_momentum': 0.99,
     'ModelConfig.batch_norm_epsilon': 1e-3,
     'ModelConfig.sync_batch_norm': False,
@@ -60,6 +65,9 @@ _READINGS: Mapping[str, Any] = types.MappingProxyType(
     'DataConfig.crop_area_range': (0.08, 1.0),
     'DataConfig.crop_aspect_range': (3 / 4, 4 / 3),
     'DataConfig.eval_crop_fraction': 0.875,
+    'DataConfig.interpolation': 'bilinear',
+    'DataConfig.mean': (0.485, 0.456, 0.406),
+    'DataConfig.deviation': (0.229, 0.224, 0.225),
     'DataConfig.random_flip': True,
     'DataConfig.randaugment_exclude': (),
     'DataConfig.randaugment_fill': 'reflect',

@@ -1,6 +1,6 @@
 """The layers in Keras's own words: the network as the paper has it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -61,17 +61,25 @@ class Reference:
     )
 
   def dense(
-    self, units: int, *, activate: bool = False, **kwargs
+    self,
+    units: int,
+    *,
+    activate: bool = False,
+    activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    **kwargs,
   ) -> tf.keras.layers.Dense:
     """Makes a Dense layer over [batch, height, width, channels].
 
     Args:
       units: Channels of the output.
       activate: Whether GELU follows.
+      activation: What follows instead, in other families than the paper's.
       **kwargs: Of Dense.
     """
     return self.dense_class(
-      units, activation=self.product_gelu if activate else None, **kwargs
+      units,
+      activation=self.product_gelu if activate else activation,
+      **kwargs,
     )
 
   def norm(

@@ -97,7 +97,8 @@ def find(source: str) -> WeightsFile:
   raise ValueError(
     f'{source!r} is neither a file or folder nor the name of published '
     f'weights.{hint} `tools/import_weights.py --list` shows all names; '
-    f"'{HUB_PREFIX}owner/name' means another repository of the Hugging Face hub."
+    f"'{HUB_PREFIX}owner/name' means another repository of the Hugging Face "
+    'hub.'
   )
 
 
@@ -166,7 +167,9 @@ def _read_settings(path: str) -> dict[str, Any]:
 def _download(repository: str, name: str) -> str:
   """Returns the path of a file of the hub, in the cache of its library."""
   url = _URL.format(repository, name)
-  by_hand = f'download {url} and give the path of that file in place of the name'
+  by_hand = (
+    f'download {url} and give the path of that file in place of the name'
+  )
   try:
     import huggingface_hub
     from huggingface_hub import errors
@@ -197,9 +200,7 @@ def _download(repository: str, name: str) -> str:
     raise ValueError(_without(repository, name)) from error
   except (OSError, errors.HfHubHTTPError) as error:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise ValueError(
-      f'{_unreachable(repository, by_hand)} ({text})'
-    ) from error
+    raise ValueError(f'{_unreachable(repository, by_hand)} ({text})') from error
 
 
 def _unreachable(repository: str, by_hand: str) -> str:

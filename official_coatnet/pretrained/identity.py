@@ -161,8 +161,8 @@ def _by_settings(
   changed = set(settings.get('model_args') or {}) - set(_HARMLESS)
   if changed:
     raise ValueError(
-      f'`model_args` in config.json changes {", ".join(sorted(changed))}, which '
-      'is not read here: the network is none of those that are known.'
+      f'`model_args` in config.json changes {", ".join(sorted(changed))}, '
+      'which is not read here: the network is none of those that are known.'
     )
   cfg = settings.get('pretrained_cfg') or settings
   name = f'{settings["architecture"]}.{cfg.get("tag", "")}'

@@ -1,8 +1,8 @@
 """Networks with weights that others publish, ready to classify photos.
 
-    model = official_coatnet.from_pretrained('timm/coatnet_0_rw_224.sw_in1k')
-    logits = model(model.preprocess('photo.jpg'))
-    print(model.class_names[int(tf.argmax(logits[0]))])
+model = official_coatnet.from_pretrained('timm/coatnet_0_rw_224.sw_in1k')
+logits = model(model.preprocess('photo.jpg'))
+print(model.class_names[int(tf.argmax(logits[0]))])
 """
 
 import dataclasses

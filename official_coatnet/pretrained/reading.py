@@ -66,7 +66,7 @@ def _read_hdf5(path: str) -> State:
 
   try:
     with h5py.File(path, 'r') as file:
-      group = file['model_weights'] if 'model_weights' in file else file
+      group = file.get('model_weights', file)
       if 'layer_names' not in group.attrs:
         raise ValueError(
           f'{path} is an HDF5 file, but none that Keras has written: it names '

@@ -32,7 +32,7 @@ def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
     A line of metrics.jsonl, or None if the run has evaluated nothing.
   """
   metrics = model_dir_lib.read_metrics(model_dir)
-  lines = [m for m in metrics if 'eval/loss' in m]
+  lines = model_dir_lib.own_evaluations(metrics)
   same = [m for m in lines if m['step'] == step]
   found = same or lines
   return found[-1] if found else None
@@ -46,6 +46,7 @@ def make_card(
   count: complexity.Count,
   options: ExportOptions,
   folded: bool,
+  names_from: str | None = None,
   licence: str | None = None,
 ) -> str:
   """Writes the text.
@@ -57,6 +58,7 @@ def make_card(
     count: Parameters and multiply-adds of the network.
     options: Of the export.
     folded: Whether norms are folded into convolutions.
+    names_from: Whose names the classes have; None to say nothing of it.
     licence: Of the model. None for what can be said of any.
 
   Returns:
@@ -65,11 +67,17 @@ def make_card(
   step = model_dir_lib.checkpoint_step(stored.prefix)
   origin = model_dir_lib.read_origin(model_dir)
   # Of a run that has trained since, its own recipe is what counts.
-  imported = origin is not None and step == 0
+  imported = origin if step == 0 else None
   parts = [
-    _what(experiment, count, stored=stored, folded=folded),
-    _data(experiment, imported=imported),
-    _imported(origin) if imported else _recipe(experiment, step=step),
+    _what(
+      experiment,
+      count,
+      stored=stored,
+      folded=folded,
+      imported=bool(imported),
+    ),
+    _data(experiment, names_from=names_from, imported=bool(imported)),
+    _imported(imported) if imported else _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
     f'## Licence\n\n{licence or _licence(origin or _start(experiment))}',
     _signatures(experiment, options),
@@ -93,10 +101,11 @@ def _start(
 def _licence(origin: model_dir_lib.Origin | None) -> str:
   if origin is None:
     return DEFAULT_LICENCE
+  terms = f' ({origin.licence})' if origin.licence else ''
   return (
     'The code of official_coatnet, and the graph in this folder, are under '
-    f'Apache 2.0. The weights are from {origin.source}'
-    f'{f", under {origin.licence}" if origin.licence else ""}.'
+    f'Apache 2.0. The weights come from {origin.source}{terms}, and from data '
+    'whose terms may restrict them.'
   )
 
 
@@ -131,11 +140,13 @@ def _table(rows: Mapping[str, Any]) -> str:
   return '\n'.join(['| | |', '|---|---|', *lines])
 
 
-def _what(experiment, count, *, stored, folded) -> str:
+def _what(experiment, count, *, stored, folded, imported) -> str:
   model = experiment.model
   weights = {
     'ema': 'moving averages of the training weights',
-    'raw': 'as the last training step left them',
+    'raw': 'as they were imported'
+    if imported
+    else 'as the last training step left them',
   }
   rows = {
     'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
@@ -155,7 +166,7 @@ def _what(experiment, count, *, stored, folded) -> str:
   )
 
 
-def _data(experiment, *, imported: bool) -> str:
+def _data(experiment, *, names_from, imported: bool) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
@@ -178,6 +189,8 @@ def _data(experiment, *, imported: bool) -> str:
     f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
     'all of it is in the graph'
   )
+  if names_from is not None:
+    rows['Class names'] = names_from
   return f'## Data\n\n{_table(rows)}'
 
 

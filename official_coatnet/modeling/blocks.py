@@ -128,7 +128,7 @@ class MBConvBlock(_Block):
   ceil(W/stride), width].
   """
 
-  downsamples = DOWNSAMPLES
+  downsamples: tuple[str, ...] = DOWNSAMPLES
 
   def __init__(
     self,

@@ -30,6 +30,7 @@ from official_coatnet.training import (
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   optimizer,
+  stored_data,
 )
 
 # Of the folders in the cache: another number where they would be others.
@@ -118,6 +119,8 @@ def _import(file: hub.WeightsFile, model_dir: str, *, image_size) -> Imported:
   model_dir_lib.write_config(
     model_dir, _config_text(experiment, source=origin.source)
   )
+  # Of the data no more is known than of those of an old run.
+  model_dir_lib.write_data(model_dir, stored_data.describe(experiment, {}))
   if known.class_names is not None:
     model_dir_lib.write_labels(model_dir, known.class_names)
   model_dir_lib.write_origin(model_dir, origin)

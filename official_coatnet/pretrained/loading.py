@@ -232,9 +232,8 @@ def _of_run(path: str, *, image_size, num_classes, include_top):
     sync_batch_norm=False,
   )
   names = None
-  labels = model_dir_lib.find_labels(path)
-  if labels and config.num_classes == experiment.model.num_classes:
-    names = tuple(files.read_text(labels).splitlines())
+  if config.num_classes == experiment.model.num_classes:
+    names = model_dir_lib.read_labels(path)
   model = build(config, include_top=include_top)
   transfer.initialize(model, path, weights=experiment.run.weights)
   return _attach(model, config, preparation_of_run(experiment), names=names)

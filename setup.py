@@ -35,6 +35,8 @@ setup(
   extras_require={
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # Weights that others publish, by their names (tools/import_weights.py).
+    'weights': ['huggingface_hub>=0.30,<1', 'safetensors>=0.4', 'h5py'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
     # scikit-image for the photographs of its wheel.

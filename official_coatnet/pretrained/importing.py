@@ -204,12 +204,10 @@ def find_start(path: str) -> str:
     ValueError: If it is to be imported and cannot be.
     ImportError: If a library that is needed for it is missing.
   """
-  if not hub.is_name(path):
-    is_checkpoint = tf.io.gfile.exists(f'{path}.index') or (
-      tf.train.latest_checkpoint(path) is not None
-    )
-    if is_checkpoint or not hub.is_weights(path):
-      return path
+  if not hub.is_name(path) and (
+    not hub.is_weights(path) or tf.train.latest_checkpoint(path)
+  ):
+    return path
   file = hub.find(path)
   name = file.row.name if file.row else os.path.basename(file.source)
   name = re.sub(r'[^\w.-]+', '_', name)

@@ -174,7 +174,7 @@ def _init_checkpoint_problems(experiment) -> list[str]:
   except ValueError as e:
     return [f'`init_checkpoint`: {e}']
   different = '; '.join(
-    f'{field} is {before!r} there and {now!r} here'
+    f'`{field}` is {before!r} there and {now!r} here'
     for field in _ARCHITECTURE
     if (before := getattr(start.model, field))
     != (now := getattr(experiment.model, field))

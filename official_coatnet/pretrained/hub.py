@@ -167,8 +167,10 @@ def _read_settings(path: str) -> dict[str, Any]:
 def _download(repository: str, name: str) -> str:
   """Returns the path of a file of the hub, in the cache of its library."""
   url = _URL.format(repository, name)
+  folder = repository.rpartition('/')[2]
   by_hand = (
-    f'download {url} and give the path of that file in place of the name'
+    f'download {url} into a folder {folder!r}, and give its path in place of '
+    'the name'
   )
   try:
     import huggingface_hub

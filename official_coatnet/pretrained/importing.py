@@ -147,7 +147,7 @@ def make_experiment(
   """
   model = model_config.ModelConfig(
     known.model,
-    image_size=known.image_size if image_size is None else image_size,
+    image_size=loading.choose_size(image_size, known.image_size),
     num_classes=known.num_classes,
   )
   train, evaluation = (

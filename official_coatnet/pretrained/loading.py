@@ -146,7 +146,7 @@ def from_pretrained(
   known = identity.identify(file, state)
   config = config_lib.ModelConfig(
     known.model,
-    image_size=_size(image_size, known.image_size),
+    image_size=choose_size(image_size, known.image_size),
     num_classes=num_classes or known.num_classes,
   )
   names = known.class_names if config.num_classes == known.num_classes else None
@@ -155,10 +155,16 @@ def from_pretrained(
   return _attach(model, config, known.preparation, names=names)
 
 
-def _size(wanted, known):
+def choose_size(
+  wanted: int | Sequence[int] | None, known: int | tuple[int, int]
+) -> int | tuple[int, int]:
+  """Returns the size that is wanted, or else the one that is known."""
   if wanted is None:
     return known
-  return wanted if isinstance(wanted, int) else tuple(wanted)
+  if isinstance(wanted, int):
+    return wanted
+  height, width = wanted
+  return height, width
 
 
 def build(
@@ -226,7 +232,7 @@ def _of_run(path: str, *, image_size, num_classes, include_top):
   experiment = model_dir_lib.read_experiment(path)
   config = dataclasses.replace(
     experiment.model,
-    image_size=_size(image_size, experiment.model.image_size),
+    image_size=choose_size(image_size, experiment.model.image_size),
     num_classes=num_classes or experiment.model.num_classes,
     dtype='float32',
     sync_batch_norm=False,

@@ -12,6 +12,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
 import tensorflow as tf
@@ -222,7 +223,7 @@ def _expand_paths(
   return dataclasses.replace(experiment, **changes)
 
 
-def _expand(config, part: str):
+def _expand(config: Any, part: str) -> Any:
   """Replaces `~` and `$HOME` in the paths of a part of an experiment."""
   paths = {}
   for name in _PATHS[part]:

@@ -73,7 +73,7 @@ class HubTest(parameterized.TestCase):
     with self.assertRaisesRegex(
       ValueError,
       'cannot be reached.*download https://huggingface.co/timm/coatnet_nano_rw_'
-      '224.sw_in1k/resolve/main/model.safetensors and give the path',
+      '224.sw_in1k/resolve/main/model.safetensors into a folder',
     ):
       hub.find(hub_files.NAME)
 

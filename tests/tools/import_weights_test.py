@@ -1,32 +1,28 @@
 """Tests of tools/import_weights.py, and of starting a run by a name."""
 
-import contextlib
-import io
 import os
 from unittest import mock
 
+import gin
 import huggingface_hub.constants
-from absl import app, logging
-from absl.testing import absltest, flagsaver
+from absl import logging
+from absl.testing import absltest
 
 from official_coatnet.export import saved_model
 from official_coatnet.training import model_dir as model_dir_lib
-from tests.fixtures import hub_files, photographs, train_tool
-from tools import import_weights, prologue, train
+from tests.compatibility import command_line
+from tests.fixtures import hub_files, photographs
 
 _NAME = hub_files.NAME.split('/')[1]
 
 
-def _run(*arguments, **flags):
+def _run(*arguments):
   """Calls the tool; returns what it prints."""
-  output = io.StringIO()
   verbosity = logging.get_verbosity()
   try:
-    with flagsaver.flagsaver(**flags), contextlib.redirect_stdout(output):
-      prologue.guard(import_weights.main)(['import_weights.py', *arguments])
+    return command_line.run('tools/import_weights.py', *arguments)
   finally:
     logging.set_verbosity(verbosity)
-  return output.getvalue()
 
 
 class ImportWeightsTest(absltest.TestCase):
@@ -42,24 +38,25 @@ class ImportWeightsTest(absltest.TestCase):
     )
 
   def test_list(self):
-    output = _run(list=True)
+    output = _run('--list')
     self.assertRegex(
       output, r'timm/coatnet_0_rw_224.sw_in1k +27.44 M +224 +1,000 +82.40 %  ap'
     )
     self.assertRegex(output, r'sw_in12k +181.81 M +224 +11,821 +-  apache')
     self.assertIn('releases/download/coatnet/coatnet0_160_imagenet.h5', output)
 
-  def test_several_are_imported_and_exported(self):
+  def test_several_at_another_size(self):
     photo = os.path.join(self.folder, 'photo.png')
     photographs.load('chelsea.png').save(photo)
     paths = [self.write(), os.path.dirname(self.write('mine'))]
 
     output = _run(
+      f'--source={paths[0]}',
+      f'--source={paths[1]}',
+      f'--model_dir={self.model_dir}',
+      '--image_size=64,96',
+      '--check',
       photo,
-      source=paths,
-      model_dir=self.model_dir,
-      image_size=['64', '96'],
-      check=True,
     )
 
     folders = [os.path.join(self.model_dir, name) for name in (_NAME, 'mine')]
@@ -69,44 +66,30 @@ class ImportWeightsTest(absltest.TestCase):
     for folder in folders:
       experiment = model_dir_lib.read_experiment(folder)
       self.assertEqual(experiment.model.image_size, (64, 96))
-    export = saved_model.export(folders[1], os.path.join(self.folder, 'e'))
-    with open(os.path.join(export, 'README.md')) as file:
-      card = file.read()
-    self.assertIn(f'| Source | {paths[1]} |', card)
-    self.assertIn('the middle 0.9 of each side, bicubic to 64 x 96', card)
+    # What an export is made of.
+    model = saved_model.load_model(experiment, folders[1])
+    self.assertEqual(model.output_shape, (None, 5))
+    self.assertEqual(experiment.eval_data.interpolation, 'bicubic')
 
   def test_wrong_use(self):
     path = self.write()
-    for arguments, flags, error, words in (
-      ([], {}, app.UsageError, 'Give --source and --model_dir'),
-      (['x.jpg'], {}, app.UsageError, "'x.jpg'; images are for --check"),
+    to_run = f'--model_dir={self.model_dir}'
+    for arguments, words in (
+      ([], 'Give --source and --model_dir'),
+      (['x.jpg'], "'x.jpg'; images are for --check"),
+      (['--source=x', to_run, '--check'], 'name the images'),
+      (['--source=resnet50', to_run], "'resnet50' is neither a file"),
       (
-        [],
-        {'source': ['x'], 'model_dir': 'y', 'check': True},
-        app.UsageError,
-        'name the images',
-      ),
-      (
-        [],
-        {'source': ['resnet50'], 'model_dir': self.model_dir},
-        SystemExit,
-        "'resnet50' is neither a file",
-      ),
-      (
-        [],
-        {'source': [path], 'model_dir': 'y', 'image_size': ['big']},
-        SystemExit,
+        [f'--source={path}', to_run, '--image_size=big'],
         '--image_size is big; it must be',
       ),
       (
-        [],
-        {'source': [path, os.path.dirname(path)], 'model_dir': 'y'},
-        SystemExit,
-        'would both go to y/coatnet_nano_rw_224.sw_in1k',
+        [f'--source={path}', f'--source={os.path.dirname(path)}', to_run],
+        'would both go to .*/coatnet_nano_rw_224.sw_in1k',
       ),
     ):
-      with self.assertRaisesRegex(error, words):
-        _run(*arguments, **flags)
+      with self.assertRaisesRegex(SystemExit, words):
+        _run(*arguments)
     self.assertFalse(os.path.exists(self.model_dir))
 
 
@@ -123,20 +106,29 @@ class TrainTest(absltest.TestCase):
       mock.patch.object(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
     )
 
-  def refusal(self, *bindings, name=hub_files.NAME):
-    """Starts a run that lacks a batch its cores divide, if nothing else."""
-    with self.assertRaises(SystemExit) as caught:
-      train_tool.call(
-        environment={'XDG_CACHE_HOME': self.folder},
-        gin_file=['gin/custom_finetune.gin'],
-        gin_bindings=[
-          "DATA_DIR = '/no/such/records'",
-          'NUM_CLASSES = 3',
-          f'INIT_CHECKPOINT = {name!r}',
-          *bindings,
-        ],
-        model_dir=os.path.join(self.folder, 'run'),
-      )
+  def refusal(self, *bindings, name=hub_files.NAME, arguments=()):
+    """Starts a run that lacks its records, if nothing else."""
+    verbosity = logging.get_verbosity()
+    bindings += (
+      "DATA_DIR = '/no/such/records'",
+      'NUM_CLASSES = 3',
+      f'INIT_CHECKPOINT = {name!r}',
+    )
+    try:
+      with (
+        mock.patch.dict(os.environ, {'XDG_CACHE_HOME': self.folder}),
+        self.assertRaises(SystemExit) as caught,
+      ):
+        command_line.run(
+          'tools/train.py',
+          '--gin_file=gin/custom_finetune.gin',
+          f'--model_dir={self.folder}/run',
+          *(f'--gin_bindings={binding}' for binding in bindings),
+          *arguments,
+        )
+    finally:
+      gin.clear_config()
+      logging.set_verbosity(verbosity)
     return str(caught.exception)
 
   def test_by_its_name(self):
@@ -164,8 +156,11 @@ class TrainTest(absltest.TestCase):
     self.assertIn('download https://huggingface.co/timm/coatnet_0_rw', words)
 
   def test_evaluation_needs_no_start(self):
-    with flagsaver.flagsaver(mode='eval'):
-      self.assertIsNone(train._find_start('timm/coatnet_0_rw_224.sw_in1k'))
+    words = self.refusal(
+      name='timm/coatnet_0_rw_224.sw_in1k', arguments=['--mode=eval']
+    )
+    self.assertNotIn('init_checkpoint', words)
+    self.assertIn('No checkpoint at', words)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ print(model.class_names[int(tf.argmax(logits[0]))])
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -163,8 +163,8 @@ def choose_size(
     return known
   if isinstance(wanted, int):
     return wanted
-  height, width = wanted
-  return height, width
+  # Of how many numbers, `ModelConfig` says.
+  return cast(tuple[int, int], tuple(wanted))
 
 
 def build(

@@ -79,6 +79,24 @@ class IdentityTest(parameterized.TestCase):
     ):
       identify(state)
 
+  def test_of_kecam(self):
+    state = {
+      'predictions/kernel': np.zeros((768, 10)),
+      'predictions/bias': np.zeros(10),
+      # Of images of 160 pixels: 19 x 19 offsets.
+      'stack_3_block_1_mhsa_pos_emb/positional_embedding': np.zeros((12, 361)),
+    }
+    for stage, count in enumerate((2, 3, 5, 2), start=1):
+      for block in range(1, count + 1):
+        state[f'stack_{stage}_block_{block}_preact/gamma'] = np.zeros(1)
+    row = published.PUBLISHED['kecam/coatnet0_224_imagenet']
+    for kwargs in ({}, {'row': row}):
+      found = identify(state, **kwargs)
+      self.assertEqual(found.model, 'kecam_coatnet_0')
+      self.assertEqual((found.image_size, found.num_classes), (160, 10))
+      self.assertEqual(found.preparation.mean, (0.485, 0.456, 0.406))
+      self.assertIsNone(found.class_names)
+
   def test_config_json(self):
     found = identify(settings=settings())
     self.assertEqual(found.row.name, hub_files.NAME)

@@ -20,6 +20,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -290,9 +291,27 @@ def find_checkpoint(path: str) -> str:
       'Give a model_dir, or the path of a checkpoint without its ending, such '
       'as model_dir/ckpt-1000.'
     )
-  raise ValueError(
-    f'No checkpoint in {path!r}: the folder has no finished checkpoint. Train '
-    'first, or give another model_dir.'
+  raise ValueError(f'No checkpoint in {path!r}: {_why_no_checkpoint(path)}')
+
+
+def _why_no_checkpoint(path: str) -> str:
+  if not tf.io.gfile.isdir(path):
+    prefix = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path)
+    if prefix != path and tf.io.gfile.exists(f'{prefix}.index'):
+      return f'it is a file of one; leave its ending out: {prefix}.'
+    return 'it is a file; give the model_dir of a run, a folder.'
+  folder = files.escape_pattern(path)
+  if any(
+    tf.io.gfile.glob(os.path.join(folder, *deeper, 'saved_model.pb'))
+    for deeper in ((), ('*',))
+  ):
+    return (
+      'it is an export, whose weights are in another form; give the model_dir '
+      'of the run that it was made of.'
+    )
+  return (
+    'the folder has no finished checkpoint. Train first, or give another '
+    'model_dir.'
   )
 
 

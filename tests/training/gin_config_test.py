@@ -12,9 +12,8 @@ from official_coatnet.modeling import config as model_config
 from official_coatnet.training import (
   experiment as experiment_lib,
   gin_config,
-  model_dir as model_dir_lib,
 )
-from tests.fixtures import experiments, gin_files, repository
+from tests.fixtures import gin_files, repository
 
 
 class GinErrorsTest(parameterized.TestCase):
@@ -28,7 +27,17 @@ class GinErrorsTest(parameterized.TestCase):
     ('IMAGE_SIZE = 16', '`image_size` is 16.*IMAGE_SIZE'),
     ('EPOCHS = None', 'EPOCHS or TRAIN_STEPS'),
     ('BATCH_SIZE = 0', 'batch_size'),
-    ('RunConfig.epochs = 3 *', r"Line 1, 'RunConfig.epochs = 3 \*': Expected"),
+    ('RunConfig.epochs = 3 *', r"^Binding 'RunConfig.epochs = 3 \*': 3 \* is"),
+    ("BATCH_SIZE = '64'", 'integer; .*write BATCH_SIZE = 64, without quotes'),
+    ('DATA_DIR = 3', 'data_dir is 3, but must be a path: a text in quotes'),
+    ("data_dir = 'x'", "Did you mean 'DATA_DIR'"),
+    (
+      'Experiment.model = @ModelConfg()',
+      "^Binding 'Ex.*': There is no 'ModelConfg'.*Did you mean 'ModelConfig'",
+    ),
+    ('BATCH_SIZE = %BATCH_SIZE', 'set to itself: %BATCH_SIZE = %BATCH_SIZE;'),
+    ('import no_such', "^Binding 'import no_such': No .* remove the line"),
+    ("include 'gin/dmo.gin'", "^Binding .*Did you mean 'gin/demo.gin'"),
   )
   def test_wrong_bindings(self, binding, message):
     with self.assertRaisesRegex(gin_config.ConfigError, f'(?s){message}'):
@@ -39,6 +48,54 @@ class GinErrorsTest(parameterized.TestCase):
       gin_config.ConfigError, 'imagenet1k_coatnet.gin.*Did you mean'
     ):
       gin_files.load('gin/imagenet1k_coatnet.gin')
+
+  def _load(self, content, *bindings):
+    file = self.create_tempfile('a.gin', content=content, mode='wb').full_path
+    return gin_config.load([file], bindings, root=repository.ROOT)
+
+  @parameterized.parameters(
+    (
+      b'BATCH_SIZE = 3',
+      "a.gin: there is no experiment; .*include 'gin/recipes",
+    ),
+    (b'\xff\xfei\0n\0', 'a.gin is no text in UTF-8; name a gin file'),
+    (b'\xef\xbb\xbfinclude "gin/demo.gin"', 'begins with a byte order mark'),
+    (
+      b"# 1\ninclude 'gin/demo.gin'\nModelConfig.nam = 1\n",
+      "a.gin, line 3, 'ModelConfig.nam = 1': ModelConfig has no 'nam'. Did you",
+    ),
+  )
+  def test_wrong_files(self, content, message):
+    with self.assertRaisesRegex(gin_config.ConfigError, f'(?s){message}'):
+      self._load(content)
+
+  def test_a_folder_and_no_name(self):
+    for path, message in (('gin', 'is a folder'), ('', 'file is empty')):
+      with self.assertRaisesRegex(gin_config.ConfigError, message):
+        gin_files.load(path)
+
+  def test_macros_that_read_each_other(self):
+    with self.assertRaisesRegex(
+      gin_config.ConfigError, '%BATCH_SIZE = %SEED = %BATCH_SIZE; give it'
+    ):
+      gin_files.load(bindings=['BATCH_SIZE = %SEED', 'SEED = %BATCH_SIZE'])
+
+  def test_what_a_macro_feeds_can_be_set_itself(self):
+    direct = b"include 'gin/demo.gin'\nRunConfig.init_checkpoint = '/a'\n"
+    experiment = self._load(direct)
+    self.assertEqual(experiment.run.init_checkpoint, '/a')
+    # The file that a run keeps of it can be read again.
+    folder = self.create_tempdir().full_path
+    gin_config.write_config(folder)
+    path = os.path.join(folder, 'config.gin')
+    again = gin_config.load([path], root=repository.ROOT)
+    self.assertEqual(again, experiment)
+    # But the macro would have no effect after that.
+    with self.assertRaisesRegex(
+      gin_config.ConfigError,
+      "'INIT_CHECKPOINT' is set, but RunConfig.init_checkpoint, .*remove one",
+    ):
+      self._load(direct, "INIT_CHECKPOINT = '/b'")
 
   def test_paths_as_in_a_shell(self):
     with mock.patch.dict(os.environ, {'HOME': '/home/me', 'DATA': '/d'}):
@@ -245,85 +302,6 @@ class ModelConfigTest(absltest.TestCase):
     before = gin.get_configurable('coatnet.ModelConfig')
     gin_config.register()
     self.assertIs(gin.get_configurable('coatnet.ModelConfig'), before)
-
-
-class TakenFromTheStartTest(absltest.TestCase):
-  """A network that is None is that of the weights to start from."""
-
-  def setUp(self):
-    super().setUp()
-    self.folder = self.create_tempdir().full_path
-    data = {
-      'image_size': 64,
-      'mean': (0.5, 0.5, 0.5),
-      'interpolation': 'bicubic',
-      'eval_crop_fraction': 0.9,
-    }
-    self.start = experiments.make_experiment(
-      model={'image_size': 64, 'norm': 'layer_norm', 'head_bias': -1.0},
-      train_data=data,
-      eval_data=data,
-    )
-    model_dir_lib.write_experiment(self.folder, self.start)
-
-  def load(self, *bindings, start='named', model_dir=None):
-    names = [] if start is None else [f'INIT_CHECKPOINT = {start!r}']
-    return gin_config.load(
-      ['gin/custom_finetune.gin'],
-      ['NUM_CLASSES = 3', *names, *bindings],
-      root=repository.ROOT,
-      find_start={'named': self.folder}.get,
-      model_dir=model_dir,
-    )
-
-  def test_network_size_and_preparation(self):
-    experiment = self.load('MODEL = None', 'IMAGE_SIZE = None')
-    self.assertEqual(experiment.run.init_checkpoint, self.folder)
-    self.assertEqual(experiment.model.name, 'coatnet_test')
-    self.assertEqual(experiment.model.image_size, 64)
-    self.assertEqual(experiment.model.norm, 'layer_norm')
-    self.assertEqual(experiment.model.num_classes, 3)
-    self.assertEqual(experiment.model.head_bias, 0.0)
-    for data in (experiment.train_data, experiment.eval_data):
-      self.assertTrue(data.center_crop)
-      self.assertEqual(data.eval_crop_fraction, 0.9)
-      self.assertEqual(data.interpolation, 'bicubic')
-      self.assertEqual(data.mean, (0.5, 0.5, 0.5))
-    self.assertIn("MODEL = 'coatnet_test'", gin.config_str())
-
-  def test_command_lines_win(self):
-    experiment = self.load('MODEL = None', 'DataConfig.center_crop = False')
-    self.assertEqual(experiment.model.image_size, 224)
-    self.assertFalse(experiment.train_data.center_crop)
-    self.assertEqual(experiment.train_data.interpolation, 'bicubic')
-
-  def test_what_is_bound_stays(self):
-    experiment = self.load()
-    self.assertEqual(experiment.model.name, 'coatnet_0')
-    self.assertEqual(experiment.model.image_size, 224)
-    self.assertEqual(experiment.eval_data.interpolation, 'bilinear')
-    self.assertFalse(experiment.eval_data.center_crop)
-    self.assertEqual(self.load('IMAGE_SIZE = None').model.name, 'coatnet_0')
-
-  def test_a_run_that_is_there_knows_itself(self):
-    experiment = self.load(
-      'MODEL = None', 'IMAGE_SIZE = None', start=None, model_dir=self.folder
-    )
-    self.assertEqual(experiment.model.image_size, 64)
-    self.assertIsNone(experiment.run.init_checkpoint)
-
-  def test_nothing_to_take_it_from(self):
-    for start, words in (
-      (None, 'MODEL and IMAGE_SIZE is None.*INIT_CHECKPOINT is None'),
-      ('other', 'MODEL and IMAGE_SIZE is None.*INIT_CHECKPOINT is None'),
-    ):
-      with self.assertRaisesRegex(gin_config.ConfigError, words):
-        self.load('MODEL = None', 'IMAGE_SIZE = None', start=start)
-    os.remove(os.path.join(self.folder, model_dir_lib.EXPERIMENT_FILE))
-    with self.assertRaisesRegex(
-      gin_config.ConfigError, 'no experiment.json beside'
-    ):
-      self.load('MODEL = None')
 
 
 if __name__ == '__main__':

@@ -24,19 +24,6 @@ DEFAULT_LICENCE = (
 )
 
 
-def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
-  """Returns the run's own evaluation of a checkpoint, or else its last one.
-
-  Returns:
-    A line of metrics.jsonl, or None if the run has evaluated nothing.
-  """
-  metrics = model_dir_lib.read_metrics(model_dir)
-  lines = [m for m in metrics if 'eval/loss' in m]
-  same = [m for m in lines if m['step'] == step]
-  found = same or lines
-  return found[-1] if found else None
-
-
 def make_card(
   experiment: experiment_lib.Experiment,
   *,
@@ -66,7 +53,11 @@ def make_card(
     _what(experiment, count, stored=stored, folded=folded),
     _data(experiment),
     _recipe(experiment, step=step),
-    _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
+    _metrics(
+      experiment,
+      model_dir_lib.find_evaluation(model_dir, step=step),
+      stored=stored,
+    ),
     f'## Licence\n\n{licence or DEFAULT_LICENCE}',
     _signatures(experiment, options),
     _calls(),

@@ -17,6 +17,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -155,6 +156,18 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
       except json.JSONDecodeError:
         break
   return lines
+
+
+def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
+  """Returns the run's own evaluation of a checkpoint, or else its last one.
+
+  Returns:
+    A line of metrics.jsonl, or None if the run has evaluated nothing.
+  """
+  lines = [m for m in read_metrics(model_dir) if 'eval/loss' in m]
+  same = [m for m in lines if m['step'] == step]
+  found = same or lines
+  return found[-1] if found else None
 
 
 def find_checkpoint(path: str) -> str:

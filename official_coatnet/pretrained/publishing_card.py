@@ -1,4 +1,4 @@
-"""The README.md of weights for timm: a head for the hub, and text for people."""
+"""The README.md of weights for timm: a head for the hub, text for people."""
 
 import json
 from typing import Any
@@ -120,8 +120,8 @@ def _use(experiment) -> str:
     with torch.no_grad():
       probabilities = model(image[None]).{answer}
 
-timm 1.0.31 was seen to give the logits that the network had in TensorFlow, on the
-same pixels, to 1e-5 of the largest."""
+timm 1.0.31 gives the logits that the network has in TensorFlow on the same
+pixels, to 1e-5 of the largest: so it was seen of networks of each kind."""
 
 
 def _preprocessing(experiment) -> str:
@@ -134,8 +134,8 @@ def _preprocessing(experiment) -> str:
     for values in (data.mean, data.deviation)
   )
   text = (
-    f'## Preprocessing\n\n{cut[0].upper()}{cut[1:]}, {data.interpolation}; red, '
-    f'green and blue in 0..1 less {mean}, divided by {deviation}.'
+    f'## Preprocessing\n\n{cut[0].upper()}{cut[1:]}, {data.interpolation}; '
+    f'red, green and blue in 0..1 less {mean}, divided by {deviation}.'
   )
   if data.interpolation == 'bilinear':
     text += (

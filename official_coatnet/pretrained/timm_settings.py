@@ -1,4 +1,4 @@
-"""Our networks as timm builds them: which architecture, and with which settings.
+"""Our networks as timm builds them: the architecture, and its settings.
 
 timm 1.0.31, timm/models/maxxvit.py: a `MaxxVitCfg` has what its CoAtNets differ
 in, and `timm.create_model` takes another value of each by name ('conv_...' of

@@ -35,6 +35,8 @@ setup(
   extras_require={
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # Weights of others, and for others; newer hubs want another HTTP library.
+    'weights': ['huggingface_hub>=0.34,<1', 'safetensors'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
     # scikit-image for the photographs of its wheel.

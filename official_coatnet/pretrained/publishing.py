@@ -213,11 +213,17 @@ def push(output_dir: str, repository: str) -> str:
       allow_patterns=list(FILES),
       commit_message='Weights by official_coatnet, for timm',
     ).commit_url
-  # Its errors, and those of the HTTP library that it has in this version.
-  except Exception as error:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
+  except hub.errors.HfHubHTTPError as error:
+    reason = str(error).strip().splitlines()[0]
     raise OSError(
-      f'Nothing was uploaded to {repository!r} ({reason[0]}). {stay}'
+      f'The hub refused the upload to {repository!r}: {reason}. {stay}'
+    ) from error
+  # Errors of the HTTP library, which is another in each version of the hub's.
+  except Exception as error:
+    raise OSError(
+      f'The upload to {repository!r} failed ({type(error).__name__}): the '
+      'Hugging Face hub cannot be reached from here, or only in part; '
+      f'--traceback says more. {stay}'
     ) from error
 
 

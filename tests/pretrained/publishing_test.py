@@ -161,10 +161,19 @@ class PushTest(parameterized.TestCase):
     api = huggingface_hub.HfApi(endpoint='http://127.0.0.1:9')
     with mock.patch.object(huggingface_hub, 'HfApi', return_value=api):
       with self.assertRaisesRegex(
-        OSError, "Nothing was uploaded to 'owner/name' .*The files stay"
+        OSError, "'owner/name' failed .*cannot be reached.*The files stay"
       ) as caught:
         publishing.push(self.folder, 'owner/name')
     self.assertNotIn('\n', str(caught.exception))
+
+  def test_hub_refuses(self):
+    api = mock.create_autospec(huggingface_hub.HfApi, instance=True)
+    api.create_repo.side_effect = huggingface_hub.errors.HfHubHTTPError(
+      '403 Forbidden: no rights\nand more', response=mock.Mock()
+    )
+    with mock.patch.object(huggingface_hub, 'HfApi', return_value=api):
+      with self.assertRaisesRegex(OSError, 'refused .*no rights. The files'):
+        publishing.push(self.folder, 'owner/name')
 
   @parameterized.parameters('name', 'owner/name/more', 'owner/na me', 'ö/name')
   def test_names_of_repositories(self, name):

@@ -37,6 +37,8 @@ setup(
     'demo': ['scikit-learn', 'matplotlib'],
     # Weights of others, and for others; newer hubs want another HTTP library.
     'weights': ['huggingface_hub>=0.34,<1', 'safetensors'],
+    # tools/export.py --format=onnx.
+    'onnx': ['tf2onnx>=1.17', 'onnx>=1.18,<1.19', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
     # scikit-image for the photographs of its wheel.

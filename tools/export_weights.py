@@ -36,6 +36,12 @@ _WEIGHTS = flags.DEFINE_enum(
   'Which weights to write. By default what the run says: the average of the '
   'weights where it has one.',
 )
+_LABELS = path_flags.DEFINE_path(
+  'labels',
+  None,
+  "Text file with one class name a line. By default the run's own names, if "
+  'its data had any.',
+)
 _LICENCE = flags.DEFINE_string(
   'licence',
   None,
@@ -59,6 +65,7 @@ def main(argv):
     _MODEL_DIR.value,
     _OUTPUT_DIR.value,
     weights=_WEIGHTS.value,
+    labels=_LABELS.value,
     licence=_LICENCE.value,
   ):
     print(path)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from official_coatnet import files
+from official_coatnet.export import class_names
 from official_coatnet.modeling import network
 from official_coatnet.pretrained import publishing_card, timm_settings
 from official_coatnet.training import (
@@ -38,6 +39,7 @@ def publish(
   output_dir: str,
   *,
   weights: str | None = None,
+  labels: str | None = None,
   licence: str | None = None,
 ) -> list[str]:
   """Writes a folder that `timm.create_model('local-dir:...')` takes.
@@ -47,6 +49,7 @@ def publish(
     output_dir: The folder; created. Files of the same names are replaced.
     weights: 'ema' or 'raw'. None for what the run's configuration says, which
       is EMA where there is one unless it says otherwise.
+    labels: Text file with one class name a line. None for the run's own.
     licence: Of the weights, by a name that the hub knows, such as 'apache-2.0'.
 
   Returns:
@@ -56,13 +59,14 @@ def publish(
     FileNotFoundError: If `model_dir` is not one of a run.
     ImportError: If safetensors is not installed.
     ValueError: If timm cannot build the network, there is no fitting
-      checkpoint, or labels and classes differ in number.
+      checkpoint, or the names of the classes are not those of the run.
   """
   experiment = model_dir_lib.read_experiment(model_dir)
   # Before anything that takes long.
   timm_settings.model_args(experiment.model)
   safetensors = _library('safetensors.numpy')
-  config = make_config(experiment, names=_read_names(model_dir, experiment))
+  names = _read_names(experiment, model_dir, labels=labels)
+  config = make_config(experiment, names=names)
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
   )
@@ -125,20 +129,12 @@ def make_config(
 
 
 def _read_names(
-  model_dir: str, experiment: experiment_lib.Experiment
+  experiment: experiment_lib.Experiment, model_dir: str, *, labels: str | None
 ) -> list[str] | None:
-  """Returns the names of the classes, or None if the run knows none."""
-  path = model_dir_lib.find_labels(model_dir)
-  if path is None:
-    return None
-  names = files.read_text(path).removesuffix('\n').split('\n')
-  if len(names) != experiment.model.num_classes:
-    raise ValueError(
-      f'{path!r} has {len(names)} labels, and the network '
-      f'{experiment.model.num_classes} classes; they must be as many, one a '
-      'line in the order of the class ids.'
-    )
-  return names
+  """Returns the names of the classes, or None if there are none but numbers."""
+  names, _ = class_names.read(experiment, model_dir, labels=labels)
+  numbers = [str(i) for i in range(experiment.model.num_classes)]
+  return None if names == numbers else names
 
 
 def _read_weights(

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from official_coatnet.export import model_card
 from official_coatnet.modeling import families
 from official_coatnet.pretrained import timm_settings
 from official_coatnet.training import (
@@ -38,7 +39,7 @@ def make_card(
     Markdown, with YAML at its head.
   """
   step = model_dir_lib.checkpoint_step(stored.prefix)
-  line = model_dir_lib.find_evaluation(model_dir, step=step)
+  line = model_card.find_evaluation(model_dir, step=step)
   parts = [
     _head(licence),
     _what(experiment, step=step, stored=stored),

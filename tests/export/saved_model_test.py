@@ -5,16 +5,19 @@ import resource
 from unittest import mock
 
 import numpy as np
+import onnxruntime
 import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from official_coatnet.analysis.runs import summary
 from official_coatnet.data import device
 from official_coatnet.export import (
   preprocessing,
   saved_model,
+  serving,
   versions,
   warmup,
 )
@@ -173,14 +176,39 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
         )
       },
     )
-    self._check_operations(path)
+    self._check_graph(path)
     self._check_sigmoid(loaded.signatures['serving_default'])
 
-  def _check_operations(self, path):
+  def _check_graph(self, path):
     """A server of C++ has no Python operations, and training is over."""
     with open(os.path.join(path, 'saved_model.pb'), 'rb') as f:
-      graph = saved_model_pb2.SavedModel.FromString(f.read())
-    graph = graph.meta_graphs[0].graph_def
+      content = f.read()
+    (meta_graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    self.assertEqual(
+      {
+        name: signature.method_name
+        for name, signature in meta_graph.signature_def.items()
+        if not name.startswith('__')
+      },
+      {
+        name: 'tensorflow/serving/classify'
+        if name == 'classify'
+        else 'tensorflow/serving/predict'
+        for name in serving.INPUTS
+      },
+    )
+    # It is of the file as it is, and not as it was saved first.
+    fingerprint = tf.saved_model.experimental.read_fingerprint(path)
+    copied = os.path.join(self.folder, 'copied')
+    os.makedirs(copied)
+    with open(os.path.join(copied, 'saved_model.pb'), 'wb') as f:
+      f.write(content)
+    fingerprinting_utils.write_fingerprint(copied)
+    self.assertEqual(
+      tf.saved_model.experimental.read_fingerprint(copied).saved_model_checksum,
+      fingerprint.saved_model_checksum,
+    )
+    graph = meta_graph.graph_def
     operations = {node.op for node in graph.node}
     for function in graph.library.function:
       operations |= {node.op for node in function.node_def}
@@ -350,6 +378,7 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
         weights='raw',
         folded=True,
         options=options,
+        own_labels=True,
       ),
     )
     with open(os.path.join(path, 'README.md')) as f:
@@ -416,6 +445,48 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'does not fit the network'):
       saved_model.export(model_dir, self.exports)
     self.assertEqual(os.listdir(self.exports), [])
+
+  def test_requests_put_together(self):
+    """As TF Serving does it: one after the other, and filled up by a row."""
+    path = saved_model.export(self._run(), self.exports)
+    encoded = list(image_files.encoded_images().values())[:5]
+    alone = [self._serve(path, [image])['logits'][0] for image in encoded]
+    signature = tf.saved_model.load(path).signatures['serving_default']
+    for rows in (encoded, encoded[:2], [*encoded, *[encoded[3]] * 3]):
+      logits = signature(image_bytes=tf.constant(rows))['logits']
+      count = min(len(rows), 5)
+      self.assertAllClose(logits[:count], alone[:count], rtol=1e-5, atol=1e-5)
+    # Without allowed sizes an empty request is not filled up.
+    outputs = signature(image_bytes=tf.constant([], tf.string))
+    self.assertEqual({len(value) for value in outputs.values()}, {0})
+
+  def test_for_another_runtime(self):
+    model_dir = self._run(labels=['v', 'w', 'x', 'y', 'z'])
+    path = saved_model.export(model_dir, self.exports, file_format='onnx')
+    self.assertEqual(path, os.path.join(self.exports, '1'))
+    self.assertEqual(
+      set(os.listdir(path)),
+      {'model.onnx', 'labels.txt', 'export.json', 'experiment.json'}
+      | {'README.md'},
+    )
+    with open(os.path.join(path, 'labels.txt')) as f:
+      self.assertEqual(f.read(), 'v\nw\nx\ny\nz\n')
+    provenance = versions.read_provenance(path)
+    self.assertEqual((provenance.format, provenance.quantize), ('onnx', 'none'))
+    self.assertEqual(provenance.difference['images'], 16)
+    self.assertEqual(provenance.difference['same_top1'], 16)
+    self.assertLess(provenance.difference['relative'], 1e-5)
+    # Against the network as it is evaluated, from an encoded image on.
+    encoded = list(image_files.encoded_images().values())
+    pixels, _ = preprocessing.decode_batch(
+      tf.constant(encoded), self.experiment
+    )
+    session = onnxruntime.InferenceSession(os.path.join(path, 'model.onnx'))
+    (logits,) = session.run(None, {'image': pixels.numpy()})
+    expected = self._eager_logits(model_dir, encoded, weights='raw')
+    self.assertAllClose(logits, expected, rtol=1e-5, atol=1e-5)
+    with self.assertRaisesRegex(ValueError, 'has versions of the format onnx'):
+      saved_model.export(model_dir, self.exports)
 
   def test_no_export_needs_xla(self):
     experiment = experiments.make_experiment(model={'implementation': 'cpu'})

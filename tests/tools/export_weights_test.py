@@ -35,10 +35,13 @@ class ExportWeightsTest(absltest.TestCase):
     return output.getvalue()
 
   def test_prints_paths_and_hands_on_its_flags(self):
-    printed = self._export(licence='mit', weights='raw')
+    labels = self.create_tempfile(content='a\nb\nc\nd\ne\n').full_path
+    printed = self._export(licence='mit', weights='raw', labels=labels)
     names = ('model.safetensors', 'config.json', 'README.md')
     paths = [os.path.join(self.output, name) for name in names]
     self.assertEqual(printed.splitlines(), paths)
+    with open(paths[1]) as f:
+      self.assertIn('"label_names"', f.read())
     with open(paths[-1]) as f:
       self.assertIn('license: "mit"', f.read())
 

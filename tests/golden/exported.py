@@ -98,22 +98,15 @@ def read() -> dict[str, dict[str, Any]]:
     return json.load(f)
 
 
-def compare(name: str, expected: Mapping[str, Any]) -> dict[str, float]:
-  """Runs one of `SMALL` with weights drawn by timm's names.
-
-  Args:
-    name: Of the network.
-    expected: Of published_peers.py: `shapes` and `samples`.
-
-  Returns:
-    How far logits and the output of each stage are from the samples, over the
-    largest value of each.
-  """
+def load(
+  name: str, shapes: Mapping[str, list[int]]
+) -> tuple[tf.keras.Model, config_lib.ModelConfig]:
+  """Builds one of `SMALL`, with weights drawn by timm's names."""
   config = config_lib.ModelConfig(**SMALL[name])
   model = network.classifier(config)
   state = {
     key: published_weights.draw(key, tuple(shape))
-    for key, shape in expected['shapes'].items()
+    for key, shape in shapes.items()
   }
   variables = checkpoints.named_weights(model)
   weights, _ = conversion.to_ours(
@@ -123,10 +116,24 @@ def compare(name: str, expected: Mapping[str, Any]) -> dict[str, float]:
   )
   for key, variable in variables.items():
     variable.assign(weights[key])
-  return _differences(model, config, expected['samples'])
+  return model, config
 
 
-def _differences(model, config, samples) -> dict[str, float]:
+def differences(
+  model: tf.keras.Model,
+  config: config_lib.ModelConfig,
+  samples: Mapping[str, Any],
+) -> dict[str, float]:
+  """Returns how far a network is from timm's samples of its outputs.
+
+  Args:
+    model: The network.
+    config: Its configuration.
+    samples: Of published_peers.py: of logits and of the output of each stage.
+
+  Returns:
+    The difference over the largest value, of each output.
+  """
   outputs = serving.representations(model)(
     published_weights.image(*config.height_width), training=False
   )
@@ -158,8 +165,8 @@ def compare_live() -> Iterator[tuple[str, float]]:
       )
       model = network.classifier(experiment.model)
       checkpoints.load_weights(model, model_dir)
-    found = _differences(model, experiment.model, found['samples'])
-    yield name, float(np.max(list(found.values())))
+    wrong = differences(model, experiment.model, found['samples'])
+    yield name, float(np.max(list(wrong.values())))
 
 
 def _write():

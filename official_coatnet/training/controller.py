@@ -23,6 +23,7 @@ from official_coatnet.training import (
   plan as plan_lib,
   preflight,
   reporting,
+  stages,
   trainer as trainer_lib,
   transfer,
 )
@@ -151,6 +152,10 @@ def _prepare(
   experiment = inputs.with_counts(
     experiment, sources, model_dir=model_dir if evaluates_only else None
   )
+  if not evaluates_only:
+    experiment = inputs.with_class_weights(
+      experiment, sources.get('train_data')
+    )
   plan = plan_lib.make_plan(
     experiment,
     num_replicas=strategy.num_replicas_in_sync,
@@ -329,12 +334,13 @@ def _checkpoint_manager(this: _Run, trainer: trainer_lib.Trainer):
   def initialize():
     """Called by the manager where there is no checkpoint to resume from."""
     if settings.init_checkpoint:
-      transfer.initialize(
+      outcome = transfer.initialize(
         trainer.model,
         settings.init_checkpoint,
         weights=settings.init_weights,
         new_last_layer=not settings.init_last_layer,
       )
+      stages.check_new(outcome.new, this.experiment.optimizer.trainable)
     if trainer.average:
       trainer.average.reset()
 

@@ -55,6 +55,65 @@ def with_counts(
   return dataclasses.replace(experiment, **counted)
 
 
+def with_class_weights(
+  experiment: experiment_lib.Experiment,
+  source: sources_lib.Source | None,
+) -> experiment_lib.Experiment:
+  """Makes numbers of 'balanced' class weights.
+
+  A class with n of the N images of K classes has N / (K n), so that the mean
+  over all images is 1. (Classes without any are not among the K, and have 1.)
+
+  Args:
+    experiment: Of a run that trains.
+    source: What it trains on.
+
+  Raises:
+    ValueError: As `class_weight_problems` says.
+  """
+  if experiment.loss.class_weights != experiment_lib.BALANCED:
+    return experiment
+  problems = class_weight_problems(experiment, source)
+  if problems:
+    raise ValueError(' '.join(problems))
+  counts = _class_counts(source)
+  total, present = sum(counts.values()), len(counts)
+  weights = tuple(
+    total / (present * counts[label]) if label in counts else 1.0
+    for label in range(experiment.model.num_classes)
+  )
+  return dataclasses.replace(
+    experiment, loss=dataclasses.replace(experiment.loss, class_weights=weights)
+  )
+
+
+def class_weight_problems(
+  experiment: experiment_lib.Experiment,
+  source: sources_lib.Source | None,
+) -> list[str]:
+  """Says why class weights cannot be 'balanced' for what is trained on."""
+  if experiment.loss.class_weights != experiment_lib.BALANCED:
+    return []
+  if source is not None and _class_counts(source):
+    return []
+  return [
+    "`loss.class_weights` is 'balanced', but `train_data` has no manifest that "
+    'says how many images there are of each class: write one '
+    '(tools/tfrecords.py index), or give a tuple of numbers.'
+  ]
+
+
+def _class_counts(source: sources_lib.Source) -> dict[int, int]:
+  """Returns class to number of images, from the manifest, without zeros."""
+  if source.manifest is None:
+    return {}
+  return {
+    label + source.label_offset: n
+    for label, n in source.manifest.label_counts.items()
+    if n
+  }
+
+
 def distribute(
   experiment: experiment_lib.Experiment,
   strategy: tf.distribute.Strategy,

@@ -32,8 +32,8 @@ _WEIGHTS = flags.DEFINE_enum(
 _LABELS = path_flags.DEFINE_path(
   'labels',
   None,
-  "Text file with one class name a line. By default the run's own labels.txt, "
-  'if its data had names, or else the class ids.',
+  "Text file with one class name a line. By default the names in the run's "
+  'data, if there were any, or else the class ids.',
 )
 _VERSION = flags.DEFINE_integer(
   'version', None, 'Number of the export. By default the next free one.'

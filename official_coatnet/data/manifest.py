@@ -6,6 +6,7 @@ and labels out of range, without reading a record.
 """
 
 import dataclasses
+import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -140,6 +141,12 @@ class Manifest:
   def num_examples(self) -> int:
     """Number of records in all files."""
     return sum(file.records for file in self.files)
+
+  @property
+  def content(self) -> str:
+    """Checksum of the checksums of all files, in hexadecimal."""
+    checksums = ','.join(file.sha256 for file in self.files)
+    return hashlib.sha256(checksums.encode()).hexdigest()
 
   def to_json(self) -> str:
     """Returns the text of the manifest file; equal manifests, equal text."""

@@ -31,7 +31,7 @@ def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
     A line of metrics.jsonl, or None if the run has evaluated nothing.
   """
   metrics = model_dir_lib.read_metrics(model_dir)
-  lines = [m for m in metrics if 'eval/loss' in m]
+  lines = model_dir_lib.own_evaluations(metrics)
   same = [m for m in lines if m['step'] == step]
   found = same or lines
   return found[-1] if found else None
@@ -45,6 +45,7 @@ def make_card(
   count: complexity.Count,
   options: ExportOptions,
   folded: bool,
+  names_from: str | None = None,
   licence: str | None = None,
 ) -> str:
   """Writes the text.
@@ -56,6 +57,7 @@ def make_card(
     count: Parameters and multiply-adds of the network.
     options: Of the export.
     folded: Whether norms are folded into convolutions.
+    names_from: Whose names the classes have; None to say nothing of it.
     licence: Of the model. None for what can be said of any.
 
   Returns:
@@ -64,7 +66,7 @@ def make_card(
   step = model_dir_lib.checkpoint_step(stored.prefix)
   parts = [
     _what(experiment, count, stored=stored, folded=folded),
-    _data(experiment),
+    _data(experiment, names_from=names_from),
     _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
     f'## Licence\n\n{licence or DEFAULT_LICENCE}',
@@ -111,7 +113,7 @@ def _what(experiment, count, *, stored, folded) -> str:
   )
 
 
-def _data(experiment) -> str:
+def _data(experiment, *, names_from) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
@@ -132,6 +134,8 @@ def _data(experiment) -> str:
     f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
     'all of it is in the graph'
   )
+  if names_from is not None:
+    rows['Class names'] = names_from
   return f'## Data\n\n{_table(rows)}'
 
 

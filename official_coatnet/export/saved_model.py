@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import facts as facts_lib
 from official_coatnet.export import (
   folding,
   model_card,
@@ -48,8 +49,8 @@ def export(
     export_dir: Folder of the versions; created.
     weights: 'ema' or 'raw'. None for what the run's configuration says, which
       is EMA where there is one unless it says otherwise.
-    labels: Text file with one class name a line. None for the one that the run
-      left in model_dir; without it the names are the class ids in decimal.
+    labels: Text file with one class name a line. None for the names that the
+      run has kept; if it has none they are the class ids in decimal.
     version: Number of the export. None for the next free one.
     fold: Whether convolutions absorb the BatchNorms (`folding`).
     options: How it answers.
@@ -61,13 +62,14 @@ def export(
   Raises:
     FileNotFoundError: If `model_dir` is not one of a run.
     ValueError: If there is no (fitting) checkpoint, EMA is asked for where
-      there is none, labels and classes differ in number, the version is taken
-      or `export_dir` cannot be written.
+      there is none, labels and classes differ in number, labels.txt of the run
+      is not what it was trained on, the version is taken or `export_dir` cannot
+      be written.
   """
   version = versions.choose_version(export_dir, version=version)
   options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
-  names = _read_names(experiment, model_dir, labels=labels)
+  names, names_from = _read_names(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
@@ -78,6 +80,7 @@ def export(
     weights=stored.group,
     folded=fold,
     options=options,
+    own_labels=labels is None,
   )
   with (
     versions.new_version(export_dir, version=version) as path,
@@ -85,7 +88,14 @@ def export(
     versions.writing(export_dir),
   ):
     write_saved_model(model, experiment, path, names=names, options=options)
-    _write_papers(experiment, provenance, path, stored=stored, licence=licence)
+    _write_papers(
+      experiment,
+      provenance,
+      path,
+      stored=stored,
+      names_from=names_from,
+      licence=licence,
+    )
   return os.path.join(export_dir, str(version))
 
 
@@ -188,14 +198,80 @@ def _exportable(implementation: str | None) -> str | None:
   return 'reference'
 
 
-def _read_names(experiment, model_dir: str, *, labels: str | None) -> list[str]:
-  """Returns the names of the classes: those given, the run's, or numbers."""
+def _read_names(
+  experiment, model_dir: str, *, labels: str | None
+) -> tuple[list[str], str]:
+  """Returns the names of the classes: those given, the run's, or numbers.
+
+  And, for the model card, which of these they are.
+  """
   num_classes = experiment.model.num_classes
-  if labels is None:
-    labels = model_dir_lib.find_labels(model_dir)
-    if labels is None:
-      return [str(i) for i in range(num_classes)]
-  return versions.read_labels(labels, num_classes=num_classes)
+  data = model_dir_lib.read_data(model_dir)
+  trained_on = data.train.class_names if data else None
+  known = data is not None and data.train.class_digest is not None
+  file = labels or model_dir_lib.find_labels(model_dir)
+  if file is None:
+    if trained_on:
+      return list(trained_on), 'those that the run was trained on'
+    if known:
+      raise ValueError(
+        f'{model_dir!r} has no {model_dir_lib.LABELS_FILE} any more, which '
+        f'named its {num_classes} classes; copy it back, or give the names by '
+        '--labels.'
+      )
+    return [str(i) for i in range(num_classes)], 'none: the ids of the classes'
+  names = versions.read_labels(file, num_classes=num_classes)
+  if known:
+    _check_names(names, trained_on, file=file, given=labels is not None)
+  if labels is not None:
+    return names, 'given when it was exported (`--labels`)'
+  if known:
+    return names, 'those that the run was trained on'
+  return names, (
+    f'`{model_dir_lib.LABELS_FILE}` of the run, which kept no others '
+    f'(`{model_dir_lib.DATA_FILE}`) to compare them with'
+  )
+
+
+def _check_names(
+  names: Sequence[str],
+  trained_on: Sequence[str] | None,
+  *,
+  file: str,
+  given: bool,
+):
+  """Compares class names with those that the weights were trained on.
+
+  Args:
+    names: Of a file.
+    trained_on: Those of the run; None if they are too many for its data.json,
+      and its labels.txt has others.
+    file: Where the names are from.
+    given: Whether the user names the file, and so may call classes otherwise;
+      in another order they would be wrong all the same.
+  """
+  difference: str | None = 'it is another list of names'
+  if trained_on is not None:
+    difference = facts_lib.names_difference(
+      trained_on,
+      names,
+      words='was {} in training and is {} there',
+    )
+  is_order = trained_on is not None and sorted(names) == sorted(
+    name.strip() for name in trained_on
+  )
+  if difference is None or (given and not is_order):
+    return
+  remedy = 'give the names in the order of the run'
+  if not given:
+    remedy = (
+      'put the file back as it was, or delete it; if they are the same classes '
+      f'under other names, say so by --labels={file}'
+    )
+  raise ValueError(
+    f'{file!r} does not name the classes that the run was trained on '
+    f'({model_dir_lib.DATA_FILE}): {difference}; {remedy}.'
+  )
 
 
 def _write_papers(
@@ -204,6 +280,7 @@ def _write_papers(
   path: str,
   *,
   stored: checkpoints.StoredWeights,
+  names_from: str,
   licence: str | None,
 ):
   """Writes what people read: model card, configuration, where it is from."""
@@ -215,12 +292,16 @@ def _write_papers(
     count=complexity.count(experiment.model)[-1],
     options=provenance.options,
     folded=provenance.folded,
+    names_from=names_from,
     licence=licence,
   )
   files.write_text(os.path.join(path, versions.CARD_FILE), card)
   versions.write_provenance(provenance, path)
   model_dir_lib.write_experiment(path, experiment)
   model_dir_lib.copy_config(provenance.model_dir, path)
+  data = model_dir_lib.read_data(provenance.model_dir)
+  if data is not None:
+    versions.write_data(path, data)
 
 
 def _absolute(path: str) -> str:

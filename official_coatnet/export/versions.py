@@ -6,6 +6,8 @@
   assets.extra/                   requests to warm a server up
   config.gin, experiment.json     the run, as it was set (config.gin if the
                                   run had gin files)
+  data.json                       what the data of the run were, if it kept it:
+                                  classes, and how the images were prepared
   export.json                     where it comes from and how it was made
   README.md                       the model card
 
@@ -23,6 +25,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import facts as facts_lib, image_files
 from official_coatnet.export.options import ExportOptions
 
 # Within the folder of an export; `experiment.json` is as in the run's.
@@ -31,6 +34,7 @@ LABELS_FILE = os.path.join('assets', 'labels.txt')
 # TF Serving looks for this name.
 WARMUP_FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
 CONFIG_FILE = 'config.gin'
+DATA_FILE = image_files.DATA_FILE
 PROVENANCE_FILE = 'export.json'
 CARD_FILE = 'README.md'
 
@@ -45,6 +49,8 @@ class Provenance:
     weights: 'ema' or 'raw'.
     folded: Whether norms are folded into convolutions.
     options: The rest.
+    own_labels: Whether the names of the classes are the run's own, and not a
+      file of the user's; None in exports of versions that did not tell.
   """
 
   model_dir: str
@@ -52,6 +58,7 @@ class Provenance:
   weights: str
   folded: bool
   options: ExportOptions
+  own_labels: bool | None = None
 
 
 def list_versions(export_dir: str) -> list[int]:
@@ -201,6 +208,23 @@ def read_provenance(path: str) -> Provenance:
       f'{file!r} cannot be read ({e}): {path!r} is no export of this version '
       'of tools/export.py, or damaged.'
     ) from e
+
+
+def write_data(path: str, facts: facts_lib.DataFacts):
+  """Writes data.json into the export at `path`."""
+  files.write_text(os.path.join(path, DATA_FILE), facts.to_json())
+
+
+def read_data(path: str) -> facts_lib.DataFacts | None:
+  """Reads data.json of the export at `path`: what its run was trained on.
+
+  Returns:
+    None where there is none: the run or the export is of an earlier version.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  return facts_lib.read(os.path.join(path, DATA_FILE))
 
 
 def read_labels(path: str, *, num_classes: int) -> list[str]:

@@ -2,16 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import orbit
 import tensorflow as tf
 from absl import logging
 
-from official_coatnet.data import sources as sources_lib
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  consistency,
   devices,
   ema,
   evaluator as evaluator_lib,
@@ -23,6 +23,7 @@ from official_coatnet.training import (
   plan as plan_lib,
   preflight,
   reporting,
+  run as run_lib,
   stages,
   trainer as trainer_lib,
   transfer,
@@ -54,7 +55,8 @@ def run(
       'continuous_eval' (each new checkpoint, until the last step).
     model_dir: Folder of the run; created.
     strategy: Where it runs.
-    on_start: Called when nothing stands in the way, before the first step.
+    on_start: Called when nothing stands in the way of training, before the
+      first step; not where the run has taken its last one.
     on_first_loop: Called after the first training loop.
     tally: In mode 'eval', what to fill class by class.
 
@@ -85,69 +87,16 @@ def run(
     mode=mode,
     model_dir=model_dir,
     strategy=strategy,
-    on_start=on_start,
   )
   this = dataclasses.replace(this, tally=tally)
   with orbit_overrides.speaks_once(), devices.lost_workers(strategy):
     if this.trains:
-      return _train(this, on_first_loop=on_first_loop)
+      return _train(this, on_start=on_start, on_first_loop=on_first_loop)
     return _evaluate(this)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-  """What all parts of a run share.
-
-  Attributes:
-    experiment: With the numbers of images filled in.
-    sources: Where the images of 'train_data' and 'eval_data' come from, if
-      they are not made up.
-    plan: Its steps.
-    mode: One of `MODES`.
-    model_dir: Its folder.
-    strategy: Where it runs.
-    keeps_metrics: Whether metrics and events can be written there.
-    tally: Of an evaluation class by class.
-    model: The network, once it is built.
-  """
-
-  experiment: experiment_lib.Experiment
-  sources: Mapping[str, sources_lib.Source]
-  plan: plan_lib.Plan
-  mode: str
-  model_dir: str
-  strategy: tf.distribute.Strategy
-  keeps_metrics: bool = True
-  tally: per_class.Tally | None = None
-  model: tf.keras.Model | None = None
-
-  @property
-  def trains(self) -> bool:
-    """Whether its mode trains."""
-    return self.mode in ('train', 'train_and_eval')
-
-  @property
-  def is_chief(self) -> bool:
-    """Whether this process writes the files."""
-    return devices.is_chief(self.strategy)
-
-  @property
-  def metrics_file(self) -> model_dir_lib.MetricsFile:
-    """Where metrics go."""
-    writes = self.is_chief and self.keeps_metrics
-    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
-
-  def events_folder(self, kind: str) -> str | None:
-    """Of several workers one writes events; None for the others."""
-    if not self.is_chief or not self.keeps_metrics:
-      return None
-    return model_dir_lib.events_folder(self.model_dir, kind)
-
-
-def _prepare(
-  experiment, sources, *, mode, model_dir, strategy, on_start
-) -> _Run:
-  """Counts images and steps, writes what is set, builds the network."""
+def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
+  """Counts images and steps, builds the network."""
   evaluates_only = mode in ('eval', 'continuous_eval')
   experiment = inputs.with_counts(
     experiment, sources, model_dir=model_dir if evaluates_only else None
@@ -162,20 +111,16 @@ def _prepare(
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
-  this = _Run(experiment, sources, plan, mode, model_dir, strategy)
+  is_new = tf.train.latest_checkpoint(model_dir) is None
+  this = run_lib.Run(
+    experiment, sources, plan, mode, model_dir, strategy, is_new
+  )
   tf.io.gfile.makedirs(model_dir)
-  if this.is_chief and this.trains:
-    model_dir_lib.write_experiment(model_dir, experiment)
-    source = sources.get('train_data')
-    if source and source.class_names:  # For the export.
-      model_dir_lib.write_labels(model_dir, source.class_names)
   if this.is_chief and evaluates_only:
     keeps = model_dir_lib.is_writable(model_dir)
     if not keeps:
       logging.warning('%s is read-only: no metrics are kept there.', model_dir)
     this = dataclasses.replace(this, keeps_metrics=keeps)
-  if this.is_chief and this.keeps_metrics:
-    on_start()
   tf.keras.utils.set_random_seed(experiment.run.seed)
   with strategy.scope():
     model = network.classifier(experiment.model, draw_keys=True)
@@ -183,7 +128,7 @@ def _prepare(
   return dataclasses.replace(this, model=model)
 
 
-def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
+def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   """Trains, and evaluates in between if the mode says so."""
   experiment, plan, strategy = this.experiment, this.plan, this.strategy
   with strategy.scope():
@@ -199,25 +144,16 @@ def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
   checkpoints.check_resumable(
     this.model, this.model_dir, has_averages=trainer.average is not None
   )
+  reporter = this.make_reporter(trainer.optimizer.iterations, clock)
   # Restores the latest checkpoint.
   controller = _make_controller(
-    this, trainer, evaluator=evaluator, on_first_loop=on_first_loop
+    this,
+    trainer,
+    evaluator=evaluator,
+    reporter=reporter,
+    on_first_loop=on_first_loop,
   )
-  step = int(trainer.optimizer.iterations.numpy())
-  devices.check_same_step(strategy, step, model_dir=this.model_dir)
-  this.metrics_file.rewind(step, evaluates=step >= plan.total_steps)
-  if step:
-    logging.info('Resumed at step %d of %d.', step, plan.total_steps)
-  if step < plan.total_steps:
-    trainer.set_dataset(
-      inputs.distribute(
-        experiment,
-        strategy,
-        is_training=True,
-        start_step=step,
-        source=this.sources.get('train_data'),
-      )
-    )
+  _begin(this, trainer, reporter=reporter, on_start=on_start)
   with inputs.readable_errors(
     experiment,
     strategy,
@@ -232,18 +168,63 @@ def _train(this: _Run, *, on_first_loop) -> dict[str, float]:
     )
 
 
-def _make_controller(
-  this: _Run, trainer: trainer_lib.Trainer, *, evaluator, on_first_loop
-) -> orbit_overrides.Controller:
-  reporter = reporting.Reporter(
-    plan=this.plan,
-    clock=trainer.clock,
-    global_step=trainer.optimizer.iterations,
-    metrics_file=this.metrics_file,
+def _begin(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  reporter: reporting.Reporter,
+  on_start: Callable[[], None],
+):
+  """Opens the data at the step where the run is, and writes its files."""
+  found = this.compare()
+  step = int(trainer.optimizer.iterations.numpy())
+  devices.check_same_step(this.strategy, step, model_dir=this.model_dir)
+  has_ended = step >= this.plan.total_steps
+  # Of a run that goes on, the settings of now are its own.
+  reporter.evaluates_otherwise = found.other_evaluation_data or (
+    has_ended and found.other_evaluation_settings
   )
+  if step:
+    logging.info('Resumed at step %d of %d.', step, this.plan.total_steps)
+  this.metrics_file.rewind(
+    step, evaluates=has_ended and not reporter.evaluates_otherwise
+  )
+  if has_ended:
+    if reporter.evaluates_otherwise:
+      logging.warning(
+        'The run has taken its last step; its folder keeps what it began with.'
+      )
+    return
+  if this.is_chief:
+    consistency.write_start(
+      this.experiment,
+      this.sources,
+      model_dir=this.model_dir,
+      is_new=this.is_new,
+    )
+    on_start()
+  trainer.set_dataset(
+    inputs.distribute(
+      this.experiment,
+      this.strategy,
+      is_training=True,
+      start_step=step,
+      source=this.sources.get('train_data'),
+    )
+  )
+
+
+def _make_controller(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  evaluator,
+  reporter: reporting.Reporter,
+  on_first_loop,
+) -> orbit_overrides.Controller:
   actions: list[Callable] = [reporter.after_training_loop]
   if this.is_chief:
-    actions.append(_once(on_first_loop))
+    actions.append(reporting.once(on_first_loop))
   return orbit_overrides.Controller(
     global_step=trainer.optimizer.iterations,
     trainer=trainer,
@@ -258,17 +239,13 @@ def _make_controller(
   )
 
 
-def _evaluate(this: _Run) -> dict[str, float]:
+def _evaluate(this: run_lib.Run) -> dict[str, float]:
   """Evaluates the latest checkpoint, or each new one."""
   with this.strategy.scope():
     evaluator = _make_evaluator(this, average=None)
     global_step = orbit.utils.create_global_step()
-  reporter = reporting.Reporter(
-    plan=this.plan,
-    clock=reporting.Clock(num_cores=1, batch_size=this.plan.batch_size),
-    global_step=global_step,
-    metrics_file=this.metrics_file,
-  )
+  clock = reporting.Clock(num_cores=1, batch_size=this.plan.batch_size)
+  reporter = this.make_reporter(global_step, clock)
   controller = orbit_overrides.Controller(
     global_step=global_step,
     evaluator=evaluator,
@@ -282,7 +259,12 @@ def _evaluate(this: _Run) -> dict[str, float]:
       this.model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
     )
   results = {}
-  for path in paths:
+  for number, path in enumerate(paths):
+    if not number:  # Continuous evaluation may have begun before the run did.
+      found = this.compare()
+      reporter.evaluates_otherwise = (
+        found.other_evaluation_data or found.other_evaluation_settings
+      )
     with this.strategy.scope():
       prefix = checkpoints.load_weights(
         this.model, path, weights=this.experiment.run.weights
@@ -300,7 +282,7 @@ def _evaluate(this: _Run) -> dict[str, float]:
   return results
 
 
-def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
+def _make_evaluator(this: run_lib.Run, *, average: ema.WeightAverage | None):
   weights = {}
   if average is not None and this.experiment.uses_ema:
     weights['weights'] = lambda: average.swapped(this.strategy)
@@ -322,7 +304,7 @@ def _make_evaluator(this: _Run, *, average: ema.WeightAverage | None):
   )
 
 
-def _checkpoint_manager(this: _Run, trainer: trainer_lib.Trainer):
+def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
   settings = this.experiment.run
   checkpoint = checkpoints.make_checkpoint(
     trainer.model,
@@ -356,15 +338,3 @@ def _checkpoint_manager(this: _Run, trainer: trainer_lib.Trainer):
     checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
   )
-
-
-def _once(function: Callable[[], None]) -> Callable[[dict], None]:
-  """Makes an orbit action that calls `function` the first time only."""
-  pending = [function]
-
-  def action(output):
-    del output
-    while pending:
-      pending.pop()()
-
-  return action

@@ -105,6 +105,10 @@ class RunConfig:
     init_last_layer: Whether the last layer is taken from there, too, if it has
       as many classes, as after ImageNet-1K alone. Where it has others the layer
       is new anyway.
+    accept_other_data: Whether the run goes on with, is evaluated on, or keeps
+      the last layer of `init_checkpoint` for data that are not those it was
+      trained on: the same classes under other names, or repaired records. What
+      differs is logged; without it the run does not start.
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
@@ -123,6 +127,7 @@ class RunConfig:
   init_checkpoint_required: bool = False
   init_weights: str | None = None
   init_last_layer: bool = True
+  accept_other_data: bool = False
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False

@@ -2,6 +2,8 @@
 
 <model_dir>/
   experiment.json         the run, from which evaluation and export rebuild it
+  data.json               what its data were when it began: classes, labels,
+                          counts; never rewritten while there is a checkpoint
   config.gin              what gin files and bindings set, if there were any
   operative_config.gin    what was used, Python's defaults included
   labels.txt              names of the classes, one a line, if they are known
@@ -17,18 +19,24 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from official_coatnet import files
+from official_coatnet.data import facts as facts_lib, image_files
 from official_coatnet.training import experiment as experiment_lib
 
 EXPERIMENT_FILE = 'experiment.json'
+DATA_FILE = image_files.DATA_FILE
 CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = 'metrics.jsonl'
 CHECKPOINT_NAME = 'ckpt'
+# In a line of metrics.jsonl: the evaluation is on other data, or with other
+# settings, than those of the run.
+OTHER_EVALUATION = 'eval/otherwise'
 
 
 def write_experiment(
@@ -61,6 +69,32 @@ def read_experiment(model_dir: str) -> experiment_lib.Experiment:
     ) from e
 
 
+def write_data(folder: str, facts: facts_lib.DataFacts) -> None:
+  """Writes data.json: what the data of a run were when it began."""
+  files.write_text(os.path.join(folder, DATA_FILE), facts.to_json())
+
+
+def read_data(model_dir: str) -> facts_lib.DataFacts | None:
+  """Reads data.json of a run.
+
+  Where data.json has a checksum of too many names, they are those of labels.txt
+  if it has the same.
+
+  Returns:
+    None where there is none: the folder is of an earlier version.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  facts = facts_lib.read(os.path.join(model_dir, DATA_FILE))
+  if facts is None or facts.train.class_names or not facts.train.class_digest:
+    return facts
+  names = read_labels(model_dir)
+  return facts_lib.DataFacts(
+    facts.train.with_names(names), facts.validation.with_names(names)
+  )
+
+
 def write_config(model_dir: str, text: str) -> None:
   """Writes config.gin."""
   files.write_text(os.path.join(model_dir, CONFIG_FILE), text)
@@ -89,6 +123,26 @@ def find_labels(model_dir: str) -> str | None:
   """Returns the path of labels.txt, or None if the run has none."""
   path = os.path.join(model_dir, LABELS_FILE)
   return path if tf.io.gfile.exists(path) else None
+
+
+def read_labels(model_dir: str) -> tuple[str, ...] | None:
+  """Returns the names in labels.txt, or None if the run has none.
+
+  Raises:
+    ValueError: If the file is not text in UTF-8.
+  """
+  path = find_labels(model_dir)
+  if path is None:
+    return None
+  try:
+    # Not splitlines(): it splits at characters that a name may hold.
+    lines = [line.strip() for line in files.read_text(path).split('\n')]
+  except ValueError as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it must be text in UTF-8 with one class '
+      'name a line. Write it again, or delete it.'
+    ) from e
+  return tuple(lines[:-1] if not lines[-1] else lines)
 
 
 class MetricsFile:
@@ -123,7 +177,12 @@ class MetricsFile:
       line
       for line in read_metrics(self._model_dir)
       if line['step'] <= step
-      and not (evaluates and line['step'] == step and 'eval/loss' in line)
+      and not (
+        evaluates
+        and line['step'] == step
+        and 'eval/loss' in line
+        and not line.get(OTHER_EVALUATION)
+      )
     ]
     text = ''.join(json.dumps(line) + '\n' for line in kept)
     files.write_text(self._path, text)
@@ -155,6 +214,15 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
       except json.JSONDecodeError:
         break
   return lines
+
+
+def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Returns those of a run's metrics that are its own evaluations."""
+  return [
+    line
+    for line in lines
+    if 'eval/loss' in line and not line.get(OTHER_EVALUATION)
+  ]
 
 
 def find_checkpoint(path: str) -> str:

@@ -10,6 +10,7 @@ from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   checkpoints,
+  consistency,
   experiment as experiment_lib,
   inputs,
   model_dir as model_dir_lib,
@@ -63,6 +64,9 @@ def examine(
     if source is not None:
       sources[split] = source
   problems += _pair_problems(experiment, sources)
+  problems += consistency.examine(
+    experiment, sources, mode=mode, model_dir=model_dir
+  ).problems
   if experiment.run.init_checkpoint:
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:

@@ -106,6 +106,10 @@ class Reporter:
   """Writes progress and metrics after each training loop and evaluation.
 
   Its two methods are orbit actions.
+
+  Attributes:
+    evaluates_otherwise: Whether evaluations are on other data, or with other
+      settings, than those of the run; their lines say so.
   """
 
   def __init__(
@@ -120,6 +124,7 @@ class Reporter:
     self._clock = clock
     self._global_step = global_step
     self._file = metrics_file
+    self.evaluates_otherwise = False
 
   def after_training_loop(self, output: dict[str, float]):
     """Logs a training loop, and writes its metrics.
@@ -144,7 +149,10 @@ class Reporter:
     """Logs an evaluation, and writes its metrics."""
     step = int(self._global_step.numpy())
     values = {k: float(v) for k, v in output.items()}
-    self._write(step, {f'eval/{k}': v for k, v in values.items()})
+    line = {f'eval/{k}': v for k, v in values.items()}
+    if self.evaluates_otherwise:
+      line[model_dir_lib.OTHER_EVALUATION] = 1.0
+    self._write(step, line)
     logging.info('evaluated at step %d: %s', step, _format_metrics(values))
 
   def _write(self, step, values):
@@ -168,6 +176,18 @@ class Reporter:
     if left is not None:
       parts.append(f'ETA {format_duration(left)}')
     return ' | '.join(parts)
+
+
+def once(function: Callable[[], None]) -> Callable[[dict], None]:
+  """Makes an orbit action that calls `function` the first time only."""
+  pending = [function]
+
+  def action(output):
+    del output
+    while pending:
+      pending.pop()()
+
+  return action
 
 
 def _format_metrics(values: dict[str, float]) -> str:

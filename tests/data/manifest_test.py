@@ -43,6 +43,12 @@ class ManifestTest(parameterized.TestCase, tf.test.TestCase):
         manifest_lib.Manifest.from_json(text, origin='here'), manifest
       )
 
+  def test_content_is_that_of_the_files(self):
+    content = make_manifest().content
+    self.assertEqual(content, make_manifest(class_names=None).content)
+    other = manifest_lib.FileEntry('a', records=2, bytes=3, sha256='02')
+    self.assertNotEqual(content, make_manifest(files=(other,)).content)
+
   def test_text_is_readable_and_sorted_by_label(self):
     fields = json.loads(make_manifest().to_json())
     self.assertEqual(fields['num_examples'], 7)

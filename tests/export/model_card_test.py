@@ -29,6 +29,7 @@ class ModelCardTest(absltest.TestCase):
 
   def _card(self, *, step=20, group='raw', options=None, **kwargs):
     licence = kwargs.pop('licence', None)
+    names_from = kwargs.pop('names_from', None)
     return model_card.make_card(
       experiments.make_experiment(**kwargs),
       model_dir=self.model_dir,
@@ -37,6 +38,7 @@ class ModelCardTest(absltest.TestCase):
       options=options or ExportOptions(),
       folded=False,
       licence=licence,
+      names_from=names_from,
     )
 
   def test_says_what_it_is(self):
@@ -95,6 +97,8 @@ class ModelCardTest(absltest.TestCase):
       {'step': 20, 'train/loss': 7.0},
       {'step': 20, 'eval/loss': 0.5, 'eval/top1': 0.75, 'eval/top5': None},
       {'step': 30, 'eval/loss': 0.25, 'eval/top1': 0.875},
+      # On other data: not the run's own.
+      {'step': 30, 'eval/loss': 9.0, 'eval/top1': 0, 'eval/otherwise': 1.0},
     )
     card = self._card(step=10)
     self.assertIn('at step 10.', card)
@@ -111,6 +115,11 @@ class ModelCardTest(absltest.TestCase):
     self.assertNotIn(note, self._card(group='ema', **ema))
     self.assertIn(f'{note} `ema`', self._card(group='raw', **ema))
     self.assertNotIn(note, self._card(group='raw'))
+
+  def test_whose_names_the_classes_have(self):
+    self.assertNotIn('Class names', self._card())
+    card = self._card(names_from='those of the run')
+    self.assertIn('| Class names | those of the run |', card)
 
   def test_options(self):
     card = self._card(

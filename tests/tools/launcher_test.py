@@ -170,9 +170,10 @@ def _is_running(process: int) -> bool:
 
 class GuardTest(absltest.TestCase):
   def _words(self, error, **kwargs):
-    def main(argv):
-      del argv
-      raise error
+    # As one of ours raises it: this module is none, whoever runs it.
+    names = {'__name__': 'tools.something', 'error': error}
+    exec('def main(argv):\n  raise error', names)
+    main = names['main']
 
     with self.assertRaises(SystemExit) as caught:
       prologue.guard(main, **kwargs)(['tool.py'])

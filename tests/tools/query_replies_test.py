@@ -207,7 +207,7 @@ class RestTest(queries.ToolTest):
     output, end, _ = self._ask(reply)
     self.assertIn('error: The message is too large (Too Large)', output)
     self.image = self._write('large.jpg', os.urandom(20 << 20))
-    output, end, _ = self._ask(reply, listens=False)
+    output, end, _ = self._ask(reply, listens=False, raw=True)
     self.assertIn('error: The message is too large (Too Large)', output)
     self.assertEqual(end, 1)
 

@@ -134,6 +134,24 @@ class PlainRunTest(tf.test.TestCase):
     for name, value in _weights(self.folder).items():
       self.assertAllEqual(value, before[name])
 
+  def test_evaluation_leaves_the_settings_of_the_run(self):
+    calls = []
+    before = model_dir_lib.read_experiment(self.folder)
+    for fraction, marked in ((0.875, False), (0.5, True)):
+      experiment = fixture.make_experiment(
+        eval_data={'eval_crop_fraction': fraction},
+        run={'eval_interval_steps': 2},
+      )
+      _run(
+        experiment,
+        mode='continuous_eval',
+        model_dir=self.folder,
+        on_start=lambda: calls.append('start'),
+      )
+      self.assertEqual('eval/otherwise' in _lines(self.folder)[-1], marked)
+    self.assertEqual(calls, [])
+    self.assertEqual(model_dir_lib.read_experiment(self.folder), before)
+
   def test_ema_that_is_not_there(self):
     experiment = fixture.make_experiment(run={'weights': 'ema'})
     with self.assertRaisesRegex(ValueError, 'holds no average'):

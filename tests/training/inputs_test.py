@@ -86,7 +86,10 @@ class InputsTest(tf.test.TestCase):
       **fields,
     }
     return fixture.make_experiment(
-      train_data=data, eval_data=data, run={'train_steps': 6}
+      train_data=data,
+      eval_data=data,
+      # All are the same image.
+      run={'train_steps': 6, 'allow_shared_images': True},
     )
 
   def run_it(self, experiment, *, mode):

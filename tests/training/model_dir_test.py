@@ -4,6 +4,7 @@ import os
 
 from absl.testing import absltest
 
+from official_coatnet.data import facts
 from official_coatnet.training import model_dir
 from tests.fixtures import experiments as fixture
 
@@ -42,6 +43,37 @@ class ModelDirTest(absltest.TestCase):
     self.assertEqual(path, model_dir.find_labels(self.folder))
     with open(path) as f:
       self.assertEqual(f.read(), 'a\nb c\n')
+
+  def test_labels_are_read_line_by_line(self):
+    self.assertIsNone(model_dir.read_labels(self.folder))
+    path = model_dir.write_labels(self.folder, ('a\r', 'b\u2028c', 'd'))
+    names = ('a', 'b\u2028c', 'd')
+    self.assertEqual(model_dir.read_labels(self.folder), names)
+    with open(path, 'wb') as f:
+      f.write(b'\xff')
+    with self.assertRaisesRegex(ValueError, 'labels.txt cannot be read'):
+      model_dir.read_labels(self.folder)
+
+  def test_data(self):
+    self.assertIsNone(model_dir.read_data(self.folder))
+    names = tuple(map(str, range(2001)))
+    split = facts.SplitFacts(
+      source='tfrecord',
+      split='train',
+      num_classes=2001,
+      class_names=names,
+      class_digest=facts.digest(names),
+    )
+    model_dir.write_data(self.folder, facts.DataFacts(split, split))
+    read = model_dir.read_data(self.folder)
+    self.assertIsNone(read.train.class_names)
+    # Names of another run do not belong to the checksum.
+    model_dir.write_labels(self.folder, names[::-1])
+    self.assertEqual(model_dir.read_data(self.folder), read)
+    model_dir.write_labels(self.folder, names)
+    self.assertEqual(
+      model_dir.read_data(self.folder), facts.DataFacts(split, split)
+    )
 
   def test_configuration_goes_along(self):
     other = self.create_tempdir().full_path

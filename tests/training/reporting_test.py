@@ -65,6 +65,25 @@ class ReportingTest(tf.test.TestCase):
       ],
     )
 
+  def test_another_evaluation_is_marked_and_kept(self):
+    self._loop(loss=1.5)
+    self.reporter.after_evaluation({'loss': 1.25})
+    self.reporter.evaluates_otherwise = True
+    self.reporter.after_evaluation({'loss': 9.0})
+    lines = model_dir.read_metrics(self.folder)
+    self.assertEqual(lines[-1]['eval/otherwise'], 1.0)
+    self.assertEqual(model_dir.own_evaluations(lines), lines[1:2])
+    # What the run evaluates again is its own evaluation.
+    model_dir.MetricsFile(self.folder).rewind(10, evaluates=True)
+    self.assertEqual(model_dir.read_metrics(self.folder), [lines[0], lines[2]])
+
+  def test_action_of_the_first_loop(self):
+    calls = []
+    action = reporting.once(lambda: calls.append(1))
+    action({})
+    action({})
+    self.assertEqual(calls, [1])
+
   def test_progress_line(self):
     self.assertIn('first loop', self._loop(loss=1.5))
     line = self._loop(loss=1.5, top1=0.25)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import image_files
+from official_coatnet.training import model_dir as model_dir_lib
 
 # Two colours that people with any colour vision tell apart (Okabe and Ito).
 _COLOURS = {'train': '#0072B2', 'eval': '#D55E00'}
@@ -85,6 +86,8 @@ def training_curves(
     ValueError: If there is nothing to draw.
     ImportError: If matplotlib is not installed.
   """
+  # Evaluations on other data are no part of how the run went.
+  metrics = [m for m in metrics if not m.get(model_dir_lib.OTHER_EVALUATION)]
   keys = {key for line in metrics for key in line if line[key] is not None}
   panels = [n for n in _METRICS if {f'train/{n}', f'eval/{n}'} & keys]
   if not panels:

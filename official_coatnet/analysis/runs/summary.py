@@ -141,7 +141,11 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
   """
   experiment = model_dir_lib.read_experiment(model_dir)
   metrics = read_metrics(model_dir)
-  evaluations = [m for m in metrics if m.get('eval/loss') is not None]
+  evaluations = [
+    m
+    for m in model_dir_lib.own_evaluations(metrics)
+    if m['eval/loss'] is not None
+  ]
   best_by = next(
     (name for name in _CRITERIA if evaluations and name in evaluations[-1]),
     'eval/loss',

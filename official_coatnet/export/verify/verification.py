@@ -4,11 +4,13 @@
     the export -> reloaded in Python, all signatures
     the export -> TensorFlow's C++ loader, all signatures
 
-All three are to give the same numbers.
-The images reach the network by the run's own evaluation pipeline, and the
-export as encoded bytes, so that decoding and resizing are compared as well.
+All three are to give the same numbers, and the export the names of the classes
+that the run was trained on. The images reach the network by the run's own
+evaluation pipeline, and the export as encoded bytes, so that decoding and
+resizing are compared as well.
 """
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -19,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from official_coatnet.data import pipeline, schema
+from official_coatnet.data import facts as facts_lib, pipeline, schema
 from official_coatnet.export import serving, versions, warmup
 from official_coatnet.export.verify import c_api, samples
 from official_coatnet.export.verify.comparison import (
@@ -34,6 +36,7 @@ from official_coatnet.export.verify.runners import run_in_cpp
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  consistency,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   objective,
@@ -80,7 +83,11 @@ def verify(
   reference = make_reference(
     experiment, checkpoint, weights=provenance.weights, encoded=list(encoded)
   )
-  checks = [check_files(path, experiment), check_warmup_file(path, provenance)]
+  checks = [
+    check_files(path, experiment),
+    check_run(path, provenance, model_dir=model_dir),
+    check_warmup_file(path, provenance),
+  ]
   judge = Judge(
     loss=experiment.loss.name,
     provenance=provenance,
@@ -198,6 +205,46 @@ def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
     if name == 'classify' and set(outputs) != {'classes', 'scores'}:
       problems.append(f'`classify` has the outputs {sorted(outputs)}')
   return Check('files and signatures', problems)
+
+
+def check_run(
+  path: str, provenance: versions.Provenance, *, model_dir: str
+) -> Check:
+  """Compares classes and evaluation with those of the run, as far as known.
+
+  Args:
+    path: The export.
+    provenance: Of it.
+    model_dir: Folder of the run.
+  """
+  words, problems = 'is {} in the run and {} in the export', []
+  ours = model_dir_lib.read_data(model_dir)
+  theirs = versions.read_data(path)
+  if ours and theirs:
+    problems += facts_lib.other_differences(
+      ours.train, theirs.train, words=words
+    )
+    difference = facts_lib.class_difference(
+      ours.train, theirs.train, words=words
+    )
+    problems += [difference] if difference else []
+  names = (ours and ours.train.class_names) or model_dir_lib.read_labels(
+    model_dir
+  )
+  experiment = model_dir_lib.read_experiment(path)
+  if provenance.own_labels and names:
+    difference = facts_lib.names_difference(
+      names,
+      _read_labels(path, experiment),
+      words=words,
+    )
+    problems += [difference] if difference else []
+  with contextlib.suppress(
+    FileNotFoundError
+  ):  # A copy of the checkpoint alone.
+    run = model_dir_lib.read_experiment(model_dir)
+    problems += consistency.evaluation_changes(run, experiment, words=words)
+  return Check('classes and evaluation of the run', problems)
 
 
 def _read_signatures(path: str):

@@ -133,6 +133,8 @@ class RunTest(tf.test.TestCase):
       train(30, 50.0, 0.3),
       train(40, 100.0, 0.4),
       evaluation(40, 0.625, 1.0),
+      # On other data: not the run's own.
+      {**evaluation(40, 0.875, 0.5), 'eval/otherwise': 1.0},
     )
     result = summary.summarize_run(model_dir)
     self.assertEqual((result['step'], result['epoch']), (40, 4.0))

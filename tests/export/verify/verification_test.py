@@ -1,6 +1,7 @@
 """Verifies a small export, by the tool too, and some that are wrong."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -10,9 +11,11 @@ import tempfile
 import tensorflow as tf
 from absl.testing import absltest, flagsaver
 
+from official_coatnet.data import facts as facts_lib
 from official_coatnet.export import saved_model, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import runners, verification
+from official_coatnet.training import model_dir as model_dir_lib
 from tests.fixtures import experiments, runs
 from tools import prologue, verify_export
 
@@ -61,7 +64,7 @@ class VerificationTest(absltest.TestCase):
     self.assertIn('C++: `serving_default`  largest difference', output)
     self.assertIn('C++: warm-up replayed', output)
     self.assertRegex(output, r'200 damaged images, \d+ refused')
-    self.assertIn(f'{self.path}: all 19 checks passed.', output)
+    self.assertIn(f'{self.path}: all 20 checks passed.', output)
 
   def test_an_export_of_images_prepared_otherwise(self):
     """Through a server's loader, too: the bicubic way is of operations."""
@@ -134,6 +137,58 @@ class VerificationTest(absltest.TestCase):
     self.assertLen(check.problems, 2)
     self.assertIn('README.md is missing', check.problems)
     self.assertIn('`serving_image_tensor` takes', check.problems[1])
+
+  def test_the_run_says_otherwise(self):
+    path = self._copy()
+    provenance = versions.read_provenance(path)
+    run_dir = os.path.join(self.create_tempdir().full_path, 'run')
+    shutil.copytree(self.run_dir, run_dir)
+
+    def problems(provenance=provenance):
+      return verification.check_run(
+        path, provenance, model_dir=run_dir
+      ).problems
+
+    self.assertEqual(problems(), [])
+    model_dir_lib.write_experiment(
+      run_dir, experiments.make_experiment(optimizer={'ema_decay': 0.9})
+    )
+    self.assertEqual(
+      problems(),
+      [
+        'eval_data.eval_crop_fraction is 0.875 in the run and 0.8 in the export'
+      ],
+    )
+    os.remove(os.path.join(run_dir, 'experiment.json'))
+    self.assertEqual(problems(), [])
+    model_dir_lib.write_labels(run_dir, ['one', 'two', '3', 'four', 'five'])
+    self.assertEqual(
+      problems(),
+      [
+        "class 2 is '3' in the run and 'three' in the export "
+        '(1 of 5 classes differ)'
+      ],
+    )
+    # Names that were given, or of a version that did not tell.
+    for own in (False, None):
+      given = dataclasses.replace(provenance, own_labels=own)
+      self.assertEqual(problems(given), [])
+
+  def test_data_of_the_run_and_of_the_export(self):
+    path = self._copy()
+    run_dir = self.create_tempdir().full_path
+    split = facts_lib.SplitFacts(
+      source='tfrecord', split='train', num_classes=5, num_examples=8
+    )
+    other = dataclasses.replace(split, num_examples=9)
+    model_dir_lib.write_data(run_dir, facts_lib.DataFacts(split, split))
+    versions.write_data(path, facts_lib.DataFacts(other, split))
+    check = verification.check_run(
+      path, versions.read_provenance(path), model_dir=run_dir
+    )
+    self.assertEqual(
+      check.problems, ['`num_examples` is 8 in the run and 9 in the export']
+    )
 
   def test_the_run_is_elsewhere(self):
     moved = os.path.join(self.create_tempdir().full_path, 'run')

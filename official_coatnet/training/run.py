@@ -1,0 +1,87 @@
+"""A run under way: what the parts of `controller` share."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from official_coatnet.data import sources as sources_lib
+from official_coatnet.training import (
+  consistency,
+  devices,
+  experiment as experiment_lib,
+  model_dir as model_dir_lib,
+  per_class,
+  plan as plan_lib,
+  reporting,
+  stored_data,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What all parts of a run share.
+
+  Attributes:
+    experiment: With the numbers of images filled in.
+    sources: Where the images of 'train_data' and 'eval_data' come from, if
+      they are not made up.
+    plan: Its steps.
+    mode: One of `controller.MODES`.
+    model_dir: Its folder.
+    strategy: Where it runs.
+    is_new: Whether it has no checkpoint yet.
+    keeps_metrics: Whether metrics and events can be written there.
+    tally: Of an evaluation class by class.
+    model: The network, once it is built.
+  """
+
+  experiment: experiment_lib.Experiment
+  sources: Mapping[str, sources_lib.Source]
+  plan: plan_lib.Plan
+  mode: str
+  model_dir: str
+  strategy: tf.distribute.Strategy
+  is_new: bool
+  keeps_metrics: bool = True
+  tally: per_class.Tally | None = None
+  model: tf.keras.Model | None = None
+
+  @property
+  def trains(self) -> bool:
+    """Whether its mode trains."""
+    return self.mode in ('train', 'train_and_eval')
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process writes the files."""
+    return devices.is_chief(self.strategy)
+
+  def make_reporter(
+    self, global_step: tf.Variable, clock: reporting.Clock
+  ) -> reporting.Reporter:
+    """Returns what writes its metrics."""
+    return reporting.Reporter(
+      plan=self.plan,
+      clock=clock,
+      global_step=global_step,
+      metrics_file=self.metrics_file,
+    )
+
+  @property
+  def metrics_file(self) -> model_dir_lib.MetricsFile:
+    """Where metrics go."""
+    writes = self.is_chief and self.keeps_metrics
+    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
+
+  def compare(self) -> stored_data.Findings:
+    """Compares it with what it began with, and logs what differs."""
+    return consistency.check(
+      self.experiment, self.sources, mode=self.mode, model_dir=self.model_dir
+    )
+
+  def events_folder(self, kind: str) -> str | None:
+    """Of several workers one writes events; None for the others."""
+    if not self.is_chief or not self.keeps_metrics:
+      return None
+    return model_dir_lib.events_folder(self.model_dir, kind)

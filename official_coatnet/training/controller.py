@@ -10,6 +10,7 @@ from absl import logging
 
 from official_coatnet.modeling import network
 from official_coatnet.training import (
+  best,
   checkpoints,
   consistency,
   devices,
@@ -101,10 +102,6 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
   experiment = inputs.with_counts(
     experiment, sources, model_dir=model_dir if evaluates_only else None
   )
-  if not evaluates_only:
-    experiment = inputs.with_class_weights(
-      experiment, sources.get('train_data')
-    )
   plan = plan_lib.make_plan(
     experiment,
     num_replicas=strategy.num_replicas_in_sync,
@@ -145,14 +142,26 @@ def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     this.model, this.model_dir, has_averages=trainer.average is not None
   )
   reporter = this.make_reporter(trainer.optimizer.iterations, clock)
+  manager = _checkpoint_manager(this, trainer)
+  keeper = best.Keeper(
+    this,
+    manager.checkpoint,
+    global_step=trainer.optimizer.iterations,
+    is_other=lambda: reporter.evaluates_otherwise,
+  )
   # Restores the latest checkpoint.
   controller = _make_controller(
     this,
     trainer,
     evaluator=evaluator,
+    manager=manager,
+    keeper=keeper,
     reporter=reporter,
     on_first_loop=on_first_loop,
   )
+  keeper.resume()
+  if keeper.should_stop():
+    return model_dir_lib.last_evaluation(this.model_dir)
   _begin(this, trainer, reporter=reporter, on_start=on_start)
   with inputs.readable_errors(
     experiment,
@@ -219,6 +228,8 @@ def _make_controller(
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
+  manager: tf.train.CheckpointManager,
+  keeper: best.Keeper,
   reporter: reporting.Reporter,
   on_first_loop,
 ) -> orbit_overrides.Controller:
@@ -231,16 +242,17 @@ def _make_controller(
     evaluator=evaluator,
     strategy=this.strategy,
     steps_per_loop=this.plan.steps_per_loop,
-    checkpoint_manager=_checkpoint_manager(this, trainer),
+    checkpoint_manager=manager,
     summary_dir=this.events_folder('train'),
     eval_summary_dir=this.events_folder('eval'),
     train_actions=actions,
-    eval_actions=[reporter.after_evaluation],
+    eval_actions=[reporter.after_evaluation, keeper.after_evaluation],
+    should_stop=keeper.should_stop,
   )
 
 
 def _evaluate(this: run_lib.Run) -> dict[str, float]:
-  """Evaluates the latest checkpoint, or each new one."""
+  """Evaluates the latest checkpoint (or the best), or each new one."""
   with this.strategy.scope():
     evaluator = _make_evaluator(this, average=None)
     global_step = orbit.utils.create_global_step()

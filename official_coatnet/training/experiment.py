@@ -96,6 +96,14 @@ class RunConfig:
     checkpoint_interval_steps: Steps between checkpoints; None: at each
       evaluation and at the end.
     max_to_keep: Checkpoints kept.
+    best_metric: By which evaluation's checkpoint to keep beside the latest ones
+      as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
+      several labels), or None. Where there is one, evaluation, export and
+      `init_checkpoint` take it instead of the latest; a run resumes from the
+      latest all the same.
+    early_stopping_patience: Evaluations in a row without a better `best_metric`
+      after which the run ends; None to take all steps. The learning rate falls
+      as it would in the whole run.
     init_checkpoint: A model_dir or checkpoint to start the weights from.
     init_checkpoint_required: Whether the run refuses to start from random
       weights, as a fine-tuning should. Evaluation, a run that resumes and a dry
@@ -123,6 +131,8 @@ class RunConfig:
   eval_interval_steps: int | None = None
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
+  best_metric: str | None = None
+  early_stopping_patience: int | None = None
   init_checkpoint: str | None = None
   init_checkpoint_required: bool = False
   init_weights: str | None = None
@@ -144,8 +154,29 @@ class RunConfig:
         raise ValueError(
           f'`{field}` is {getattr(self, field)}; it must be >= 1.'
         )
+    self._check_patience()
     check_weights(self.weights)
     check_weights(self.init_weights, name='init_weights')
+
+  def _check_patience(self) -> None:
+    patience = self.early_stopping_patience
+    if patience is None:
+      return
+    if type(patience) is not int or patience < 1:  # True is an int, too.
+      raise ValueError(
+        f'`early_stopping_patience` is {patience!r}; it must be an integer of '
+        'at least 1, or None.'
+      )
+    if self.best_metric is None:
+      raise ValueError(
+        f'`early_stopping_patience` is {patience}, but `best_metric` is None: '
+        "set it to what has to become better, such as 'top1' or 'loss'."
+      )
+    if self.eval_interval_steps is None and self.eval_interval_epochs is None:
+      raise ValueError(
+        f'`early_stopping_patience` is {patience}, but the run evaluates at '
+        'its end alone: set `eval_interval_epochs` or `eval_interval_steps`.'
+      )
 
 
 def check_weights(weights: str | None, *, name: str = 'weights') -> None:
@@ -297,6 +328,7 @@ def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
       experiment.run,
       train_steps=_DRY_RUN_STEPS,
       steps_per_loop=_DRY_RUN_STEPS,
+      early_stopping_patience=None,
       eval_interval_steps=None,
       eval_interval_epochs=None,
       checkpoint_interval_steps=None,

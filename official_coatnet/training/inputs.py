@@ -31,7 +31,7 @@ def with_counts(
   *,
   model_dir: str | None,
 ) -> experiment_lib.Experiment:
-  """Fills in the numbers of images that the manifests know.
+  """Fills in what the manifests know: numbers of images, class weights.
 
   A folder of evaluation data need not hold the training data. Then the number
   is what the run left in its model_dir.
@@ -52,6 +52,8 @@ def with_counts(
       stored = model_dir_lib.read_experiment(model_dir)
       count = getattr(stored, split).num_examples
     counted[split] = dataclasses.replace(data, num_examples=count)
+  if model_dir is None:
+    experiment = with_class_weights(experiment, sources.get('train_data'))
   return dataclasses.replace(experiment, **counted)
 
 

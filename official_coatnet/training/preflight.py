@@ -9,6 +9,7 @@ from official_coatnet import files
 from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
+  best,
   checkpoints,
   consistency,
   experiment as experiment_lib,
@@ -77,6 +78,7 @@ def examine(
       problems += inputs.class_weight_problems(
         experiment, sources.get('train_data')
       )
+    problems += best.problems(experiment, mode=mode)
     problems += stages.start_problems(
       experiment.optimizer.trainable,
       starts_at_random=not experiment.run.init_checkpoint

@@ -81,6 +81,8 @@ _READINGS: Mapping[str, Any] = types.MappingProxyType(
     'OptimizerConfig.trainable': None,
     'OptimizerConfig.layer_decay': None,
     'OptimizerConfig.ema_dynamic_decay': True,
+    'RunConfig.best_metric': None,
+    'RunConfig.early_stopping_patience': None,
     'RunConfig.init_weights': None,
     'RunConfig.init_last_layer': True,
     'RunConfig.weights': None,

@@ -64,7 +64,7 @@ class LossConfig:
     self._check_class_weights()
 
   def _check_class_weights(self) -> None:
-    weights = self.class_weights
+    weights: Any = self.class_weights
     if weights is None or weights == BALANCED:
       return
     valid = not isinstance(weights, str)

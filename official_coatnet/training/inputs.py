@@ -96,7 +96,7 @@ def class_weight_problems(
   """Says why class weights cannot be 'balanced' for what is trained on."""
   if experiment.loss.class_weights != experiment_lib.BALANCED:
     return []
-  if source is not None and _class_counts(source):
+  if _class_counts(source):
     return []
   return [
     "`loss.class_weights` is 'balanced', but `train_data` has no manifest that "
@@ -105,9 +105,9 @@ def class_weight_problems(
   ]
 
 
-def _class_counts(source: sources_lib.Source) -> dict[int, int]:
+def _class_counts(source: sources_lib.Source | None) -> dict[int, int]:
   """Returns class to number of images, from the manifest, without zeros."""
-  if source.manifest is None:
+  if source is None or source.manifest is None:
     return {}
   return {
     label + source.label_offset: n

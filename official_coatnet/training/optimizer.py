@@ -219,16 +219,18 @@ class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 class LayerwiseAdamW(tfa.optimizers.AdamW):
-  """AdamW whose learning rate and weight decay are a share, layer by layer.
+  """AdamW with a share of the rates for each layer of the network."""
 
-  The layer is the first part of a variable's name.
-  """
-
-  def __init__(self, *, shares: Mapping[str, float], **kwargs):
+  def __init__(self, *, shares: Mapping[str, float], **kwargs: Any):
     super().__init__(**kwargs)
     self._shares = dict(shares)
 
-  def _resource_apply_dense(self, grad, var, apply_state=None):
+  def _resource_apply_dense(
+    self,
+    grad: tf.Tensor,
+    var: tf.Variable,
+    apply_state: Mapping[Any, Any] | None = None,
+  ) -> tf.Operation:
     key = (var.device, var.dtype.base_dtype)
     rates = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
     share = self._shares[var.name.partition('/')[0]]

@@ -45,6 +45,7 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'RunConfig.max_to_keep': 'what is kept',
     'RunConfig.init_checkpoint': 'where the pre-training is',
     'RunConfig.allow_shared_images': 'what is refused',
+    'RunConfig.accept_other_data': 'what is refused',
     'RunConfig.seed': 'any seed',
     'RunConfig.jit_compile': 'who compiles the step',
   }

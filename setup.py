@@ -35,6 +35,8 @@ setup(
   extras_require={
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # tools/export.py --format=onnx.
+    'onnx': ['tf2onnx>=1.17', 'onnx>=1.18,<1.19', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
     # scikit-image for the photographs of its wheel.

@@ -1,20 +1,29 @@
-"""Exports the network of a run as a SavedModel.
+"""Exports the network of a run as a SavedModel, or for TFLite or ONNX.
 
     python tools/export.py --model_dir=runs/my_run --export_dir=runs/exports
 
 It writes runs/exports/<version>/, complete or not at all, and prints that path.
 TensorFlow Serving takes runs/exports as the base path of a model, and
 tools/predict.py and tools/verify_export.py take either. README.md in the export
-says what is in it and how to call it.
+says what is in it and how to call it. What a server has to be given for it, or
+how far another runtime's numbers are from TensorFlow's, goes to standard error.
 """
 
 import tools.prologue
 
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
 import tensorflow as tf
 from absl import app, flags, logging
 
-from official_coatnet.export import saved_model
+from official_coatnet import files
+from official_coatnet.export import batching, runtimes, saved_model, versions
 from official_coatnet.export.options import ExportOptions
+from official_coatnet.export.verify import c_api, samples, start_up
 from official_coatnet.training import experiment as experiment_lib
 from tools import path_flags
 
@@ -44,8 +53,18 @@ _FOLD = flags.DEFINE_bool(
 _BATCH_SIZES = flags.DEFINE_list(
   'batch_sizes',
   [str(size) for size in ExportOptions.batch_sizes],
-  "Batch sizes to warm up: the allowed_batch_sizes of the server's batching. "
-  'Others are answered as well.',
+  'Batch sizes to warm up, at most the max_batch_size of a server that puts '
+  'requests together. Others are answered as well.',
+)
+_BATCHING_CONFIG = path_flags.DEFINE_path(
+  'batching_config',
+  None,
+  "The server's --batching_parameters_file, such as "
+  'docs/serving/batching_config.txt: an export that a server with it would not '
+  'load is refused.',
+)
+_TIME_WARMUP = flags.DEFINE_bool(
+  'time_warmup', True, 'Measure how long a server loads and warms it up.'
 )
 _TOP_K = flags.DEFINE_integer(
   'top_k', ExportOptions.top_k, 'Classes to name, at most all.'
@@ -71,6 +90,24 @@ _STAGE_MAPS = flags.DEFINE_bool(
   ExportOptions.stage_maps,
   'Let the signature `features` return the output of each stage, too.',
 )
+_FORMAT = flags.DEFINE_enum(
+  'format',
+  'saved_model',
+  list(versions.FORMATS),
+  'What to write: for TensorFlow Serving, for TFLite or for ONNX.',
+)
+_QUANTIZE = flags.DEFINE_enum(
+  'quantize',
+  'none',
+  runtimes.QUANTIZATIONS,
+  'With --format=tflite: how weights are stored; int8 is by dynamic range.',
+)
+_IMAGES = path_flags.DEFINE_path(
+  'images',
+  None,
+  'With --format=tflite or onnx: pattern of image files to compare its numbers '
+  "on, such as 'photos/*.jpg'. By default samples made for it.",
+)
 _LICENCE = flags.DEFINE_string(
   'licence', None, 'Licence of the model, for its card.'
 )
@@ -94,6 +131,85 @@ def _options() -> ExportOptions:
   )
 
 
+# Flags that say how a SavedModel answers.
+_OF_SAVED_MODELS = (
+  *('batch_sizes', 'batching_config', 'time_warmup', 'top_k', 'threshold'),
+  *('max_pixels', 'answer_bad_images', 'stage_maps'),
+)
+
+
+def _check_flags(options: ExportOptions):
+  """Refuses flags of another format, and what a server would not load."""
+  if _FORMAT.value != 'saved_model':
+    for name in _OF_SAVED_MODELS:
+      if flags.FLAGS[name].value != flags.FLAGS[name].default:
+        raise ValueError(
+          f'--{name} is for SavedModels, and --format is {_FORMAT.value}, '
+          'which answers with logits alone. Leave it out.'
+        )
+  elif _IMAGES.value is not None:
+    raise ValueError(
+      '--images is for --format=tflite and onnx; a SavedModel is compared by '
+      'tools/verify_export.py.'
+    )
+  if _BATCHING_CONFIG.value is not None:
+    batching.read(_BATCHING_CONFIG.value).check_batch_sizes(options.batch_sizes)
+
+
+def _format_start_up(path: str, options: ExportOptions) -> str:
+  """Says what a server needs to be given, and how long its start takes."""
+  lines = []
+  # On an object store it is not, of which TensorFlow's C++ alone knows nothing.
+  if _TIME_WARMUP.value and files.is_local(path):
+    try:
+      found = start_up.measure(path)
+    except c_api.LoadError as e:
+      lines.append(f'The start of a server could not be timed: {e}')
+    else:
+      period, threshold = start_up.PERIOD_SECONDS, found.failure_threshold
+      lines.append(
+        f'A server with {found.cores} cores of this machine loads it in about '
+        f'{found.load:.1f} s and warms it up in {found.warmup:.1f} s, '
+        f'{found.requests} requests. For Kubernetes: startupProbe: '
+        f'{{periodSeconds: {period}, failureThreshold: {threshold}}}'
+      )
+  if _BATCHING_CONFIG.value is None:
+    lines.append(
+      'A server with batching takes it if its max_batch_size is '
+      f'{max(options.batch_sizes)} or more (--batching_config checks that).'
+    )
+  return '\n'.join(lines)
+
+
+def _format_difference(path: str) -> str:
+  """Says how large the file is, and how far its numbers are from ours."""
+  file = os.path.join(path, versions.FORMATS[_FORMAT.value])
+  found = versions.read_provenance(path).difference or {}
+  return (
+    f'{file}: {tf.io.gfile.stat(file).length / 1e6:.1f} MB. Its logits differ '
+    f"from TensorFlow's by {found['largest']:.2g} at most, and the first class "
+    f'is the same for {found["same_top1"]} of {found["images"]} images.'
+  )
+
+
+@contextlib.contextmanager
+def _quiet_converter() -> Iterator[None]:
+  """Keeps to itself what TFLite's converter writes past Python.
+
+  It is a list of what it is content with, in the words of an error.
+  """
+  sys.stderr.flush()
+  kept = os.dup(2)
+  with tempfile.TemporaryFile() as nowhere:
+    os.dup2(nowhere.fileno(), 2)
+    try:
+      yield
+    finally:
+      sys.stderr.flush()
+      os.dup2(kept, 2)
+      os.close(kept)
+
+
 def main(argv):
   """Exports, and prints where the export is."""
   if len(argv) > 1:
@@ -102,17 +218,28 @@ def main(argv):
   # warns of is within Keras.
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  path = saved_model.export(
-    _MODEL_DIR.value,
-    _EXPORT_DIR.value,
-    weights=_WEIGHTS.value,
-    labels=_LABELS.value,
-    version=_VERSION.value,
-    fold=_FOLD.value,
-    options=_options(),
-    licence=_LICENCE.value,
-  )
-  print(path)
+  options = _options()
+  _check_flags(options)
+  is_tflite = _FORMAT.value == 'tflite'
+  with _quiet_converter() if is_tflite else contextlib.nullcontext():
+    path = saved_model.export(
+      _MODEL_DIR.value,
+      _EXPORT_DIR.value,
+      weights=_WEIGHTS.value,
+      labels=_LABELS.value,
+      version=_VERSION.value,
+      fold=_FOLD.value,
+      options=options,
+      licence=_LICENCE.value,
+      file_format=_FORMAT.value,
+      quantize=_QUANTIZE.value,
+      encoded=_IMAGES.value and samples.read_images(_IMAGES.value),
+    )
+  print(path, flush=True)
+  if _FORMAT.value == 'saved_model':
+    print(_format_start_up(path, options), file=sys.stderr)
+  else:
+    print(_format_difference(path), file=sys.stderr)
 
 
 if __name__ == '__main__':

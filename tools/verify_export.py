@@ -12,18 +12,18 @@ code is 1 if anything differs, otherwise 0.
 
 import tools.prologue
 
-import glob
-import os
 import sys
 
 import tensorflow as tf
 from absl import app, flags, logging
 
-from official_coatnet.export import versions
+from official_coatnet.export import batching, versions
 from official_coatnet.export.verify import (
   c_api,
   comparison,
+  contents,
   runners,
+  samples,
   verification,
 )
 from tools import path_flags, progress
@@ -37,6 +37,12 @@ _IMAGES = path_flags.DEFINE_path(
   "Pattern of image files to use, such as 'photos/*.jpg'. By default samples "
   'of every format, made for it.',
 )
+_BATCHING_CONFIG = path_flags.DEFINE_path(
+  'batching_config',
+  None,
+  "The server's --batching_parameters_file, to check that it goes with the "
+  'export.',
+)
 _FUZZ = flags.DEFINE_integer(
   'fuzz', 0, 'Damaged images to send as well; 10000 take some minutes.'
 )
@@ -44,15 +50,7 @@ _FUZZ = flags.DEFINE_integer(
 
 def _read_images(pattern: str) -> list[bytes]:
   """Reads images, and repeats them if they are few."""
-  # As it is called, where there is such a file.
-  files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
-  if not files:
-    raise ValueError(f'--images={pattern} matches no file.')
-  count = max(comparison.BATCH_SIZES)
-  encoded = []
-  for file in files[:count]:
-    with open(file, 'rb') as f:
-      encoded.append(f.read())
+  encoded, count = samples.read_images(pattern), max(comparison.BATCH_SIZES)
   return (encoded * count)[:count]
 
 
@@ -82,6 +80,9 @@ def main(argv):
     model_dir=_MODEL_DIR.value,
     encoded=_IMAGES.value and _read_images(_IMAGES.value),
   )
+  if _BATCHING_CONFIG.value:
+    config = batching.read(_BATCHING_CONFIG.value)
+    checks.append(contents.check_batching(path, config))
   if _FUZZ.value:
     show = progress.Progress('damaged images')
     checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))

@@ -57,7 +57,10 @@ _TRANSFORMER_NORMS = ('attention_norm', 'ffn_norm', 'head_norm')
 
 
 def fold_classifier(
-  model: tf.keras.Model, config: config_lib.ModelConfig
+  model: tf.keras.Model,
+  config: config_lib.ModelConfig,
+  *,
+  implementation: str = 'onednn',
 ) -> tf.keras.Model:
   """Builds the network that computes what `model` does at inference, faster.
 
@@ -65,6 +68,7 @@ def fold_classifier(
     model: From `network.classifier(config)`, with its weights. It stays as it
       is, and shares nothing with the result.
     config: What it was built from.
+    implementation: Of the folded network.
 
   Returns:
     A model from images, [batch, height, width, 3], to logits, [batch, classes],
@@ -82,7 +86,9 @@ def fold_classifier(
     weights = fold_weights(
       weights, epsilon=config.batch_norm_epsilon, family=config.family
     )
-  folded = network.classifier(inference_config(config))
+  folded = network.classifier(
+    inference_config(config, implementation=implementation)
+  )
   variables = checkpoints.named_weights(folded)
   differences = sorted(set(weights) ^ set(variables))
   if differences:
@@ -96,7 +102,7 @@ def fold_classifier(
 
 
 def inference_config(
-  config: config_lib.ModelConfig,
+  config: config_lib.ModelConfig, *, implementation: str = 'onednn'
 ) -> config_lib.ModelConfig:
   """Returns what `fold_classifier` builds for a trained network's `config`.
 
@@ -106,7 +112,7 @@ def inference_config(
   return dataclasses.replace(
     config,
     norm='none' if config.norm == 'batch_norm' else config.norm,
-    implementation='onednn',
+    implementation=implementation,
     stochastic_depth=0.0,
   )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from official_coatnet.export import serving
+from official_coatnet.export import runtime_card, serving, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
 from official_coatnet.training import (
@@ -12,6 +12,11 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
 )
 
+_KINDS = {
+  'saved_model': 'a SavedModel for TensorFlow Serving',
+  'tflite': 'a file for TFLite',
+  'onnx': 'a file for ONNX runtimes',
+}
 _SOURCES = {
   'tfds': 'TensorFlow Datasets',
   'tfrecord': 'TFRecords',
@@ -47,6 +52,7 @@ def make_card(
   folded: bool,
   names_from: str | None = None,
   licence: str | None = None,
+  runtime: versions.Provenance | None = None,
 ) -> str:
   """Writes the text.
 
@@ -59,19 +65,23 @@ def make_card(
     folded: Whether norms are folded into convolutions.
     names_from: Whose names the classes have; None to say nothing of it.
     licence: Of the model. None for what can be said of any.
+    runtime: Of an export for another runtime. None for a SavedModel.
 
   Returns:
     Markdown.
   """
   step = model_dir_lib.checkpoint_step(stored.prefix)
+  usage = [_signatures(experiment, options), _calls()]
+  if runtime is not None:
+    usage = runtime_card.sections(experiment, runtime)
+  kind = _KINDS[runtime.format if runtime else 'saved_model']
   parts = [
-    _what(experiment, count, stored=stored, folded=folded),
-    _data(experiment, names_from=names_from),
+    _what(experiment, count, stored=stored, folded=folded, kind=kind),
+    _data(experiment, names_from=names_from, in_graph=runtime is None),
     _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
     f'## Licence\n\n{licence or DEFAULT_LICENCE}',
-    _signatures(experiment, options),
-    _calls(),
+    *usage,
   ]
   return '\n\n'.join(parts) + '\n'
 
@@ -89,7 +99,7 @@ def _table(rows: Mapping[str, Any]) -> str:
   return '\n'.join(['| | |', '|---|---|', *lines])
 
 
-def _what(experiment, count, *, stored, folded) -> str:
+def _what(experiment, count, *, stored, folded, kind) -> str:
   model = experiment.model
   weights = {
     'ema': 'moving averages of the training weights',
@@ -98,22 +108,22 @@ def _what(experiment, count, *, stored, folded) -> str:
   rows = {
     'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
     f'widths {list(model.widths)}',
-    'Input': f'RGB images, {_size(experiment)} pixels (resized in the graph)',
+    'Input': f'RGB images, {_size(experiment)} pixels',
     'Output': f'{model.num_classes} classes, {experiment.loss.name}',
     'Parameters': f'{count.params:,}',
     'Multiply-adds an image': f'{count.multiply_adds:,}',
     'Weights': weights[stored.group],
     'BatchNorm': 'folded into convolutions' if folded else 'as trained',
-    'Relative biases': 'looked up once, stored as variables',
+    'Relative biases': 'looked up once, and stored',
   }
   return (
     f'# {model.name}\n\nAn image classifier of the CoAtNet family (Dai et al., '
-    '2021, arXiv:2106.04803), exported by official_coatnet as a SavedModel for '
-    f'TensorFlow Serving.\n\n{_table(rows)}'
+    f'2021, arXiv:2106.04803), exported by official_coatnet as {kind}.'
+    f'\n\n{_table(rows)}'
   )
 
 
-def _data(experiment, *, names_from) -> str:
+def _data(experiment, *, names_from, in_graph: bool) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
@@ -129,10 +139,11 @@ def _data(experiment, *, names_from) -> str:
   cut = 'the whole image, squeezed'
   if data.center_crop:
     cut = f'the middle {data.eval_crop_fraction:g} of each side'
+  inside = 'all of it is' if in_graph else 'the last two are'
   rows['Preprocessing'] = (
     f'{cut}, {data.interpolation} to {_size(experiment)}; red, green and blue '
     f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
-    'all of it is in the graph'
+    f'{inside} in the graph'
   )
   if names_from is not None:
     rows['Class names'] = names_from
@@ -188,8 +199,8 @@ def _signatures(experiment, options) -> str:
   common = '`logits`, `probabilities`, `classes`, `scores`'
   if experiment.loss.name == 'sigmoid':
     common += (
-      f', `labels` (from probability {options.threshold:g} on; shorter rows '
-      'end in empty names), `label_scores`'
+      f', `labels` (from probability {options.threshold:g} on; rows shorter '
+      'than the longest of the batch end in empty names), `label_scores`'
     )
   stages = ', a map of each stage (`s0`, ...)' if options.stage_maps else ''
   flag = ', `ok`' if options.answer_bad_images else ''

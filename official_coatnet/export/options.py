@@ -10,8 +10,9 @@ class ExportOptions:
   """How an export answers.
 
   Attributes:
-    batch_sizes: Sizes that the warm-up runs: those that a server's batching is
-      to allow. Other sizes are answered as well.
+    batch_sizes: Sizes that the warm-up runs; the largest may be no larger than
+      the `max_batch_size` of a server's batching. Other sizes are answered as
+      well, and on a CPU as fast: what is slow is the first run of a signature.
     top_k: Classes in `classes` and `scores`, at most all.
     threshold: With the sigmoid loss: the probability from which a class is in
       `labels`.
@@ -24,6 +25,7 @@ class ExportOptions:
       too.
   """
 
+  # 1 and the largest would do: that one takes the memory that others then find.
   batch_sizes: Sequence[int] = (1, 2, 4, 8)
   top_k: int = 5
   threshold: float = 0.5

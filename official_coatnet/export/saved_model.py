@@ -1,6 +1,7 @@
-"""Exports the network of a model_dir as a SavedModel for TF Serving.
+"""Exports the network of a model_dir, as a SavedModel for TF Serving.
 
-What is written is listed in `versions`, what it computes in `serving`.
+What is written is listed in `versions`, what it computes in `serving`; other
+formats are in `runtimes`.
 """
 
 import contextlib
@@ -9,24 +10,32 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from official_coatnet import files
-from official_coatnet.data import facts as facts_lib
 from official_coatnet.export import (
+  class_names,
   folding,
   model_card,
+  preprocessing,
+  runtimes,
   serving,
   versions,
   warmup,
 )
 from official_coatnet.export.options import ExportOptions
+from official_coatnet.export.verify import samples
 from official_coatnet.modeling import complexity, implementations, network
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
 )
+
+# Images that another runtime is compared with TensorFlow on.
+_SAMPLES = 16
 
 
 def export(
@@ -39,10 +48,14 @@ def export(
   fold: bool = True,
   options: ExportOptions | None = None,
   licence: str | None = None,
+  file_format: str = 'saved_model',
+  quantize: str = 'none',
+  encoded: Sequence[bytes] | None = None,
 ) -> str:
-  """Writes `export_dir/<version>/`, which TF Serving loads as it is.
+  """Writes `export_dir/<version>/`.
 
-  Its signatures are those of `serving`.
+  A SavedModel is what TF Serving loads as it is; its signatures are those of
+  `serving`.
 
   Args:
     model_dir: Folder of a run, with at least one checkpoint.
@@ -55,6 +68,10 @@ def export(
     fold: Whether convolutions absorb the BatchNorms (`folding`).
     options: How it answers.
     licence: Of the model, for its card.
+    file_format: One of `versions.FORMATS`.
+    quantize: One of `runtimes.QUANTIZATIONS`, for TFLite.
+    encoded: Images to compare another runtime with TensorFlow on. None for
+      samples of every format.
 
   Returns:
     The path of the export.
@@ -66,14 +83,17 @@ def export(
       is not what it was trained on, the version is taken or `export_dir` cannot
       be written.
   """
-  version = versions.choose_version(export_dir, version=version)
+  version = versions.choose_version(
+    export_dir, version=version, file_format=file_format
+  )
   options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
-  names, names_from = _read_names(experiment, model_dir, labels=labels)
+  names, names_from = class_names.read(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
   )
+  runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),
     checkpoint=os.path.basename(stored.prefix),
@@ -81,13 +101,32 @@ def export(
     folded=fold,
     options=options,
     own_labels=labels is None,
+    format=file_format,
+    quantize=quantize,
   )
   with (
     versions.new_version(export_dir, version=version) as path,
-    _loaded_model(experiment, stored, fold=fold) as model,
+    _loaded_model(
+      experiment, stored, fold=fold, file_format=file_format
+    ) as model,
     versions.writing(export_dir),
   ):
-    write_saved_model(model, experiment, path, names=names, options=options)
+    if file_format == 'saved_model':
+      write_saved_model(model, experiment, path, names=names, options=options)
+    else:
+      pixels = _sample_pixels(experiment, encoded)
+      difference = runtimes.write(
+        model,
+        experiment,
+        path,
+        pixels=pixels,
+        file_format=file_format,
+        quantize=quantize,
+      )
+      provenance = dataclasses.replace(
+        provenance, difference=dataclasses.asdict(difference)
+      )
+      model_dir_lib.write_labels(path, names)
     _write_papers(
       experiment,
       provenance,
@@ -123,8 +162,24 @@ def write_saved_model(
       model, experiment, labels_file=labels_file, options=options
     )
     tf.saved_model.save(module, path, signatures=serving.signatures(module))
+  _name_classify_method(path)
   height, width = experiment.model.height_width
   warmup.write_requests(path, options, height=height, width=width)
+
+
+def _name_classify_method(path: str):
+  """Says of `classify` that it is for the Classify API.
+
+  `tf.saved_model.save` calls all signatures predictions, which a server with
+  --enable_signature_method_name_check does not let that API call.
+  """
+  updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+  updater.replace_method_name(
+    'classify', tf.saved_model.CLASSIFY_METHOD_NAME, tags='serve'
+  )
+  updater.save()
+  # It has a checksum of the graph file. TensorFlow makes none public.
+  fingerprinting_utils.write_fingerprint(path)
 
 
 def load_model(
@@ -133,6 +188,7 @@ def load_model(
   *,
   weights: str | None = None,
   fold: bool = True,
+  file_format: str = 'saved_model',
 ) -> tf.keras.Model:
   """Builds the network of a run for inference, in float32 on the CPU.
 
@@ -141,6 +197,7 @@ def load_model(
     path: Its folder, or one of its checkpoints.
     weights: 'ema', 'raw', or None for EMA where there is one.
     fold: As in `export`.
+    file_format: What it is for, as in `export`.
 
   Raises:
     ValueError: If there is no such checkpoint, or it does not fit.
@@ -158,7 +215,14 @@ def load_model(
     checkpoints.load_weights(model, path, weights=weights)
     if fold:
       trained = model
-      model = folding.fold_classifier(trained, config)
+      # Each runtime is fast by other operations.
+      model = folding.fold_classifier(
+        trained,
+        config,
+        implementation=runtimes.TFLITE_IMPLEMENTATION
+        if file_format == 'tflite'
+        else 'onednn',
+      )
       _free(trained)
     network.cache_relative_bias(model)
   return model
@@ -170,8 +234,15 @@ def _loaded_model(
   stored: checkpoints.StoredWeights,
   *,
   fold: bool,
+  file_format: str,
 ) -> Iterator[tf.keras.Model]:
-  model = load_model(experiment, stored.prefix, weights=stored.group, fold=fold)
+  model = load_model(
+    experiment,
+    stored.prefix,
+    weights=stored.group,
+    fold=fold,
+    file_format=file_format,
+  )
   try:
     yield model
   finally:
@@ -198,80 +269,15 @@ def _exportable(implementation: str | None) -> str | None:
   return 'reference'
 
 
-def _read_names(
-  experiment, model_dir: str, *, labels: str | None
-) -> tuple[list[str], str]:
-  """Returns the names of the classes: those given, the run's, or numbers.
-
-  And, for the model card, which of these they are.
-  """
-  num_classes = experiment.model.num_classes
-  data = model_dir_lib.read_data(model_dir)
-  trained_on = data.train.class_names if data else None
-  known = data is not None and data.train.class_digest is not None
-  file = labels or model_dir_lib.find_labels(model_dir)
-  if file is None:
-    if trained_on:
-      return list(trained_on), 'those that the run was trained on'
-    if known:
-      raise ValueError(
-        f'{model_dir!r} has no {model_dir_lib.LABELS_FILE} any more, which '
-        f'named its {num_classes} classes; copy it back, or give the names by '
-        '--labels.'
-      )
-    return [str(i) for i in range(num_classes)], 'none: the ids of the classes'
-  names = versions.read_labels(file, num_classes=num_classes)
-  if known:
-    _check_names(names, trained_on, file=file, given=labels is not None)
-  if labels is not None:
-    return names, 'given when it was exported (`--labels`)'
-  if known:
-    return names, 'those that the run was trained on'
-  return names, (
-    f'`{model_dir_lib.LABELS_FILE}` of the run, which kept no others '
-    f'(`{model_dir_lib.DATA_FILE}`) to compare them with'
-  )
-
-
-def _check_names(
-  names: Sequence[str],
-  trained_on: Sequence[str] | None,
-  *,
-  file: str,
-  given: bool,
-):
-  """Compares class names with those that the weights were trained on.
-
-  Args:
-    names: Of a file.
-    trained_on: Those of the run; None if they are too many for its data.json,
-      and its labels.txt has others.
-    file: Where the names are from.
-    given: Whether the user names the file, and so may call classes otherwise;
-      in another order they would be wrong all the same.
-  """
-  difference: str | None = 'it is another list of names'
-  if trained_on is not None:
-    difference = facts_lib.names_difference(
-      trained_on,
-      names,
-      words='was {} in training and is {} there',
-    )
-  is_order = trained_on is not None and sorted(names) == sorted(
-    name.strip() for name in trained_on
-  )
-  if difference is None or (given and not is_order):
-    return
-  remedy = 'give the names in the order of the run'
-  if not given:
-    remedy = (
-      'put the file back as it was, or delete it; if they are the same classes '
-      f'under other names, say so by --labels={file}'
-    )
-  raise ValueError(
-    f'{file!r} does not name the classes that the run was trained on '
-    f'({model_dir_lib.DATA_FILE}): {difference}; {remedy}.'
-  )
+def _sample_pixels(
+  experiment: experiment_lib.Experiment, encoded: Sequence[bytes] | None
+) -> np.ndarray:
+  """Returns images as an evaluation sees them: those given, or samples."""
+  if encoded is None:
+    side = max(experiment.model.height_width)
+    encoded = samples.make_images(_SAMPLES, side=side + side // 4)
+  pixels, _ = preprocessing.decode_batch(tf.constant(encoded), experiment)
+  return pixels.numpy()
 
 
 def _write_papers(
@@ -294,6 +300,7 @@ def _write_papers(
     folded=provenance.folded,
     names_from=names_from,
     licence=licence,
+    runtime=None if provenance.format == 'saved_model' else provenance,
   )
   files.write_text(os.path.join(path, versions.CARD_FILE), card)
   versions.write_provenance(provenance, path)

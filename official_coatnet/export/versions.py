@@ -11,6 +11,9 @@
   export.json                     where it comes from and how it was made
   README.md                       the model card
 
+An export for another runtime (`runtimes`) has model.tflite or model.onnx in the
+place of the first three lines, and labels.txt, the names of the classes.
+
 Nothing here knows the network, so that whoever uses an export need not load it.
 """
 
@@ -20,7 +23,8 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,6 +35,12 @@ from official_coatnet.export.options import ExportOptions
 # Within the folder of an export; `experiment.json` is as in the run's.
 GRAPH_FILE = 'saved_model.pb'
 LABELS_FILE = os.path.join('assets', 'labels.txt')
+# The file that makes a folder an export, by format.
+FORMATS = {
+  'saved_model': GRAPH_FILE,
+  'tflite': 'model.tflite',
+  'onnx': 'model.onnx',
+}
 # TF Serving looks for this name.
 WARMUP_FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
 CONFIG_FILE = 'config.gin'
@@ -51,6 +61,9 @@ class Provenance:
     options: The rest.
     own_labels: Whether the names of the classes are the run's own, and not a
       file of the user's; None in exports of versions that did not tell.
+    format: One of `FORMATS`.
+    quantize: One of `runtimes.QUANTIZATIONS`.
+    difference: What `runtimes.Difference` holds; None for a SavedModel.
   """
 
   model_dir: str
@@ -59,6 +72,9 @@ class Provenance:
   folded: bool
   options: ExportOptions
   own_labels: bool | None = None
+  format: str = 'saved_model'
+  quantize: str = 'none'
+  difference: dict[str, Any] | None = None
 
 
 def list_versions(export_dir: str) -> list[int]:
@@ -85,26 +101,61 @@ def find_latest(export_dir: str) -> str:
   return os.path.join(export_dir, str(versions[-1]))
 
 
-def find_export(path: str) -> str:
+def find_format(path: str) -> str | None:
+  """Returns which of `FORMATS` the export at `path` has; None if it is none."""
+  for name, file in FORMATS.items():
+    if tf.io.gfile.exists(os.path.join(path, file)):
+      return name
+  return None
+
+
+def find_export(path: str, *, formats: Sequence[str] = ('saved_model',)) -> str:
   """Returns `path` if it is an export, or else the latest version in it.
 
+  Args:
+    path: The export, or the folder of its versions.
+    formats: Which of `FORMATS` it may have.
+
   Raises:
-    ValueError: If it is neither.
+    ValueError: If it is neither, or of another format.
   """
   files.check_no_pattern(path, name='The export', is_new=False)
-  is_export = tf.saved_model.contains_saved_model(path)
-  return path if is_export else find_latest(path)
+  found = find_format(path)
+  if found is None:
+    path = find_latest(path)
+    found = find_format(path)
+  if found is not None and found not in formats:
+    raise ValueError(
+      f'{path!r} is an export of the format {found} ({FORMATS[found]}); what '
+      f'is needed here is {" or ".join(formats)}. Export again with '
+      f'--format={formats[0]}.'
+    )
+  return path
 
 
-def choose_version(export_dir: str, *, version: int | None = None) -> int:
+def choose_version(
+  export_dir: str,
+  *,
+  version: int | None = None,
+  file_format: str = 'saved_model',
+) -> int:
   """Returns `version` if it is free, or the next free one if it is None.
 
   Raises:
     ValueError: If the version is taken or not a number from 0, or `export_dir`
-      is a name under which TensorFlow would not find the export again.
+      has versions of another format or is a name under which TensorFlow would
+      not find the export again.
   """
   files.check_no_pattern(export_dir, name='`export_dir`')
   versions = list_versions(export_dir)
+  # Of any it says the same: the first export of a folder settles it.
+  found = versions and find_format(os.path.join(export_dir, str(versions[-1])))
+  if found and found != file_format:
+    raise ValueError(
+      f'`export_dir` is {export_dir!r}, which has versions of the format '
+      f'{found}, and this one would be {file_format}: TF Serving loads what '
+      'has the highest number. Give a folder of its own.'
+    )
   if version is None:
     return versions[-1] + 1 if versions else 1
   if version < 0:

@@ -24,7 +24,7 @@ from official_coatnet.export.options import ExportOptions
 def make_requests(
   options: ExportOptions, *, height: int, width: int
 ) -> Iterator[prediction_log_pb2.PredictionLog]:
-  """Makes a request of every signature in every allowed batch size.
+  """Makes a request of every signature in every size of the options.
 
   Args:
     options: Its `batch_sizes` are run.

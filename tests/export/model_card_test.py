@@ -4,7 +4,7 @@ import types
 
 from absl.testing import absltest
 
-from official_coatnet.export import model_card
+from official_coatnet.export import model_card, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
 from tests.fixtures import experiments
@@ -30,6 +30,7 @@ class ModelCardTest(absltest.TestCase):
   def _card(self, *, step=20, group='raw', options=None, **kwargs):
     licence = kwargs.pop('licence', None)
     names_from = kwargs.pop('names_from', None)
+    runtime = kwargs.pop('runtime', None)
     return model_card.make_card(
       experiments.make_experiment(**kwargs),
       model_dir=self.model_dir,
@@ -39,6 +40,7 @@ class ModelCardTest(absltest.TestCase):
       folded=False,
       licence=licence,
       names_from=names_from,
+      runtime=runtime,
     )
 
   def test_says_what_it_is(self):
@@ -77,18 +79,41 @@ class ModelCardTest(absltest.TestCase):
       ),
     )
 
-  def test_python_in_it_compiles(self):
+  def _python(self, card):
+    """Returns the blocks of Python in a card."""
     blocks, block = [], []
-    for line in [*self._card().split('\n'), 'end']:
+    for line in [*card.split('\n'), 'end']:
       if line.startswith('    ') or (block and not line):
         block.append(line[4:])
       elif block:
         blocks.append('\n'.join(block))
         block = []
-    python = [b for b in blocks if b.startswith('import')]
+    return [b for b in blocks if b.startswith('import')]
+
+  def test_python_in_it_compiles(self):
+    python = self._python(self._card())
     self.assertLen(python, 2)
     for source in python:
       compile(source, 'card', 'exec')
+
+  def test_other_runtimes(self):
+    """What is of SavedModels is not there; the rest in runtime_card_test.py."""
+    card = self._card(
+      runtime=versions.Provenance(
+        model_dir='/x',
+        checkpoint='ckpt-20',
+        weights='raw',
+        folded=False,
+        options=ExportOptions(),
+        format='onnx',
+      )
+    )
+    self.assertIn('by official_coatnet as a file for ONNX runtimes.', card)
+    self.assertIn('the last two are in the graph', card)
+    self.assertIn('## Input and output', card)
+    self.assertIn('coatnet_test', card)
+    self.assertNotIn('SavedModel', card)
+    self.assertNotIn('serving_default', card)
 
   def test_metrics_of_the_checkpoint(self):
     self.assertIn('did not evaluate itself', self._card())

@@ -1,21 +1,23 @@
 import contextlib
-import dataclasses
 import io
 import os
 import resource
 from unittest import mock
 
 import numpy as np
+import onnxruntime
 import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from official_coatnet.analysis.runs import summary
-from official_coatnet.data import device, facts as facts_lib
+from official_coatnet.data import device
 from official_coatnet.export import (
   preprocessing,
   saved_model,
+  serving,
   versions,
   warmup,
 )
@@ -174,14 +176,39 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
         )
       },
     )
-    self._check_operations(path)
+    self._check_graph(path)
     self._check_sigmoid(loaded.signatures['serving_default'])
 
-  def _check_operations(self, path):
+  def _check_graph(self, path):
     """A server of C++ has no Python operations, and training is over."""
     with open(os.path.join(path, 'saved_model.pb'), 'rb') as f:
-      graph = saved_model_pb2.SavedModel.FromString(f.read())
-    graph = graph.meta_graphs[0].graph_def
+      content = f.read()
+    (meta_graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    self.assertEqual(
+      {
+        name: signature.method_name
+        for name, signature in meta_graph.signature_def.items()
+        if not name.startswith('__')
+      },
+      {
+        name: 'tensorflow/serving/classify'
+        if name == 'classify'
+        else 'tensorflow/serving/predict'
+        for name in serving.INPUTS
+      },
+    )
+    # It is of the file as it is, and not as it was saved first.
+    fingerprint = tf.saved_model.experimental.read_fingerprint(path)
+    copied = os.path.join(self.folder, 'copied')
+    os.makedirs(copied)
+    with open(os.path.join(copied, 'saved_model.pb'), 'wb') as f:
+      f.write(content)
+    fingerprinting_utils.write_fingerprint(copied)
+    self.assertEqual(
+      tf.saved_model.experimental.read_fingerprint(copied).saved_model_checksum,
+      fingerprint.saved_model_checksum,
+    )
+    graph = meta_graph.graph_def
     operations = {node.op for node in graph.node}
     for function in graph.library.function:
       operations |= {node.op for node in function.node_def}
@@ -238,52 +265,6 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     self.assertEqual(names(labels=others), ['v', 'w', 'x', 'y', 'z'])
     os.remove(os.path.join(model_dir, 'labels.txt'))
     self.assertEqual(names(), ['0', '1', '2', '3', '4'])
-
-  def test_class_names_that_the_run_was_not_trained_on(self):
-    model_dir = self._run(labels=['a', 'b', 'c', 'd', 'e'])
-    names = ('a', 'b', 'c', 'd', 'e')
-    split = facts_lib.SplitFacts(
-      source='tfrecord',
-      split='train',
-      num_classes=5,
-      class_names=names,
-      class_digest=facts_lib.digest(names),
-    )
-    facts = facts_lib.DataFacts(split, split)
-    model_dir_lib.write_data(model_dir, facts)
-
-    def read(file=None):
-      return saved_model._read_names(self.experiment, model_dir, labels=file)
-
-    self.assertEqual(read(), ([*names], 'those that the run was trained on'))
-    path = model_dir_lib.write_labels(model_dir, ['A', 'b', 'c', 'd', 'e'])
-    with self.assertRaisesRegex(
-      ValueError, f"class 0 was 'a' in training and is 'A'.*--labels={path}"
-    ):
-      read()
-    # A user may call the classes otherwise, but in their order.
-    self.assertEqual(read(path)[1], 'given when it was exported (`--labels`)')
-    model_dir_lib.write_labels(model_dir, ['b', 'a', 'c', 'd', 'e'])
-    with self.assertRaisesRegex(ValueError, 'in another order.*of the run'):
-      read(path)
-    # Of more than 2,000 names a checksum is kept.
-    short = facts_lib.DataFacts(
-      dataclasses.replace(split, class_names=None), split
-    )
-    model_dir_lib.write_data(model_dir, short)
-    with self.assertRaisesRegex(ValueError, 'it is another list of names'):
-      read()
-    os.rename(path, f'{path}.gone')
-    with self.assertRaisesRegex(ValueError, 'has no labels.txt any more'):
-      read()
-    os.rename(f'{path}.gone', path)
-    model_dir_lib.write_data(model_dir, facts)
-    # What the run keeps is enough; without any record labels.txt is.
-    os.remove(path)
-    self.assertEqual(read()[0], [*names])
-    os.remove(os.path.join(model_dir, 'data.json'))
-    model_dir_lib.write_labels(model_dir, names)
-    self.assertRegex(read()[1], '`labels.txt` of the run, which kept no')
 
   def test_labels_that_do_not_fit(self):
     model_dir = self._run(labels=['a', 'b'])
@@ -464,6 +445,48 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'does not fit the network'):
       saved_model.export(model_dir, self.exports)
     self.assertEqual(os.listdir(self.exports), [])
+
+  def test_requests_put_together(self):
+    """As TF Serving does it: one after the other, and filled up by a row."""
+    path = saved_model.export(self._run(), self.exports)
+    encoded = list(image_files.encoded_images().values())[:5]
+    alone = [self._serve(path, [image])['logits'][0] for image in encoded]
+    signature = tf.saved_model.load(path).signatures['serving_default']
+    for rows in (encoded, encoded[:2], [*encoded, *[encoded[3]] * 3]):
+      logits = signature(image_bytes=tf.constant(rows))['logits']
+      count = min(len(rows), 5)
+      self.assertAllClose(logits[:count], alone[:count], rtol=1e-5, atol=1e-5)
+    # Without allowed sizes an empty request is not filled up.
+    outputs = signature(image_bytes=tf.constant([], tf.string))
+    self.assertEqual({len(value) for value in outputs.values()}, {0})
+
+  def test_for_another_runtime(self):
+    model_dir = self._run(labels=['v', 'w', 'x', 'y', 'z'])
+    path = saved_model.export(model_dir, self.exports, file_format='onnx')
+    self.assertEqual(path, os.path.join(self.exports, '1'))
+    self.assertEqual(
+      set(os.listdir(path)),
+      {'model.onnx', 'labels.txt', 'export.json', 'experiment.json'}
+      | {'README.md'},
+    )
+    with open(os.path.join(path, 'labels.txt')) as f:
+      self.assertEqual(f.read(), 'v\nw\nx\ny\nz\n')
+    provenance = versions.read_provenance(path)
+    self.assertEqual((provenance.format, provenance.quantize), ('onnx', 'none'))
+    self.assertEqual(provenance.difference['images'], 16)
+    self.assertEqual(provenance.difference['same_top1'], 16)
+    self.assertLess(provenance.difference['relative'], 1e-5)
+    # Against the network as it is evaluated, from an encoded image on.
+    encoded = list(image_files.encoded_images().values())
+    pixels, _ = preprocessing.decode_batch(
+      tf.constant(encoded), self.experiment
+    )
+    session = onnxruntime.InferenceSession(os.path.join(path, 'model.onnx'))
+    (logits,) = session.run(None, {'image': pixels.numpy()})
+    expected = self._eager_logits(model_dir, encoded, weights='raw')
+    self.assertAllClose(logits, expected, rtol=1e-5, atol=1e-5)
+    with self.assertRaisesRegex(ValueError, 'has versions of the format onnx'):
+      saved_model.export(model_dir, self.exports)
 
   def test_no_export_needs_xla(self):
     experiment = experiments.make_experiment(model={'implementation': 'cpu'})

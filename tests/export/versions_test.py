@@ -37,6 +37,27 @@ class VersionsTest(parameterized.TestCase):
       pass
     self.assertEqual(versions.find_export(latest), latest)
 
+  def test_formats(self):
+    self._write(4)
+    path = os.path.join(self.folder, '4')
+    self.assertIsNone(versions.find_format(path))
+    self.assertEqual(versions.choose_version(self.folder), 5)
+    with open(os.path.join(path, 'model.tflite'), 'w'):
+      pass
+    self.assertEqual(versions.find_format(path), 'tflite')
+    for name in (path, self.folder):
+      with self.assertRaisesRegex(
+        ValueError, r'tflite \(model.tflite\).*=onnx'
+      ):
+        versions.find_export(name, formats=('onnx', 'saved_model'))
+      self.assertEqual(versions.find_export(name, formats=('tflite',)), path)
+    choose = versions.choose_version
+    self.assertEqual(choose(self.folder, file_format='tflite'), 5)
+    with self.assertRaisesRegex(
+      ValueError, 'tflite, and this one would be sav'
+    ):
+      choose(self.folder)
+
   def test_refuses_versions_that_are_taken_or_no_number(self):
     self._write(3)
     with self.assertRaisesRegex(ValueError, r'`version` is 3, .* \[3\]'):

@@ -75,6 +75,24 @@ class ServingClientTest(absltest.TestCase):
           with self.subTest(signature=signature, client=type(client).__name__):
             self._compare(client.ask(signature, rows), expected)
 
+  def test_arrays_of_images(self):
+    """Rows may be one array, also one of no rows, for which nothing is sent."""
+    pixels = np.zeros([2, 32, 32, 3], np.uint8)
+    expected = self._run('serving_image_tensor', 'image', pixels)
+    answer = serving_stub.answer_by(self._run)
+    with (
+      mock.patch.dict(os.environ, {'no_proxy': '127.0.0.1'}),
+      serving_stub.rest(answer) as (url, by_rest),
+      serving_stub.grpc_server(run=self._run) as (address, by_grpc),
+    ):
+      for client in (
+        serving_client.RestClient(url, model='m'),
+        serving_client.GrpcClient(address, model='m'),
+      ):
+        self._compare(client.ask('serving_image_tensor', pixels), expected)
+        self.assertEqual(client.ask('serving_image_tensor', pixels[:0]), [])
+    self.assertEqual((len(by_rest), len(by_grpc)), (1, 1))
+
   def _compare(self, answers, expected):
     for answer in answers:
       self.assertEqual(set(answer), set(expected))

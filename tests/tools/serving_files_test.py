@@ -7,16 +7,12 @@ import re
 import yaml
 from absl import flags
 from absl.testing import absltest
-from google.protobuf import (
-  descriptor_pb2,
-  descriptor_pool,
-  message_factory,
-  text_format,
-  wrappers_pb2,
-)
+from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from official_coatnet.export import batching
 from official_coatnet.export.options import ExportOptions
+from official_coatnet.export.verify import start_up
 from tests.fixtures import repository
 from tools import (
   query,  # noqa: F401 -- defines the flags that the page names
@@ -28,45 +24,6 @@ FOLDER = DOCS / 'serving'
 IMAGE = 'tensorflow/serving:2.15.1'
 
 
-def batching_parameters():
-  """The message that TF Serving 2.15 reads --batching_parameters_file as.
-
-  tensorflow-serving-api does not have it; names and numbers of the fields are
-  those of session_bundle_config.proto.
-  """
-  file = descriptor_pb2.FileDescriptorProto(
-    name='batching.proto',
-    package='tensorflow.serving',
-    syntax='proto3',
-    dependency=[wrappers_pb2.DESCRIPTOR.name],
-  )
-  message = file.message_type.add(name='BatchingParameters')
-  field = descriptor_pb2.FieldDescriptorProto
-  names = (
-    *('max_batch_size', 'batch_timeout_micros', 'max_enqueued_batches'),
-    'num_batch_threads',
-  )
-  for number, name in enumerate(names, 1):
-    message.field.add(
-      name=name,
-      number=number,
-      type=field.TYPE_MESSAGE,
-      type_name='.google.protobuf.Int64Value',
-      label=field.LABEL_OPTIONAL,
-    )
-  message.field.add(
-    name='allowed_batch_sizes',
-    number=6,
-    type=field.TYPE_INT64,
-    label=field.LABEL_REPEATED,
-  )
-  pool = descriptor_pool.DescriptorPool()
-  pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-  pool.Add(file)
-  name = 'tensorflow.serving.BatchingParameters'
-  return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))()
-
-
 def read_yaml(name):
   return list(yaml.safe_load_all((FOLDER / name).read_text()))
 
@@ -76,9 +33,7 @@ class ServingFilesTest(absltest.TestCase):
     super().setUp()
     self.deployment, self.service = read_yaml('tensorflow_serving.yaml')
     (self.kustomization,) = read_yaml('kustomization.yaml')
-    self.batching = text_format.Parse(
-      (FOLDER / 'batching_config.txt').read_text(), batching_parameters()
-    )
+    self.batching = batching.read(str(FOLDER / 'batching_config.txt'))
     config = text_format.Parse(
       (FOLDER / 'models.config').read_text(),
       model_server_config_pb2.ModelServerConfig(),
@@ -88,10 +43,20 @@ class ServingFilesTest(absltest.TestCase):
     (self.container,) = self.pod['spec']['containers']
     self.args = dict(a.split('=', 1) for a in self.container['args'])
 
-  def test_allowed_batch_sizes_are_warmed_up(self):
-    sizes = tuple(self.batching.allowed_batch_sizes)
-    self.assertEqual(sizes, ExportOptions().batch_sizes)
-    self.assertEqual(self.batching.max_batch_size.value, sizes[-1])
+  def test_batching(self):
+    """The largest batch is warmed up, and no request ends the server."""
+    sizes = ExportOptions().batch_sizes
+    self.assertEqual(sizes[0], 1)
+    self.assertEqual(sizes[-1], self.batching.max_batch_size)
+    self.assertEqual(self.batching.allowed_batch_sizes, ())
+    self.assertEqual(self.batching.problems(), [])
+
+  def test_the_start_is_waited_for(self):
+    """As long as tools/export.py says of what is quick to load."""
+    quick = start_up.StartUp(cores=4, load=1.0, requests=10, warmup=1.0)
+    probe = self.container['startupProbe']
+    self.assertEqual(probe['periodSeconds'], start_up.PERIOD_SECONDS)
+    self.assertEqual(probe['failureThreshold'], quick.failure_threshold)
 
   def test_the_manifest_names_what_is_there(self):
     self.assertEqual(self.container['image'], IMAGE)
@@ -129,7 +94,7 @@ class ServingFilesTest(absltest.TestCase):
 
   def test_threads_are_the_cores_of_a_replica(self):
     cores = self.container['resources']['requests']['cpu']
-    self.assertEqual(str(self.batching.num_batch_threads.value), cores)
+    self.assertEqual(str(self.batching.num_batch_threads), cores)
     for kind in ('intra', 'inter'):
       self.assertEqual(self.args[f'--tensorflow_{kind}_op_parallelism'], cores)
 

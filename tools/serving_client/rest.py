@@ -80,7 +80,7 @@ class RestClient:
     Raises:
       QueryError: If there is no answer.
     """
-    if not rows:
+    if len(rows) == 0:  # They may be an array, which has no truth value.
       return []  # Some servers do not survive a batch of none.
     if signature == 'classify':
       examples = [{protocol.ENCODED_KEY: _to_json(row)} for row in rows]

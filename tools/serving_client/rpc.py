@@ -55,7 +55,7 @@ class GrpcClient:
 
   def ask(self, signature: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """As RestClient.ask."""
-    if not rows:
+    if len(rows) == 0:
       return []
     if signature == 'classify':
       answers = self._classify(rows)

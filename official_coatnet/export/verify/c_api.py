@@ -9,9 +9,10 @@ of the installed wheel load and run the export, through the C API and ctypes.
 imports TensorFlow or anything else that is not in Python's own library.
 
 REQUESTS is a JSON file, a list of {"signature", "inputs": {name: tensor}}; what
-is written to REPLIES is {"replies", "peak_memory"}: a list of {"outputs":
-{name: tensor}} or {"error": why there are none}, and bytes. A tensor is
-{"dtype", "shape", "data"}: base64 of its bytes, or a list of these for strings.
+is written to REPLIES is {"replies", "peak_memory", "load_seconds"}: a list of
+{"outputs": {name: tensor}, "seconds"} or {"error": why there are none}, and
+bytes. A tensor is {"dtype", "shape", "data"}: base64 of its bytes, or a list of
+these for strings.
 """
 
 import base64
@@ -21,6 +22,7 @@ import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -202,12 +204,9 @@ class SavedModel:
     start = self._tf.TF_TensorData(tensor)
     if number == _STRING:
       strings = range(start or 0, (start or 0) + size, _STRING_SIZE)
+      at, length = self._tf.TF_StringGetDataPointer, self._tf.TF_StringGetSize
       data: bytes | list[bytes] = [
-        ctypes.string_at(
-          self._tf.TF_StringGetDataPointer(string),
-          self._tf.TF_StringGetSize(string),
-        )
-        for string in strings
+        ctypes.string_at(at(each), length(each)) for each in strings
       ]
     else:
       data = ctypes.string_at(start, size) if size else b''
@@ -296,32 +295,33 @@ def _read_fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 def from_json(value: dict) -> Tensor:
   """Makes a tensor of what JSON says."""
-  data = value['data']
-  if value['dtype'] == 'string':
-    data = [base64.b64decode(each) for each in data]
-  else:
-    data = base64.b64decode(data)
+  decode, data = base64.b64decode, value['data']
+  data = [*map(decode, data)] if isinstance(data, list) else decode(data)
   return Tensor(value['dtype'], tuple(value['shape']), data)
 
 
 def to_json(tensor: Tensor) -> dict:
   """Inverse of `from_json`."""
-  data: str | list[str]
-  if isinstance(tensor.data, list):
-    data = [base64.b64encode(each).decode() for each in tensor.data]
-  else:
-    data = base64.b64encode(tensor.data).decode()
+
+  def encode(value):
+    return base64.b64encode(value).decode()
+
+  raw = tensor.data
+  data = [*map(encode, raw)] if isinstance(raw, list) else encode(raw)
   return {'dtype': tensor.dtype, 'shape': list(tensor.shape), 'data': data}
 
 
 def _answer(model: SavedModel, request: dict) -> dict:
   """Answers one request."""
   inputs = {n: from_json(v) for n, v in request['inputs'].items()}
+  start = time.perf_counter()
   try:
     outputs = model.run(request['signature'], inputs)
   except LoadError as e:
     return {'error': str(e)}
-  return {'outputs': {n: to_json(v) for n, v in outputs.items()}}
+  seconds = time.perf_counter() - start
+  tensors = {n: to_json(v) for n, v in outputs.items()}
+  return {'outputs': tensors, 'seconds': seconds}
 
 
 def main(argv: list[str]) -> None:
@@ -332,16 +332,18 @@ def main(argv: list[str]) -> None:
   path, requests_file, replies_file = argv[1:]
   with open(requests_file) as f:
     requests = json.load(f)
+  start = time.perf_counter()
   try:
     model = SavedModel(path)
   except LoadError as e:
     sys.exit(f'{program}: {e}')
+  result = {'load_seconds': time.perf_counter() - start}
   replies = [_answer(model, request) for request in requests]
   if 'tensorflow' in sys.modules:
     sys.exit(f'{program}: TensorFlow was imported; this proves nothing.')
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
   with open(replies_file, 'w') as f:
-    json.dump({'replies': replies, 'peak_memory': peak}, f)
+    json.dump(result | {'replies': replies, 'peak_memory': peak}, f)
 
 
 if __name__ == '__main__':

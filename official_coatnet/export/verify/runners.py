@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -53,6 +54,42 @@ def run_in_cpp(
     c_api.LoadError: If the export does not load, or the process dies.
     subprocess.TimeoutExpired: If it takes too long.
   """
+  answers = _run_c_api(path, requests, timeout=timeout)
+  replies = [
+    answer['error']
+    if 'error' in answer
+    else {
+      name: _to_array(c_api.from_json(value))
+      for name, value in answer['outputs'].items()
+    }
+    for answer in answers['replies']
+  ]
+  return replies, answers['peak_memory']
+
+
+def time_in_cpp(
+  path: str, requests: Sequence[Request]
+) -> tuple[float, list[float]]:
+  """Measures how long the export and requests take, as `run_in_cpp` runs them.
+
+  Returns:
+    Seconds until the export is loaded, and seconds of each request.
+
+  Raises:
+    c_api.LoadError: If the export does not load, a request fails, or the
+      process dies.
+  """
+  answers = _run_c_api(path, requests)
+  for answer in answers['replies']:
+    if 'error' in answer:
+      raise c_api.LoadError(answer['error'])
+  return answers['load_seconds'], [a['seconds'] for a in answers['replies']]
+
+
+def _run_c_api(
+  path: str, requests: Sequence[Request], *, timeout: float | None = None
+) -> dict[str, Any]:
+  """Runs `c_api` as a process, and returns what it writes."""
   with tempfile.TemporaryDirectory() as folder:
     files = [os.path.join(folder, name) for name in ('requests', 'replies')]
     with open(files[0], 'w') as f:
@@ -70,17 +107,7 @@ def run_in_cpp(
       reason = process.stderr.strip()[-1000:]
       raise c_api.LoadError(reason or f'exit code {process.returncode}')
     with open(files[1]) as f:
-      answers = json.load(f)
-  replies = [
-    answer['error']
-    if 'error' in answer
-    else {
-      name: _to_array(c_api.from_json(value))
-      for name, value in answer['outputs'].items()
-    }
-    for answer in answers['replies']
-  ]
-  return replies, answers['peak_memory']
+      return json.load(f)
 
 
 def _to_json(request: Request) -> dict:

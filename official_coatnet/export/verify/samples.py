@@ -5,6 +5,8 @@ bytes changed, pieces removed, repeated or taken from another file, and headers
 of every format that lie about the size.
 """
 
+import glob
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -17,6 +19,23 @@ from official_coatnet.export.warmup import make_jpeg, make_pixels
 # What a header may claim: nothing, little, much, and what overflows.
 _SIDES = (0, 1, 2, 255, 256, 4096, 9000, 30000, 65535)
 _HUGE = (2**15 - 1, 2**16, 2**24, 2**31 - 1)
+
+
+def read_images(pattern: str) -> list[bytes]:
+  """Reads the image files that a pattern such as 'photos/*.jpg' matches.
+
+  Raises:
+    ValueError: If it matches none.
+  """
+  # As it is called, where there is such a file.
+  files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
+  if not files:
+    raise ValueError(f'--images={pattern} matches no file.')
+  encoded = []
+  for file in files:
+    with open(file, 'rb') as f:
+      encoded.append(f.read())
+  return encoded
 
 
 def make_images(count: int, *, side: int) -> list[bytes]:

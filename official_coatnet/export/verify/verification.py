@@ -19,11 +19,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from official_coatnet.data import facts as facts_lib, pipeline, schema
 from official_coatnet.export import serving, versions, warmup
-from official_coatnet.export.verify import c_api, samples
+from official_coatnet.export.verify import c_api, contents, samples
 from official_coatnet.export.verify.comparison import (
   BATCH_SIZES,
   Check,
@@ -84,9 +83,9 @@ def verify(
     experiment, checkpoint, weights=provenance.weights, encoded=list(encoded)
   )
   checks = [
-    check_files(path, experiment),
+    contents.check_files(path, experiment),
     check_run(path, provenance, model_dir=model_dir),
-    check_warmup_file(path, provenance),
+    contents.check_warmup_file(path, provenance),
   ]
   judge = Judge(
     loss=experiment.loss.name,
@@ -174,39 +173,6 @@ def evaluation_pixels(
     return next(iter(dataset))['image'].numpy()
 
 
-def check_files(path: str, experiment: experiment_lib.Experiment) -> Check:
-  """Checks that all files are there, and what the signatures look like."""
-  problems = []
-  for file in (
-    versions.CARD_FILE,
-    versions.PROVENANCE_FILE,
-    versions.LABELS_FILE,
-  ):
-    if not tf.io.gfile.exists(os.path.join(path, file)):
-      problems.append(f'{file} is missing')
-  height, width = experiment.model.height_width
-  signatures = _read_signatures(path)
-  if set(signatures) != set(serving.INPUTS):
-    problems.append(
-      f'signatures are {sorted(signatures)}, not {sorted(serving.INPUTS)}'
-    )
-  for name in set(signatures) & set(serving.INPUTS):
-    spec: tuple[tf.DType, list[int | None]] = (tf.string, [None])
-    if name == 'serving_image_tensor':
-      spec = (tf.uint8, [None, height, width, 3])
-    inputs, outputs = signatures[name]
-    if inputs != {serving.INPUTS[name]: spec}:
-      problems.append(f'`{name}` takes {inputs}')
-    for output, (dtype, _) in outputs.items():
-      if output.endswith('_bytes'):
-        problems.append(f'`{name}`: the name of `{output}` ends in _bytes')
-      if dtype not in (tf.float32, tf.string, tf.bool):
-        problems.append(f'`{name}`: `{output}` is {dtype.name}')
-    if name == 'classify' and set(outputs) != {'classes', 'scores'}:
-      problems.append(f'`classify` has the outputs {sorted(outputs)}')
-  return Check('files and signatures', problems)
-
-
 def check_run(
   path: str, provenance: versions.Provenance, *, model_dir: str
 ) -> Check:
@@ -245,44 +211,6 @@ def check_run(
     run = model_dir_lib.read_experiment(model_dir)
     problems += consistency.evaluation_changes(run, experiment, words=words)
   return Check('classes and evaluation of the run', problems)
-
-
-def _read_signatures(path: str):
-  """Returns signatures by name: inputs and outputs, as (dtype, shape)."""
-  with tf.io.gfile.GFile(os.path.join(path, versions.GRAPH_FILE), 'rb') as f:
-    graph = saved_model_pb2.SavedModel.FromString(f.read()).meta_graphs[0]
-
-  def read(tensors):
-    return {
-      name: (tf.as_dtype(info.dtype), _shape(info.tensor_shape))
-      for name, info in tensors.items()
-    }
-
-  return {
-    name: (read(d.inputs), read(d.outputs))
-    for name, d in graph.signature_def.items()
-    if not name.startswith('__')  # TensorFlow's own.
-  }
-
-
-def _shape(proto) -> list[int | None] | None:
-  shape = tf.TensorShape(proto)
-  return None if shape.rank is None else shape.as_list()
-
-
-def check_warmup_file(path: str, provenance: versions.Provenance) -> Check:
-  """Checks that every signature is warmed up in every allowed batch size."""
-  found = {
-    (signature, len(value))
-    for signature, _, value in warmup.read_requests(path)
-  }
-  problems = [
-    f'no request of `{signature}` with batch size {size}'
-    for signature in serving.INPUTS
-    for size in provenance.options.batch_sizes
-    if (signature, size) not in found
-  ]
-  return Check('warm-up file', problems)
 
 
 def fuzz(

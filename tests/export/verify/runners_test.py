@@ -53,6 +53,16 @@ class RunnersTest(tf.test.TestCase):
       self.assertEqual(empty['number'].shape, (0,))
       self.assertIn('none', unknown)
 
+  def test_times(self):
+    value = np.array([b'1'], object)
+    requests = [Request('number', 'text', value)] * 3
+    load, seconds = runners.time_in_cpp(self.path, requests)
+    self.assertGreater(load, 0)
+    self.assertLen(seconds, 3)
+    self.assertGreater(min(seconds), 0)
+    with self.assertRaisesRegex(c_api.LoadError, "signature 'none'"):
+      runners.time_in_cpp(self.path, [Request('none', 'text', value)])
+
   def test_what_does_not_load(self):
     with self.assertRaisesRegex(c_api.LoadError, '^c_api.py: .*SavedModel'):
       runners.run_in_cpp(self.create_tempdir().full_path, [])

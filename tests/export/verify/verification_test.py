@@ -120,23 +120,6 @@ class VerificationTest(absltest.TestCase):
   def test_what_is_missing(self):
     _, code = self._verify(self.create_tempdir().full_path)
     self.assertRegex(code, 'No export in')
-    path = self._copy()
-    with open(
-      os.path.join(path, 'assets.extra/tf_serving_warmup_requests'), 'w'
-    ):
-      pass
-    check = verification.check_warmup_file(path, versions.read_provenance(path))
-    self.assertLen(check.problems, 10)
-    os.remove(os.path.join(path, 'README.md'))
-    experiment = experiments.make_experiment(
-      model={'image_size': 64},
-      train_data={'image_size': 64},
-      eval_data={'image_size': 64},
-    )
-    check = verification.check_files(path, experiment)
-    self.assertLen(check.problems, 2)
-    self.assertIn('README.md is missing', check.problems)
-    self.assertIn('`serving_image_tensor` takes', check.problems[1])
 
   def test_the_run_says_otherwise(self):
     path = self._copy()
@@ -189,6 +172,13 @@ class VerificationTest(absltest.TestCase):
     self.assertEqual(
       check.problems, ['`num_examples` is 8 in the run and 9 in the export']
     )
+
+  def test_the_tool_reads_the_batching_file(self):
+    file = self.create_tempfile(content='max_batch_size { value: 1 }').full_path
+    with absltest.mock.patch.object(verification, 'verify', return_value=[]):
+      output, code = self._verify(self.path, batching_config=file)
+    self.assertEqual(code, 1)
+    self.assertRegex(output, r'FAILED  batching file .*\n .*has 2 images')
 
   def test_the_run_is_elsewhere(self):
     moved = os.path.join(self.create_tempdir().full_path, 'run')

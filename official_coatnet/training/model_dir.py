@@ -219,12 +219,16 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
 
 
 def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  """Returns those of a run's metrics that are its own evaluations."""
-  return [
+  """Returns those of a run's metrics that are its own evaluations, by step.
+
+  Mode 'eval' takes the best checkpoint, of an earlier step than the last line.
+  """
+  own = [
     line
     for line in lines
     if 'eval/loss' in line and not line.get(OTHER_EVALUATION)
   ]
+  return sorted(own, key=lambda line: line['step'])
 
 
 def last_evaluation(model_dir: str) -> dict[str, float]:

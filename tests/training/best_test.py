@@ -98,6 +98,9 @@ class WholeRunTest(tf.test.TestCase):
     same = checkpoints.StoredWeights(os.path.join(self.folder, 'ckpt-2'))
     for name in stored.shapes:
       self.assertAllEqual(stored.read(name), same.read(name), msg=name)
+    # An evaluation of it is not the run's last one.
+    with open(os.path.join(self.folder, 'metrics.jsonl'), 'a') as f:
+      f.write('{"step": 2, "eval/loss": 0.5, "eval/top1": 0.5}\n')
     # Started again, it does nothing more: no step, no evaluation, no file.
     before = sorted(os.listdir(self.folder))
     metrics = model_dir_lib.read_metrics(self.folder)

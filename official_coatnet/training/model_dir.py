@@ -11,6 +11,8 @@
   metrics.jsonl           one object a line, for each loop and evaluation
   ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
   checkpoint              which of them are there, and the latest
+  best-<step>.*           the best one so far, with RunConfig.best_metric
+  best.json               which it is, by what, and the evaluations since
   train/, eval/           TensorBoard events, from orbit
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
@@ -28,7 +30,7 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import facts as facts_lib, image_files
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import best_file, experiment as experiment_lib
 
 EXPERIMENT_FILE = 'experiment.json'
 DATA_FILE = image_files.DATA_FILE
@@ -265,21 +267,40 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
 
 
 def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  """Returns those of a run's metrics that are its own evaluations."""
-  return [
+  """Returns those of a run's metrics that are its own evaluations, by step.
+
+  Mode 'eval' takes the best checkpoint, of an earlier step than the last line.
+  """
+  own = [
     line
     for line in lines
     if 'eval/loss' in line and not line.get(OTHER_EVALUATION)
   ]
+  return sorted(own, key=lambda line: line['step'])
+
+
+def last_evaluation(model_dir: str) -> dict[str, float]:
+  """Returns the metrics of the run's last own evaluation, by name."""
+  lines = own_evaluations(read_metrics(model_dir))
+  return {
+    name.removeprefix('eval/'): value
+    for name, value in (lines[-1] if lines else {}).items()
+    if name.startswith('eval/')
+  }
 
 
 def find_checkpoint(path: str) -> str:
   """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
 
+  Of a model_dir that keeps its best checkpoint, that one; else the latest.
+
   Raises:
     ValueError: If there is no checkpoint there.
   """
   files.check_no_pattern(path, name='The path', is_new=False)
+  best = best_file.read(path)
+  if best is not None:
+    return best_file.prefix(path, best.step)
   latest = tf.train.latest_checkpoint(path)
   if latest:
     return latest

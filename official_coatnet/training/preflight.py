@@ -9,11 +9,14 @@ from official_coatnet import files
 from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
+  best,
   checkpoints,
   consistency,
   experiment as experiment_lib,
+  inputs,
   model_dir as model_dir_lib,
   plan,
+  stages,
 )
 
 # Of a network: what makes it another one, whatever the image size and classes.
@@ -71,6 +74,20 @@ def examine(
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
     problems += _from_scratch_problems(model_dir)
+  if mode in _TRAINING_MODES:
+    # Where the data cannot be opened, that has been said.
+    if 'train_data' in sources or experiment.train_data.source == 'synthetic':
+      problems += inputs.class_weight_problems(
+        experiment, sources.get('train_data')
+      )
+    problems += best.problems(experiment, mode=mode)
+    problems += stages.start_problems(
+      experiment.optimizer.trainable,
+      starts_at_random=not experiment.run.init_checkpoint
+      # A dry run takes no checkpoint, and two steps.
+      and experiment.train_data.source != 'synthetic'
+      and not (model_dir and tf.train.latest_checkpoint(model_dir)),
+    )
   return problems, sources
 
 
@@ -225,7 +242,16 @@ def _model_dir_problems(
     *_preprocessing_problems(
       experiment, stored, model_dir=model_dir, mode=mode
     ),
+    *_stage_problems(experiment, stored, model_dir=model_dir, mode=mode),
   ]
+
+
+def _stage_problems(experiment, stored, *, model_dir, mode) -> list[str]:
+  if mode not in _TRAINING_MODES or not tf.train.latest_checkpoint(model_dir):
+    return []
+  return stages.resume_problems(
+    experiment.optimizer, stored.optimizer, model_dir=model_dir
+  )
 
 
 def _preprocessing_problems(experiment, stored, *, model_dir, mode):

@@ -50,6 +50,40 @@ class PreflightTest(absltest.TestCase):
     (problem,) = _find(experiment, model_dir='/x/run [v1]')
     self.assertRegex(problem, r"--model_dir is '/x/run \[v1\]', with \[ in it")
 
+  def test_frozen_stages_have_learned_something(self):
+    experiment = fixture.make_experiment(
+      train_data={'source': 'tfrecord', 'data_dir': self.folder},
+      optimizer={'trainable': ('head',)},
+    )
+    words = 'would stay at random values for ever: set INIT_CHECKPOINT'
+    folder = os.path.join(self.folder, 'run')
+    self.assertIn(words, '\n'.join(_find(experiment, model_dir=folder)))
+    runs.write_run(folder, experiment)
+    self.assertNotIn(words, '\n'.join(_find(experiment, model_dir=folder)))
+
+  def test_a_run_goes_on_with_the_stages_that_it_trains(self):
+    experiment = fixture.make_experiment(optimizer={'trainable': ('head',)})
+    folder = os.path.join(self.folder, 'run')
+    runs.write_run(folder, experiment)
+    self.assertEqual(_find(experiment, model_dir=folder), [])
+    other = fixture.make_experiment()
+    (problem,) = _find(other, model_dir=folder)
+    self.assertRegex(problem, r"`optimizer.trainable` is None, but .*'head'")
+    self.assertEqual(_find(other, model_dir=folder, mode='eval'), [])
+
+  def test_balanced_classes_need_a_manifest(self):
+    experiment = fixture.make_experiment(loss={'class_weights': 'balanced'})
+    (problem,) = _find(experiment, model_dir=self.folder)
+    self.assertIn("is 'balanced', but `train_data` has no manifest", problem)
+    self.assertEqual(
+      _find(
+        experiment,
+        model_dir=runs.write_run(os.path.join(self.folder, 'run'), experiment),
+        mode='eval',
+      ),
+      [],
+    )
+
   def test_what_only_an_export_serves_is_not_trained(self):
     for model, sentence in (
       (

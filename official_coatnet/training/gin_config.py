@@ -11,7 +11,8 @@ import glob
 import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
 import tensorflow as tf
@@ -44,6 +45,16 @@ _PATHS = {
   'eval_data': ('data_dir', 'file_pattern'),
   'run': ('init_checkpoint',),
 }
+# Of a network: what a fine-tuning may change, and what is of no weight once
+# there are weights.
+_FREE = (
+  'name',
+  'image_size',
+  'num_classes',
+  'batch_norm_momentum',
+  'kernel_stddev',
+  'head_bias',
+)
 _MACRO = re.compile(r'^(\w+) = ', re.MULTILINE)
 _REFERENCE = re.compile(r'%(\w+)')
 
@@ -66,7 +77,12 @@ def register() -> None:
 
 
 def load(
-  gin_files: Sequence[str], bindings: Sequence[str] = (), *, root: str
+  gin_files: Sequence[str],
+  bindings: Sequence[str] = (),
+  *,
+  root: str,
+  find_start: Callable[[str], str | None] = lambda path: path,
+  model_dir: str | None = None,
 ) -> experiment_lib.Experiment:
   """Makes the experiment that gin files and bindings describe.
 
@@ -74,6 +90,10 @@ def load(
     gin_files: Paths, relative to the working directory or to `root`.
     bindings: Such as "BATCH_SIZE = 128"; later than the files.
     root: Folder that holds gin/, for includes and for `gin_files`.
+    find_start: From `RunConfig.init_checkpoint` to the model_dir or checkpoint
+      that it means.
+    model_dir: Of the run. Where the network is None, it is that of the run that
+      is there already, or else that of the checkpoint to start from.
 
   Returns:
     The experiment.
@@ -97,30 +117,123 @@ def load(
     logging.set_verbosity(verbosity)
   _check_macros()
   try:
-    return _expand_paths(gin.get_configurable('coatnet.Experiment')())
+    run = _expand(gin.get_configurable('coatnet.RunConfig')(), 'run')
+    start = run.init_checkpoint and find_start(run.init_checkpoint)
+    _take_from_start(bindings, start=start, model_dir=model_dir)
+    experiment = gin.get_configurable('coatnet.Experiment')()
+    return _expand_paths(experiment, start=start)
   except (ValueError, TypeError) as e:
     # gin adds where a configurable was called; the first line is the reason.
     reason = str(e).split('\n  In call to configurable')[0]
     raise ConfigError(f'{reason} (from {", ".join(gin_files)})') from e
 
 
-def _expand_paths(
-  experiment: experiment_lib.Experiment,
+def _take_from_start(
+  bindings: Sequence[str], *, start: str | None, model_dir: str | None
+) -> None:
+  """Binds what is None in the network to what it is where its weights are.
+
+  With `ModelConfig.name` the rest of the network and how images are prepared
+  come from there, too. Bindings of the command line win over that, and it over
+  the files.
+  """
+  text = _joined(gin.config_str())
+  missing = {}
+  for field in ('name', 'image_size'):
+    target = _find_unset(text, f'ModelConfig.{field}')
+    if target is not None:
+      missing[field] = target
+  if not missing:
+    return
+  stored = _read_start(start, model_dir, missing=list(missing.values()))
+  lines = [
+    f'{target} = {getattr(stored.model, field)!r}'
+    for field, target in missing.items()
+  ]
+  with gin.unlock_config():
+    if 'name' in missing:
+      gin.parse_config(_network_lines(stored) + _data_lines(stored, text))
+      gin.parse_config(list(bindings))
+    gin.parse_config(lines)
+
+
+def _find_unset(text: str, parameter: str) -> str | None:
+  """Returns what makes a parameter None: itself, or a macro."""
+  bound = dict(re.findall(r'^([\w./]+) = (.*)$', text, re.MULTILINE))
+  target = parameter
+  while (value := bound.get(target, '')).startswith('%'):
+    target = value[1:]
+  return target if value == 'None' else None
+
+
+def _read_start(
+  start: str | None, model_dir: str | None, *, missing: list[str]
 ) -> experiment_lib.Experiment:
-  """Replaces `~` and `$HOME` in paths, which gin leaves as they are."""
-  changes = {}
-  for part, names in _PATHS.items():
-    config = getattr(experiment, part)
-    paths = {}
-    for name in names:
-      path = getattr(config, name)
-      if path is not None:
-        try:
-          paths[name] = files.expand(path)
-        except ValueError as e:
-          raise ValueError(f'{type(config).__name__}.{name}: {e}') from e
-    changes[part] = dataclasses.replace(config, **paths)
+  """Returns the run that is in model_dir, or the one to start from."""
+  folders = [model_dir] if model_dir else []
+  if start:
+    is_folder = tf.io.gfile.isdir(start)
+    folders.append(start if is_folder else os.path.dirname(start))
+  for folder in folders:
+    path = os.path.join(folder, model_dir_lib.EXPERIMENT_FILE)
+    if tf.io.gfile.exists(path):
+      return model_dir_lib.read_experiment(folder)
+  where = 'INIT_CHECKPOINT is None'
+  if start:
+    where = f'there is no {model_dir_lib.EXPERIMENT_FILE} beside {start!r}'
+  names = ' and '.join(missing)
+  raise ValueError(
+    f'{names} is None, which means that of the weights to start from; but '
+    f'{where}, which would say it. Set {names}, or INIT_CHECKPOINT to a '
+    'model_dir or the name of published weights.'
+  )
+
+
+def _network_lines(stored: experiment_lib.Experiment) -> list[str]:
+  """Returns what of a network is not as its row of the size table has it."""
+  row = model_config.ModelConfig(stored.model.name)
+  return [
+    f'ModelConfig.{field.name} = {getattr(stored.model, field.name)!r}'
+    for field in dataclasses.fields(row)
+    if field.metadata.get('weights', True)
+    and field.name not in _FREE
+    and getattr(stored.model, field.name) != getattr(row, field.name)
+  ]
+
+
+def _data_lines(stored: experiment_lib.Experiment, text: str) -> list[str]:
+  """Returns how images are prepared, for both splits."""
+  crop = ('center_crop', 'eval_crop_fraction')
+  lines = []
+  for field in (*crop, *experiment_lib.PREPROCESSING):
+    value = getattr(stored.eval_data, field)
+    scopes = re.findall(rf'^(\w+/)DataConfig\.{field} = ', text, re.MULTILINE)
+    lines += [
+      f'{scope}DataConfig.{field} = {value!r}' for scope in ('', *scopes)
+    ]
+  return lines
+
+
+def _expand_paths(
+  experiment: experiment_lib.Experiment, *, start: str | None
+) -> experiment_lib.Experiment:
+  """Replaces paths by what they mean, which gin leaves as they are."""
+  changes = {part: _expand(getattr(experiment, part), part) for part in _PATHS}
+  changes['run'] = dataclasses.replace(changes['run'], init_checkpoint=start)
   return dataclasses.replace(experiment, **changes)
+
+
+def _expand(config: Any, part: str) -> Any:
+  """Replaces `~` and `$HOME` in the paths of a part of an experiment."""
+  paths = {}
+  for name in _PATHS[part]:
+    path = getattr(config, name)
+    if path is not None:
+      try:
+        paths[name] = files.expand(path)
+      except ValueError as e:
+        raise ValueError(f'{type(config).__name__}.{name}: {e}') from e
+  return dataclasses.replace(config, **paths)
 
 
 def _find_file(path: str, *, root: str) -> str:

@@ -7,6 +7,7 @@
   config.gin              what gin files and bindings set, if there were any
   operative_config.gin    what was used, Python's defaults included
   labels.txt              names of the classes, one a line, if they are known
+  weights.json            where the weights are from, if they were imported
   metrics.jsonl           one object a line, for each loop and evaluation
   ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
   checkpoint              which of them are there, and the latest
@@ -15,6 +16,7 @@
   export/                 of a dry run: versions, as TF Serving reads them
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -33,6 +35,7 @@ CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = 'metrics.jsonl'
+WEIGHTS_FILE = 'weights.json'
 CHECKPOINT_NAME = 'ckpt'
 # In a line of metrics.jsonl: the evaluation is on other data, or with other
 # settings, than those of the run.
@@ -117,6 +120,50 @@ def write_labels(folder: str, names: Sequence[str]) -> str:
   path = os.path.join(folder, LABELS_FILE)
   files.write_text(path, ''.join(f'{name}\n' for name in names))
   return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """Where imported weights are from.
+
+  Attributes:
+    source: The name or path that was asked for.
+    file: Name of the file that they were read from.
+    sha256: Its checksum.
+    url: Where it was fetched from, or is to be had; None if not known.
+    licence: Of the weights; None if not known.
+    top1: Published top-1 on ImageNet-1K in percent; None if there is none.
+  """
+
+  source: str
+  file: str
+  sha256: str
+  url: str | None = None
+  licence: str | None = None
+  top1: float | None = None
+
+
+def write_origin(model_dir: str, origin: Origin) -> None:
+  """Writes weights.json."""
+  text = json.dumps(dataclasses.asdict(origin), indent=2) + '\n'
+  files.write_text(os.path.join(model_dir, WEIGHTS_FILE), text)
+
+
+def read_origin(model_dir: str) -> Origin | None:
+  """Reads weights.json; None where the weights were not imported.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  path = os.path.join(model_dir, WEIGHTS_FILE)
+  try:
+    values = files.read_json(path)
+    return values and Origin(**values)
+  except (ValueError, TypeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it was damaged, or written by another '
+      'version of this package. Import the weights again.'
+    ) from e
 
 
 def find_labels(model_dir: str) -> str | None:

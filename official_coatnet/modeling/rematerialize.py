@@ -53,7 +53,10 @@ def rematerialize(block: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
 
 
 def _recomputed(block, x, draw_keys):
-  variables = block.trainable_variables
+  # Not `block.trainable_variables`: those of a frozen block are replaced, too,
+  # and what is computed for them is not used.
+  variables = [v for v in block.weights if v.trainable]
+  averages = [v for v in block.weights if not v.trainable]
   keys = [] if draw_keys is None else [draw_keys]
 
   def compute(x, keys, values, moving=()):
@@ -74,7 +77,7 @@ def _recomputed(block, x, draw_keys):
         for v, value in zip(variables, values)
       ]
       x_again = _after(dy, x)
-      moving = [(v, _Unmoved(v)) for v in block.non_trainable_variables]
+      moving = [(v, _Unmoved(v)) for v in averages]
       with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x_again, *again])
         y = compute(x_again, keys_, again, moving)

@@ -183,9 +183,10 @@ def check_resumable(
   Raises:
     ValueError: If weights or averages are missing or of another shape.
   """
-  if tf.train.latest_checkpoint(model_dir) is None:
+  latest = tf.train.latest_checkpoint(model_dir)
+  if latest is None:
     return
-  stored = StoredWeights(model_dir, weights='raw')
+  stored = StoredWeights(latest, weights='raw')
   problems = _mismatches(named_weights(model), stored.shapes)
   if problems:
     raise ValueError(
@@ -195,7 +196,7 @@ def check_resumable(
     )
   if has_averages:
     try:
-      StoredWeights(model_dir, weights='ema')
+      StoredWeights(latest, weights='ema')
     except ValueError as e:
       raise ValueError(
         f'The run cannot resume from {stored.prefix!r}: `ema_decay` is set, '

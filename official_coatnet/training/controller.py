@@ -11,6 +11,7 @@ from absl import logging
 from official_coatnet import files
 from official_coatnet.modeling import network
 from official_coatnet.training import (
+  best,
   checkpoints,
   consistency,
   devices,
@@ -25,6 +26,7 @@ from official_coatnet.training import (
   preflight,
   reporting,
   run as run_lib,
+  stages,
   trainer as trainer_lib,
   transfer,
 )
@@ -143,15 +145,27 @@ def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     this.model, this.model_dir, has_averages=trainer.average is not None
   )
   reporter = this.make_reporter(trainer.optimizer.iterations, clock)
+  manager = _checkpoint_manager(this, trainer)
+  keeper = best.Keeper(
+    this,
+    manager.checkpoint,
+    global_step=trainer.optimizer.iterations,
+    is_other=lambda: reporter.evaluates_otherwise,
+  )
   # Restores the latest checkpoint.
   with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
     controller = _make_controller(
       this,
       trainer,
       evaluator=evaluator,
+      manager=manager,
+      keeper=keeper,
       reporter=reporter,
       on_first_loop=on_first_loop,
     )
+  keeper.resume()
+  if keeper.should_stop():
+    return model_dir_lib.last_evaluation(this.model_dir)
   _begin(this, trainer, reporter=reporter, on_start=on_start)
   with inputs.readable_errors(
     experiment,
@@ -218,6 +232,8 @@ def _make_controller(
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
+  manager: tf.train.CheckpointManager,
+  keeper: best.Keeper,
   reporter: reporting.Reporter,
   on_first_loop,
 ) -> orbit_overrides.Controller:
@@ -230,16 +246,17 @@ def _make_controller(
     evaluator=evaluator,
     strategy=this.strategy,
     steps_per_loop=this.plan.steps_per_loop,
-    checkpoint_manager=_checkpoint_manager(this, trainer),
+    checkpoint_manager=manager,
     summary_dir=this.events_folder('train'),
     eval_summary_dir=this.events_folder('eval'),
     train_actions=actions,
-    eval_actions=[reporter.after_evaluation],
+    eval_actions=[reporter.after_evaluation, keeper.after_evaluation],
+    should_stop=keeper.should_stop,
   )
 
 
 def _evaluate(this: run_lib.Run) -> dict[str, float]:
-  """Evaluates the latest checkpoint, or each new one."""
+  """Evaluates the latest checkpoint (or the best), or each new one."""
   with this.strategy.scope():
     evaluator = _make_evaluator(this, average=None)
     global_step = orbit.utils.create_global_step()
@@ -315,12 +332,13 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
   def initialize():
     """Called by the manager where there is no checkpoint to resume from."""
     if settings.init_checkpoint:
-      transfer.initialize(
+      outcome = transfer.initialize(
         trainer.model,
         settings.init_checkpoint,
         weights=settings.init_weights,
         new_last_layer=not settings.init_last_layer,
       )
+      stages.check_new(outcome.new, this.experiment.optimizer.trainable)
     if trainer.average:
       trainer.average.reset()
 

@@ -10,7 +10,7 @@ reduced.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import tensorflow as tf
 from official.modeling.optimization import ema_optimizer
@@ -30,6 +30,7 @@ class WeightAverage(tf.Module):
     *,
     decay: float,
     dynamic_decay: bool = True,
+    fixed: Collection[str] = (),
   ):
     """Creates the averages, equal to the variables. Call within the strategy.
 
@@ -38,6 +39,8 @@ class WeightAverage(tf.Module):
       decay: Weight of the old average in an update (Table 10: 0.9999).
       dynamic_decay: Whether the decay of update n is at most (1 + n) / (10 +
         n), so that a young average is not dominated by its first value.
+      fixed: Names of variables that are not trained: their averages stay as
+        `reset` leaves them, without a rounding.
 
     Raises:
       ValueError: If the decay is not in (0, 1).
@@ -48,6 +51,7 @@ class WeightAverage(tf.Module):
     self._decay = decay
     self._dynamic_decay = dynamic_decay
     self._variables = dict(variables)
+    self._moving = {n: v for n, v in variables.items() if n not in fixed}
     self.averages = {
       name: tf.Variable(
         v, trainable=False, name=f'average/{name}', dtype=v.dtype
@@ -68,7 +72,7 @@ class WeightAverage(tf.Module):
     """
     replica_context = tf.distribute.get_replica_context()
     values = []
-    for variable in self._variables.values():
+    for variable in self._moving.values():
       value = tf.convert_to_tensor(variable)
       if not variable.trainable:
         # BatchNorm statistics differ between replicas: average those first.
@@ -83,9 +87,9 @@ class WeightAverage(tf.Module):
       decay = tf.minimum(decay, (1.0 + step) / (10.0 + step))
 
     def assign(strategy, values, decay):
-      for average, value in zip(self.averages.values(), values):
+      for name, value in zip(self._moving, values):
         strategy.extended.update(
-          average, _move, args=(value, decay), group=False
+          self.averages[name], _move, args=(value, decay), group=False
         )
 
     ema_optimizer.maybe_merge_call(

@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import optimizer
+from official_coatnet.training import optimizer, stages
 
 WEIGHTS = ('ema', 'raw')
 LOSSES = ('softmax', 'sigmoid')
 SMOOTHINGS = ('tf', 'full')
 REDUCTIONS = ('sum', 'mean')
+BALANCED = 'balanced'
 # Fields of a `DataConfig` that say what pixels mean to the network.
 NORMALIZATION = ('mean', 'deviation')
 PREPROCESSING = (*NORMALIZATION, 'interpolation')
@@ -30,12 +32,19 @@ class LossConfig:
     smoothing: Of the sigmoid loss: 'tf', t(1-e) + e/2 as TensorFlow's losses
       have it, or 'full', t(1-e) + e(1-t). The paper does not say.
     reduction: Of the sigmoid loss over classes: 'sum' or 'mean'.
+    class_weights: How much an image of each class counts in the training loss:
+      a tuple of a number for each class; 'balanced' for the mean number of
+      images of a class over that of this one, which the manifest knows; None
+      for 1. With mixup an image counts as its mixture of classes. Of the
+      softmax loss, with one label an image. What is reported counts all images
+      alike.
   """
 
   name: str = 'softmax'
   label_smoothing: float = 0.0
   smoothing: str = 'tf'
   reduction: str = 'sum'
+  class_weights: tuple[float, ...] | str | None = None
 
   def __post_init__(self) -> None:
     for field, choices in (
@@ -52,6 +61,26 @@ class LossConfig:
       raise ValueError(
         f'`label_smoothing` is {self.label_smoothing}; it must be in [0, 1).'
       )
+    self._check_class_weights()
+
+  def _check_class_weights(self) -> None:
+    weights: Any = self.class_weights
+    if weights is None or weights == BALANCED:
+      return
+    valid = not isinstance(weights, str)
+    if valid:
+      weights = tuple(weights)
+      object.__setattr__(self, 'class_weights', weights)
+      valid = any(weights) and all(
+        isinstance(w, int | float) and math.isfinite(w) and w >= 0
+        for w in weights
+      )
+    if not valid:
+      raise ValueError(
+        f'`loss.class_weights` is {self.class_weights!r}; it must be a tuple '
+        "of a number of at least 0 for each class, not all 0; 'balanced', or "
+        'None.'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +96,14 @@ class RunConfig:
     checkpoint_interval_steps: Steps between checkpoints; None: at each
       evaluation and at the end.
     max_to_keep: Checkpoints kept.
+    best_metric: By which evaluation's checkpoint to keep beside the latest ones
+      as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
+      several labels), or None. Where there is one, evaluation, export and
+      `init_checkpoint` take it instead of the latest; a run resumes from the
+      latest all the same.
+    early_stopping_patience: Evaluations in a row without a better `best_metric`
+      after which the run ends; None to take all steps. The learning rate falls
+      as it would in the whole run.
     init_checkpoint: A model_dir or checkpoint to start the weights from.
     init_checkpoint_required: Whether the run refuses to start from random
       weights, as a fine-tuning should. Evaluation, a run that resumes and a dry
@@ -94,6 +131,8 @@ class RunConfig:
   eval_interval_steps: int | None = None
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
+  best_metric: str | None = None
+  early_stopping_patience: int | None = None
   init_checkpoint: str | None = None
   init_checkpoint_required: bool = False
   init_weights: str | None = None
@@ -115,8 +154,29 @@ class RunConfig:
         raise ValueError(
           f'`{field}` is {getattr(self, field)}; it must be >= 1.'
         )
+    self._check_patience()
     check_weights(self.weights)
     check_weights(self.init_weights, name='init_weights')
+
+  def _check_patience(self) -> None:
+    patience = self.early_stopping_patience
+    if patience is None:
+      return
+    if type(patience) is not int or patience < 1:  # True is an int, too.
+      raise ValueError(
+        f'`early_stopping_patience` is {patience!r}; it must be an integer of '
+        'at least 1, or None.'
+      )
+    if self.best_metric is None:
+      raise ValueError(
+        f'`early_stopping_patience` is {patience}, but `best_metric` is None: '
+        "set it to what has to become better, such as 'top1' or 'loss'."
+      )
+    if self.eval_interval_steps is None and self.eval_interval_epochs is None:
+      raise ValueError(
+        f'`early_stopping_patience` is {patience}, but the run evaluates at '
+        'its end alone: set `eval_interval_epochs` or `eval_interval_steps`.'
+      )
 
 
 def check_weights(weights: str | None, *, name: str = 'weights') -> None:
@@ -169,6 +229,8 @@ class Experiment:
             f'{getattr(self.model, field)}; they must be equal. Set both by '
             f'the macro {macro}.'
           )
+    stages.check(self.optimizer, self.model)
+    self._check_class_weights()
     for field in PREPROCESSING:
       train, evaluation = (
         getattr(data, field) for data in (self.train_data, self.eval_data)
@@ -179,6 +241,23 @@ class Experiment:
           f'{evaluation}; they must be equal, or the network is evaluated on '
           f'what it was not trained on. Set both by DataConfig.{field}.'
         )
+
+  def _check_class_weights(self) -> None:
+    weights, classes = self.loss.class_weights, self.model.num_classes
+    if weights is None:
+      return
+    if self.loss.name != 'softmax' or self.train_data.schema == 'multilabel':
+      raise ValueError(
+        '`loss.class_weights` is set, but it is for the softmax loss with one '
+        f'label an image; this run has the loss {self.loss.name!r} and records '
+        f'of schema {self.train_data.schema!r}. Set class_weights to None.'
+      )
+    if weights != BALANCED and len(weights) != classes:
+      raise ValueError(
+        f'`loss.class_weights` has {len(weights)} numbers, `model.num_classes` '
+        f'is {classes}; give one for each class, in the order of the manifest '
+        "(labels.txt), or 'balanced'."
+      )
 
   @property
   def uses_ema(self) -> bool:
@@ -238,6 +317,7 @@ def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
     experiment,
     train_data=synthetic(experiment.train_data),
     eval_data=synthetic(experiment.eval_data),
+    loss=_without_counts(experiment.loss, experiment.model.num_classes),
     optimizer=dataclasses.replace(
       experiment.optimizer,
       warmup_steps=min(1, experiment.optimizer.warmup_steps or 0),
@@ -248,6 +328,7 @@ def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
       experiment.run,
       train_steps=_DRY_RUN_STEPS,
       steps_per_loop=_DRY_RUN_STEPS,
+      early_stopping_patience=None,
       eval_interval_steps=None,
       eval_interval_epochs=None,
       checkpoint_interval_steps=None,
@@ -255,3 +336,10 @@ def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
       init_checkpoint_required=False,
     ),
   )
+
+
+def _without_counts(loss: LossConfig, num_classes: int) -> LossConfig:
+  """Made-up images are of no manifest that would know how many there are."""
+  if loss.class_weights != BALANCED:
+    return loss
+  return dataclasses.replace(loss, class_weights=(1.0,) * num_classes)

@@ -11,7 +11,8 @@ import glob
 import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
 import tensorflow as tf
@@ -22,6 +23,7 @@ from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import (
   experiment as experiment_lib,
+  gin_start,
   gin_syntax,
   model_dir as model_dir_lib,
   optimizer,
@@ -73,7 +75,12 @@ def register() -> None:
 
 
 def load(
-  gin_files: Sequence[str], bindings: Sequence[str] = (), *, root: str
+  gin_files: Sequence[str],
+  bindings: Sequence[str] = (),
+  *,
+  root: str,
+  find_start: Callable[[str], str | None] = lambda path: path,
+  model_dir: str | None = None,
 ) -> experiment_lib.Experiment:
   """Makes the experiment that gin files and bindings describe.
 
@@ -81,6 +88,10 @@ def load(
     gin_files: Paths, relative to the working directory or to `root`.
     bindings: Such as "BATCH_SIZE = 128"; later than the files.
     root: Folder that holds gin/, for includes and for `gin_files`.
+    find_start: From `RunConfig.init_checkpoint` to the model_dir or checkpoint
+      that it means.
+    model_dir: Of the run. Where the network is None, it is that of the run that
+      is there already, or else that of the checkpoint to start from.
 
   Returns:
     The experiment.
@@ -115,7 +126,11 @@ def load(
   finally:
     logging.set_verbosity(verbosity)
   try:
-    return _expand_paths(gin.get_configurable('coatnet.Experiment')())
+    run = _expand(gin.get_configurable('coatnet.RunConfig')(), 'run')
+    start = run.init_checkpoint and find_start(run.init_checkpoint)
+    gin_start.take_from_start(bindings, start=start, model_dir=model_dir)
+    experiment = gin.get_configurable('coatnet.Experiment')()
+    return _expand_paths(experiment, start=start)
   except (ValueError, TypeError) as e:
     # gin adds where a configurable was called; the first line is the reason.
     reason = str(e).split('\n  In call to configurable')[0]
@@ -125,27 +140,30 @@ def load(
 
 
 def _expand_paths(
-  experiment: experiment_lib.Experiment,
+  experiment: experiment_lib.Experiment, *, start: str | None
 ) -> experiment_lib.Experiment:
-  """Replaces `~` and `$HOME` in paths, which gin leaves as they are."""
-  changes = {}
-  for part, names in _PATHS.items():
-    config = getattr(experiment, part)
-    paths = {}
-    for name in names:
-      path = getattr(config, name)
-      if not isinstance(path, str | None):
-        raise ValueError(
-          f'{type(config).__name__}.{name} is {path!r}, but must be a path: a '
-          "text in quotes, such as '/data'."
-        )
-      if path is not None:
-        try:
-          paths[name] = files.expand(path)
-        except ValueError as e:
-          raise ValueError(f'{type(config).__name__}.{name}: {e}') from e
-    changes[part] = dataclasses.replace(config, **paths)
+  """Replaces paths by what they mean, which gin leaves as they are."""
+  changes = {part: _expand(getattr(experiment, part), part) for part in _PATHS}
+  changes['run'] = dataclasses.replace(changes['run'], init_checkpoint=start)
   return dataclasses.replace(experiment, **changes)
+
+
+def _expand(config: Any, part: str) -> Any:
+  """Replaces `~` and `$HOME` in the paths of a part of an experiment."""
+  paths = {}
+  for name in _PATHS[part]:
+    path = getattr(config, name)
+    if not isinstance(path, str | None):
+      raise ValueError(
+        f'{type(config).__name__}.{name} is {path!r}, but must be a path: a '
+        "text in quotes, such as '/data'."
+      )
+    if path is not None:
+      try:
+        paths[name] = files.expand(path)
+      except ValueError as e:
+        raise ValueError(f'{type(config).__name__}.{name}: {e}') from e
+  return dataclasses.replace(config, **paths)
 
 
 def _find_file(path: str, *, root: str) -> str:
@@ -309,16 +327,10 @@ def _check_no_circle(reads: dict[str, frozenset[str]]) -> None:
 
 def _unread() -> list[str]:
   """Returns macros that were set, and are not read: their reader is set."""
-  text = _joined(gin.config_str())
+  text = gin_start.joined(gin.config_str())
   read = set(re.findall(r'%([\w/]+)', text))
   macros = re.findall(r'^([\w/]+) = ', text, flags=re.MULTILINE)
   return [name for name in macros if name not in read]
-
-
-def _joined(text: str) -> str:
-  """Joins the lines that gin's printer has wrapped, and drops comments."""
-  text = re.sub(r'\\\n\s*', ' ', text)
-  return re.sub(r'^#.*$', '', text, flags=re.MULTILINE)
 
 
 def write_config(model_dir: str) -> None:

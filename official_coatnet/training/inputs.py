@@ -31,7 +31,7 @@ def with_counts(
   *,
   model_dir: str | None,
 ) -> experiment_lib.Experiment:
-  """Fills in the numbers of images that the manifests know.
+  """Fills in what the manifests know: numbers of images, class weights.
 
   A folder of evaluation data need not hold the training data. Then the number
   is what the run left in its model_dir.
@@ -52,7 +52,68 @@ def with_counts(
       stored = model_dir_lib.read_experiment(model_dir)
       count = getattr(stored, split).num_examples
     counted[split] = dataclasses.replace(data, num_examples=count)
+  if model_dir is None:
+    experiment = with_class_weights(experiment, sources.get('train_data'))
   return dataclasses.replace(experiment, **counted)
+
+
+def with_class_weights(
+  experiment: experiment_lib.Experiment,
+  source: sources_lib.Source | None,
+) -> experiment_lib.Experiment:
+  """Makes numbers of 'balanced' class weights.
+
+  A class with n of the N images of K classes has N / (K n), so that the mean
+  over all images is 1. (Classes without any are not among the K, and have 1.)
+
+  Args:
+    experiment: Of a run that trains.
+    source: What it trains on.
+
+  Raises:
+    ValueError: As `class_weight_problems` says.
+  """
+  if experiment.loss.class_weights != experiment_lib.BALANCED:
+    return experiment
+  problems = class_weight_problems(experiment, source)
+  if problems:
+    raise ValueError(' '.join(problems))
+  counts = _class_counts(source)
+  total, present = sum(counts.values()), len(counts)
+  weights = tuple(
+    total / (present * counts[label]) if label in counts else 1.0
+    for label in range(experiment.model.num_classes)
+  )
+  return dataclasses.replace(
+    experiment, loss=dataclasses.replace(experiment.loss, class_weights=weights)
+  )
+
+
+def class_weight_problems(
+  experiment: experiment_lib.Experiment,
+  source: sources_lib.Source | None,
+) -> list[str]:
+  """Says why class weights cannot be 'balanced' for what is trained on."""
+  if experiment.loss.class_weights != experiment_lib.BALANCED:
+    return []
+  if _class_counts(source):
+    return []
+  return [
+    "`loss.class_weights` is 'balanced', but `train_data` has no manifest that "
+    'says how many images there are of each class: write one '
+    '(tools/tfrecords.py index), or give a tuple of numbers.'
+  ]
+
+
+def _class_counts(source: sources_lib.Source | None) -> dict[int, int]:
+  """Returns class to number of images, from the manifest, without zeros."""
+  if source is None or source.manifest is None:
+    return {}
+  return {
+    label + source.label_offset: n
+    for label, n in source.manifest.label_counts.items()
+    if n
+  }
 
 
 def distribute(

@@ -7,14 +7,18 @@
   config.gin              what gin files and bindings set, if there were any
   operative_config.gin    what was used, Python's defaults included
   labels.txt              names of the classes, one a line, if they are known
+  weights.json            where the weights are from, if they were imported
   metrics.jsonl           one object a line, for each loop and evaluation
   ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
   checkpoint              which of them are there, and the latest
+  best-<step>.*           the best one so far, with RunConfig.best_metric
+  best.json               which it is, by what, and the evaluations since
   train/, eval/           TensorBoard events, from orbit
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -26,7 +30,7 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import facts as facts_lib, image_files
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import best_file, experiment as experiment_lib
 
 EXPERIMENT_FILE = 'experiment.json'
 DATA_FILE = image_files.DATA_FILE
@@ -34,6 +38,7 @@ CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = 'metrics.jsonl'
+WEIGHTS_FILE = 'weights.json'
 CHECKPOINT_NAME = 'ckpt'
 # In a line of metrics.jsonl: the evaluation is on other data, or with other
 # settings, than those of the run.
@@ -118,6 +123,50 @@ def write_labels(folder: str, names: Sequence[str]) -> str:
   path = os.path.join(folder, LABELS_FILE)
   files.write_text(path, ''.join(f'{name}\n' for name in names))
   return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """Where imported weights are from.
+
+  Attributes:
+    source: The name or path that was asked for.
+    file: Name of the file that they were read from.
+    sha256: Its checksum.
+    url: Where it was fetched from, or is to be had; None if not known.
+    licence: Of the weights; None if not known.
+    top1: Published top-1 on ImageNet-1K in percent; None if there is none.
+  """
+
+  source: str
+  file: str
+  sha256: str
+  url: str | None = None
+  licence: str | None = None
+  top1: float | None = None
+
+
+def write_origin(model_dir: str, origin: Origin) -> None:
+  """Writes weights.json."""
+  text = json.dumps(dataclasses.asdict(origin), indent=2) + '\n'
+  files.write_text(os.path.join(model_dir, WEIGHTS_FILE), text)
+
+
+def read_origin(model_dir: str) -> Origin | None:
+  """Reads weights.json; None where the weights were not imported.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  path = os.path.join(model_dir, WEIGHTS_FILE)
+  try:
+    values = files.read_json(path)
+    return values and Origin(**values)
+  except (ValueError, TypeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it was damaged, or written by another '
+      'version of this package. Import the weights again.'
+    ) from e
 
 
 def find_labels(model_dir: str) -> str | None:
@@ -218,21 +267,40 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
 
 
 def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  """Returns those of a run's metrics that are its own evaluations."""
-  return [
+  """Returns those of a run's metrics that are its own evaluations, by step.
+
+  Mode 'eval' takes the best checkpoint, of an earlier step than the last line.
+  """
+  own = [
     line
     for line in lines
     if 'eval/loss' in line and not line.get(OTHER_EVALUATION)
   ]
+  return sorted(own, key=lambda line: line['step'])
+
+
+def last_evaluation(model_dir: str) -> dict[str, float]:
+  """Returns the metrics of the run's last own evaluation, by name."""
+  lines = own_evaluations(read_metrics(model_dir))
+  return {
+    name.removeprefix('eval/'): value
+    for name, value in (lines[-1] if lines else {}).items()
+    if name.startswith('eval/')
+  }
 
 
 def find_checkpoint(path: str) -> str:
   """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
 
+  Of a model_dir that keeps its best checkpoint, that one; else the latest.
+
   Raises:
     ValueError: If there is no checkpoint there.
   """
   files.check_no_pattern(path, name='The path', is_new=False)
+  best = best_file.read(path)
+  if best is not None:
+    return best_file.prefix(path, best.step)
   latest = tf.train.latest_checkpoint(path)
   if latest:
     return latest

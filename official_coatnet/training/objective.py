@@ -85,6 +85,35 @@ def per_example_loss(
   return sigmoid_cross_entropy(targets, logits, reduction=config.reduction)
 
 
+def example_weights(
+  config: experiment_lib.LossConfig, targets: tf.Tensor
+) -> tf.Tensor | None:
+  """Returns what each example counts by its class, float32 [batch].
+
+  Args:
+    config: Whose `class_weights` to take; None gives None.
+    targets: float32 [batch, classes], from `device_half` in training: smoothed,
+      and mixed.
+
+  Raises:
+    ValueError: If the weights are 'balanced', which `inputs.with_class_weights`
+      makes numbers of.
+  """
+  if config.class_weights is None:
+    return None
+  if config.class_weights == experiment_lib.BALANCED:
+    raise ValueError(
+      "`loss.class_weights` is 'balanced': the numbers of images are not known "
+      'here. Give a tuple of numbers, or None.'
+    )
+  weights = tf.constant(config.class_weights, tf.float32)
+  smoothing = config.label_smoothing
+  # Undone, or the weights of all other classes would have a part in it.
+  shares = (targets - smoothing / weights.shape[0]) / (1.0 - smoothing)
+  # Not a product of matrices, which a TPU would round.
+  return tf.reduce_sum(shares * weights, axis=-1)
+
+
 def softmax_cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
   """Returns -sum_c t_c log softmax(logits)_c, float32 [batch].
 

@@ -4,10 +4,11 @@ TensorFlow Addons is at its end of life; what replaces it replaces this module.
 """
 
 import dataclasses
+import functools
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -47,6 +48,14 @@ class OptimizerConfig:
       exception: it takes its statistics from each microbatch alone, and moves
       its averages once a microbatch, `microbatches` times a step, so that its
       momentum is to be chosen for that.
+    trainable: Stages that are trained, such as ('head',) or ('s4', 'head');
+      None or 'all' for all of them. The others keep their values: no weight
+      decay, no moments, BatchNorms that normalise as at inference, no part in
+      the norm that is clipped. Stochastic depth acts in them all the same.
+    layer_decay: What the learning rate (and with it the weight decay) of a
+      block is multiplied by once for each block between it and the head, and
+      once more: the head has the whole rate, the last block layer_decay times
+      as much, the stem the least. In (0, 1], or None for one rate.
     ema_decay: Decay of the moving average of the weights, or None for none.
     ema_dynamic_decay: Whether a young average decays faster: update n by (1 +
       n) / (10 + n) at most, which reaches 0.9999 at n = 89,990.
@@ -63,6 +72,8 @@ class OptimizerConfig:
   epsilon: float = 1e-6
   clip_norm: float | None = 1.0
   microbatches: int = 1
+  trainable: tuple[str, ...] | None = None
+  layer_decay: float | None = None
   ema_decay: float | None = None
   ema_dynamic_decay: bool = True
 
@@ -86,10 +97,31 @@ class OptimizerConfig:
         f'`microbatches` is {self.microbatches!r}; it must be an integer of at '
         'least 1, and 1 for no gradient accumulation.'
       )
+    self._check_trainable()
+    if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
+      raise ValueError(
+        f'`layer_decay` is {self.layer_decay}; it must be in (0, 1], or None '
+        'for one learning rate.'
+      )
     if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
       raise ValueError(
         f'`ema_decay` is {self.ema_decay}; it must be in (0, 1), or None.'
       )
+
+  def _check_trainable(self) -> None:
+    # Which stages there are, only the network says: `stages.check`.
+    chosen: Any = self.trainable
+    if isinstance(chosen, str):  # In gin ('head') is a string, too.
+      chosen = None if chosen == 'all' else (chosen,)
+    if chosen is not None:
+      chosen = tuple(chosen)
+      strings = all(isinstance(name, str) for name in chosen)
+      if not chosen or not strings or len(set(chosen)) < len(chosen):
+        raise ValueError(
+          f'`trainable` is {self.trainable!r}; it must be a tuple of different '
+          "stages, such as ('s4', 'head'), or 'all' (None)."
+        )
+    object.__setattr__(self, 'trainable', chosen)
 
 
 @tf.keras.utils.register_keras_serializable('official_coatnet')
@@ -186,6 +218,30 @@ class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
     return {'schedule': self.schedule, 'factor': self.factor}
 
 
+class LayerwiseAdamW(tfa.optimizers.AdamW):
+  """AdamW with a share of the rates for each layer of the network."""
+
+  def __init__(self, *, shares: Mapping[str, float], **kwargs: Any):
+    super().__init__(**kwargs)
+    self._shares = dict(shares)
+
+  def _resource_apply_dense(
+    self,
+    grad: tf.Tensor,
+    var: tf.Variable,
+    apply_state: Mapping[Any, Any] | None = None,
+  ) -> tf.Operation:
+    key = (var.device, var.dtype.base_dtype)
+    rates = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
+    share = self._shares[var.name.partition('/')[0]]
+    own = {
+      **rates,
+      'lr_t': share * rates['lr_t'],
+      'wd_t': share * rates['wd_t'],
+    }
+    return super()._resource_apply_dense(grad, var, apply_state={key: own})
+
+
 def is_decayed(variable: tf.Variable) -> bool:
   """Whether weight decay applies to the variable: to kernels alone."""
   return bool(_DECAYED.search(variable.name))
@@ -209,6 +265,7 @@ def make_optimizer(
   schedule: WarmupSchedule,
   *,
   variables: Sequence[tf.Variable] = (),
+  shares: Mapping[str, float] | None = None,
 ) -> tf.keras.optimizers.legacy.Optimizer:
   """Returns AdamW whose decay follows the learning rate.
 
@@ -219,8 +276,18 @@ def make_optimizer(
   `tfa.optimizers.AdamW` subtracts weight_decay x w, without the learning rate:
   its weight decay has to be scheduled to give Loshchilov and Hutter's (and
   Google's) learning_rate x rate x w.
+
+  Args:
+    config: Its settings.
+    schedule: The learning rate by step.
+    variables: What it will update.
+    shares: Name of a layer to its share of the learning rate, or None for all
+      of it (`stages.learning_rates`).
   """
-  optimizer = tfa.optimizers.AdamW(
+  make: Any = tfa.optimizers.AdamW
+  if shares is not None:
+    make = functools.partial(LayerwiseAdamW, shares=shares)
+  optimizer = make(
     weight_decay=Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
     beta_1=config.beta_1,

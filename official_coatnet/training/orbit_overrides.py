@@ -1,23 +1,51 @@
 """Where orbit 2.15 does not do what a run needs: one class, one function."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orbit
 from absl import logging
 
 
-class Controller(orbit.Controller):
-  """orbit's controller, but for a run that is resumed at its last step.
+class _StopError(Exception):
+  """Leaves orbit's loop, which has no other end than the last step."""
 
-  There orbit's `train_and_evaluate` saves a second time what it has restored,
-  and does not evaluate: a run killed in its last evaluation would end without.
+  def __init__(self, output):
+    super().__init__()
+    self.output = output
+
+
+class Controller(orbit.Controller):
+  """orbit's controller, but for two ends of a run.
+
+  A run that is resumed at its last step: there orbit's `train_and_evaluate`
+  saves a second time what it has restored, and does not evaluate, so that a run
+  killed in its last evaluation would end without.
+
+  And one that ends before: after an evaluation `should_stop` is asked, and if
+  it says so, a checkpoint is saved and the evaluation is the last.
   """
+
+  def __init__(
+    self, *, should_stop: Callable[[], bool] | None = None, **kwargs
+  ):
+    super().__init__(**kwargs)
+    self._should_stop = should_stop
 
   def train_and_evaluate(self, train_steps, eval_steps=-1, eval_interval=None):
     if self.global_step.numpy() >= train_steps:
-      return self.evaluate(eval_steps)
-    return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+      return super().evaluate(eval_steps)
+    try:
+      return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+    except _StopError as stopped:
+      self.save_checkpoint()
+      return stopped.output
+
+  def evaluate(self, steps=-1):
+    output = super().evaluate(steps)
+    if self._should_stop is not None and self._should_stop():
+      raise _StopError(output)
+    return output
 
 
 @contextlib.contextmanager

@@ -9,13 +9,18 @@ from official_coatnet import files
 from official_coatnet.data import checks, pairs, sources as sources_lib
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
+  best,
   checkpoints,
   consistency,
   experiment as experiment_lib,
+  inputs,
   model_dir as model_dir_lib,
   plan,
+  stages,
 )
 
+# Of a network: what makes it another one, whatever the image size and classes.
+_ARCHITECTURE = ('layout', 'blocks', 'widths', 'head_size', 'family')
 _TRAINING_MODES = ('train', 'train_and_eval')
 
 
@@ -69,6 +74,20 @@ def examine(
     problems += _init_checkpoint_problems(experiment)
   elif experiment.run.init_checkpoint_required and mode in _TRAINING_MODES:
     problems += _from_scratch_problems(model_dir)
+  if mode in _TRAINING_MODES:
+    # Where the data cannot be opened, that has been said.
+    if 'train_data' in sources or experiment.train_data.source == 'synthetic':
+      problems += inputs.class_weight_problems(
+        experiment, sources.get('train_data')
+      )
+    problems += best.problems(experiment, mode=mode)
+    problems += stages.start_problems(
+      experiment.optimizer.trainable,
+      starts_at_random=not experiment.run.init_checkpoint
+      # A dry run takes no checkpoint, and two steps.
+      and experiment.train_data.source != 'synthetic'
+      and not (model_dir and tf.train.latest_checkpoint(model_dir)),
+    )
   return problems, sources
 
 
@@ -171,6 +190,18 @@ def _init_checkpoint_problems(experiment) -> list[str]:
     return []  # Weights alone do not say what they were trained on.
   except ValueError as e:
     return [f'`init_checkpoint`: {e}']
+  different = '; '.join(
+    f'`{field}` is {before!r} there and {now!r} here'
+    for field in _ARCHITECTURE
+    if (before := getattr(start.model, field))
+    != (now := getattr(experiment.model, field))
+  )
+  if different:
+    return [
+      f'`init_checkpoint`: {folder!r} holds weights of {start.model.name!r}, '
+      f'and the network is {experiment.model.name!r}: {different}. Set MODEL '
+      f'to {start.model.name!r}, or to None, which means that of the weights.'
+    ]
   different = _preprocessing_differences(
     start, experiment, experiment_lib.NORMALIZATION
   )
@@ -179,7 +210,8 @@ def _init_checkpoint_problems(experiment) -> list[str]:
   return [
     f'`init_checkpoint`: the weights of {folder!r} know pixels by another '
     f'normalization: {different}. Set DataConfig.mean and DataConfig.deviation '
-    'to those, in a --model_dir of its own.'
+    'to those, or MODEL to None, which prepares images as they know them; in a '
+    '--model_dir of its own.'
   ]
 
 
@@ -210,7 +242,16 @@ def _model_dir_problems(
     *_preprocessing_problems(
       experiment, stored, model_dir=model_dir, mode=mode
     ),
+    *_stage_problems(experiment, stored, model_dir=model_dir, mode=mode),
   ]
+
+
+def _stage_problems(experiment, stored, *, model_dir, mode) -> list[str]:
+  if mode not in _TRAINING_MODES or not tf.train.latest_checkpoint(model_dir):
+    return []
+  return stages.resume_problems(
+    experiment.optimizer, stored.optimizer, model_dir=model_dir
+  )
 
 
 def _preprocessing_problems(experiment, stored, *, model_dir, mode):

@@ -15,6 +15,7 @@ from official_coatnet.training import (
   optimizer as optimizer_lib,
   plan as plan_lib,
   reporting,
+  stages,
 )
 from official_coatnet.training.checkpoints import named_weights
 
@@ -54,18 +55,24 @@ class Trainer(orbit.AbstractTrainer):
     self.model = model
     self.clock = clock
     config = experiment.optimizer
+    stages.freeze(model, config.trainable)
     self._schedule = optimizer_lib.make_schedule(
       config, total_steps=plan.total_steps, warmup_steps=plan.warmup_steps
     )
     self.optimizer = optimizer_lib.make_optimizer(
-      config, self._schedule, variables=model.trainable_variables
+      config,
+      self._schedule,
+      variables=model.trainable_variables,
+      shares=stages.learning_rates(model, config.layer_decay),
     )
     self.average = None
     if config.ema_decay is not None:
+      weights = named_weights(model)
       self.average = ema.WeightAverage(
-        named_weights(model),
+        weights,
         decay=config.ema_decay,
         dynamic_decay=config.ema_dynamic_decay,
+        fixed={n for n in weights if stages.is_frozen(n, config.trainable)},
       )
     self._metrics = objective.Metrics(experiment.train_data, name='train_data')
     self._gradient_norm = tf.keras.metrics.Mean('gradient_norm')
@@ -151,6 +158,9 @@ class Trainer(orbit.AbstractTrainer):
     weight = self._metrics.skipped.update_state(batch)
     if weight is not None:
       examples['weight'] = weight
+    class_weight = objective.example_weights(config.loss, targets)
+    if class_weight is not None:
+      examples['class_weight'] = class_weight
     # Forward pass, loss, gradients: of the batch, or of its parts in turn.
     gradients, results = accumulation.accumulate(
       self._gradients,
@@ -186,7 +196,13 @@ class Trainer(orbit.AbstractTrainer):
   def _gradients(self, examples: dict[str, tf.Tensor]):
     """Returns the gradients of a (micro)batch, its losses and its logits."""
     inputs = {name: examples[name] for name in ('image', 'draw_keys')}
-    with tf.GradientTape() as tape:
+    variables = self.model.trainable_variables
+    # Where stages are frozen, nothing is kept for a backward pass that goes
+    # below all that is trained.
+    watches_all = self._experiment.optimizer.trainable is None
+    with tf.GradientTape(watch_accessed_variables=watches_all) as tape:
+      if not watches_all:
+        tape.watch(variables)
       logits = self.model(inputs, training=True)
       per_example = objective.per_example_loss(
         self._experiment.loss, examples['targets'], logits=logits
@@ -195,8 +211,11 @@ class Trainer(orbit.AbstractTrainer):
         per_example *= examples['weight']
       # The gradients of the microbatches and of the replicas are summed: each
       # divides by the whole batch.
-      loss = tf.reduce_sum(per_example) / self._plan.batch_size
-    gradients = tape.gradient(loss, self.model.trainable_variables)
+      counted = per_example
+      if 'class_weight' in examples:
+        counted = per_example * examples['class_weight']
+      loss = tf.reduce_sum(counted) / self._plan.batch_size
+    gradients = tape.gradient(loss, variables)
     return gradients, {'loss': per_example, 'logits': logits}
 
   def _merges_in_forward_pass(self) -> bool:

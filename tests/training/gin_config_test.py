@@ -9,7 +9,10 @@ from absl.testing import absltest, parameterized
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import experiment as experiment_lib, gin_config
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  gin_config,
+)
 from tests.fixtures import gin_files, repository
 
 

@@ -51,6 +51,26 @@ def write(folder, *, split, bad=(), image=_CUT):
   )
 
 
+class ClassWeightsTest(tf.test.TestCase):
+  def test_balanced_by_the_manifest(self):
+    experiment = fixture.make_experiment(loss={'class_weights': 'balanced'})
+    source = mock.Mock(label_offset=-1)
+    source.manifest.label_counts = {1: 6, 2: 2, 3: 0, 4: 1}
+    weights = inputs.with_class_weights(experiment, source).loss.class_weights
+    # 9 images of 3 classes: 3 over the number of images of the class.
+    self.assertAllClose(weights, (0.5, 1.5, 1.0, 3.0, 1.0))
+    # Numbers, and None, stay.
+    for chosen in (None, (1.0, 2.0, 1.0, 1.0, 1.0)):
+      given = fixture.make_experiment(loss={'class_weights': chosen})
+      self.assertIs(inputs.with_class_weights(given, None), given)
+
+  def test_balanced_needs_a_manifest(self):
+    experiment = fixture.make_experiment(loss={'class_weights': 'balanced'})
+    for source in (None, mock.Mock(manifest=None)):
+      with self.assertRaisesRegex(ValueError, 'has no manifest that says'):
+        inputs.with_class_weights(experiment, source)
+
+
 class InputsTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()

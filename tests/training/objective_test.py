@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.data import device
-from official_coatnet.training import objective
+from official_coatnet.training import experiment as experiment_lib, objective
 from tests.fixtures import experiments as fixture
 
 
@@ -17,6 +17,57 @@ def _random_example(seed=0, batch=5, classes=7):
 
 
 class LossesTest(tf.test.TestCase, parameterized.TestCase):
+  @parameterized.parameters(0.0, 0.1)
+  def test_examples_count_as_their_classes(self, smoothing):
+    class_weights = (0.5, 1.0, 4.0)
+    config = fixture.make_experiment(
+      model={'num_classes': 3},
+      train_data={'num_classes': 3},
+      eval_data={'num_classes': 3},
+      loss={'label_smoothing': smoothing, 'class_weights': class_weights},
+    )
+    batch = {
+      'image': tf.zeros([4, 32, 32, 3], tf.uint8),
+      'label': tf.constant([[0], [1], [2], [2]]),
+    }
+    _, targets = objective.device_half(config, batch, is_training=True)
+    self.assertAllClose(
+      objective.example_weights(config.loss, targets), [0.5, 1.0, 4.0, 4.0]
+    )
+    ratios = tf.constant([0.25, 0.75, 1.0, 0.5])
+    _, mixed = objective.device_half(
+      config, {**batch, 'mixup_ratio': ratios}, is_training=True
+    )
+    hot = device.mixup(
+      tf.zeros([4, 1, 1, 1]), tf.one_hot([0, 1, 2, 2], 3), ratios
+    )[1]
+    self.assertAllClose(
+      objective.example_weights(config.loss, mixed),
+      hot.numpy() @ class_weights,
+      rtol=1e-5,
+    )
+
+  def test_class_weights_that_make_no_sense(self):
+    self.assertIsNone(
+      objective.example_weights(
+        fixture.make_experiment().loss, tf.zeros([1, 5])
+      )
+    )
+    with self.assertRaisesRegex(ValueError, 'has 3 numbers.*num_classes` is 5'):
+      fixture.make_experiment(loss={'class_weights': (1.0, 1.0, 2.0)})
+    for weights in ('balance', (0.0,) * 5, (1.0, 1.0, 1.0, 1.0, -1.0)):
+      with self.assertRaisesRegex(ValueError, '`loss.class_weights` is'):
+        fixture.make_experiment(loss={'class_weights': weights})
+    with self.assertRaisesRegex(ValueError, 'is for the softmax loss'):
+      fixture.make_experiment(
+        loss={'name': 'sigmoid', 'class_weights': 'balanced'}
+      )
+    balanced = fixture.make_experiment(loss={'class_weights': 'balanced'})
+    with self.assertRaisesRegex(ValueError, 'are not known here'):
+      objective.example_weights(balanced.loss, tf.zeros([1, 5]))
+    dry = experiment_lib.shrink(balanced, num_replicas=1)
+    self.assertEqual(dry.loss.class_weights, (1.0,) * 5)
+
   def test_softmax_is_minus_log_likelihood(self):
     targets, logits = _random_example()
     targets /= targets.sum(-1, keepdims=True)

@@ -21,7 +21,7 @@ def _config(**kwargs):
   return optimizer_lib.OptimizerConfig(**{**settings, **kwargs})
 
 
-def _adamw(weights, gradients, *, schedule, config, decayed):
+def _adamw(weights, gradients, *, schedule, config, decayed, share=1.0):
   """Loshchilov and Hutter's algorithm 2 with decay lr x rate x w.
 
   With the epsilon of Kingma and Ba's remark before their Sec. 2.1, which
@@ -30,7 +30,7 @@ def _adamw(weights, gradients, *, schedule, config, decayed):
   w = np.array(weights, np.float64)
   m, v = np.zeros_like(w), np.zeros_like(w)
   for t, g in enumerate(gradients, start=1):
-    rate = float(schedule(t - 1))
+    rate = share * float(schedule(t - 1))
     m = config.beta_1 * m + (1 - config.beta_1) * g
     v = config.beta_2 * v + (1 - config.beta_2) * g * g
     correction = np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
@@ -78,6 +78,54 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllClose(
       bias, _adamw(start, gradients, decayed=False, **settings), rtol=1e-5
     )
+
+  @parameterized.parameters(1, 2)
+  def test_rates_by_layer(self, replicas):
+    config = _config(clip_norm=None)
+    schedule = optimizer_lib.make_schedule(
+      config, total_steps=8, warmup_steps=3
+    )
+    shares = {'s0': 0.25, 's4_block0': 0.5, 'logits': 1.0}
+    strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+    if replicas == 2:
+      strategy = devices.two_replicas()
+    start = [1.0, -2.0, 0.5]
+    with strategy.scope():
+      optimizer = optimizer_lib.make_optimizer(config, schedule, shares=shares)
+      variables = [
+        tf.Variable(start, name=f'{layer}/{name}')
+        for layer in shares
+        for name in ('kernel', 'bias')
+      ]
+    rng = np.random.default_rng(1)
+    # [step, variable, 3]
+    gradients = rng.normal(size=(4, len(variables), 3)).astype(np.float32)
+
+    @tf.function
+    def step(g):
+      def fn():
+        return optimizer_lib.apply_gradients(
+          optimizer,
+          [g[i] / replicas for i in range(len(variables))],
+          variables=variables,
+          clip_norm=None,
+        )
+
+      return strategy.run(fn)
+
+    for g in gradients:
+      step(tf.constant(g))
+    for i, variable in enumerate(variables):
+      layer, name = variable.name.removesuffix(':0').split('/')
+      expected = _adamw(
+        start,
+        gradients[:, i],
+        schedule=schedule,
+        config=config,
+        decayed=name == 'kernel',
+        share=shares[layer],
+      )
+      self.assertAllClose(variable, expected, rtol=1e-5, msg=variable.name)
 
   def test_reduces_before_it_clips(self):
     """The gradients (3, 0) and (0, 4) of two replicas have norm 5 together."""
@@ -132,6 +180,8 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
       ('microbatches', 0),
       ('microbatches', True),
       ('ema_decay', 1.0),
+      ('layer_decay', 0.0),
+      ('layer_decay', 1.5),
     ):
       with self.assertRaisesRegex(ValueError, f'`{field}` is'):
         _config(**{field: value})

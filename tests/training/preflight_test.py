@@ -50,6 +50,40 @@ class PreflightTest(absltest.TestCase):
     (problem,) = _find(experiment, model_dir='/x/run [v1]')
     self.assertRegex(problem, r"--model_dir is '/x/run \[v1\]', with \[ in it")
 
+  def test_frozen_stages_have_learned_something(self):
+    experiment = fixture.make_experiment(
+      train_data={'source': 'tfrecord', 'data_dir': self.folder},
+      optimizer={'trainable': ('head',)},
+    )
+    words = 'would stay at random values for ever: set INIT_CHECKPOINT'
+    folder = os.path.join(self.folder, 'run')
+    self.assertIn(words, '\n'.join(_find(experiment, model_dir=folder)))
+    runs.write_run(folder, experiment)
+    self.assertNotIn(words, '\n'.join(_find(experiment, model_dir=folder)))
+
+  def test_a_run_goes_on_with_the_stages_that_it_trains(self):
+    experiment = fixture.make_experiment(optimizer={'trainable': ('head',)})
+    folder = os.path.join(self.folder, 'run')
+    runs.write_run(folder, experiment)
+    self.assertEqual(_find(experiment, model_dir=folder), [])
+    other = fixture.make_experiment()
+    (problem,) = _find(other, model_dir=folder)
+    self.assertRegex(problem, r"`optimizer.trainable` is None, but .*'head'")
+    self.assertEqual(_find(other, model_dir=folder, mode='eval'), [])
+
+  def test_balanced_classes_need_a_manifest(self):
+    experiment = fixture.make_experiment(loss={'class_weights': 'balanced'})
+    (problem,) = _find(experiment, model_dir=self.folder)
+    self.assertIn("is 'balanced', but `train_data` has no manifest", problem)
+    self.assertEqual(
+      _find(
+        experiment,
+        model_dir=runs.write_run(os.path.join(self.folder, 'run'), experiment),
+        mode='eval',
+      ),
+      [],
+    )
+
   def test_what_only_an_export_serves_is_not_trained(self):
     for model, sentence in (
       (
@@ -93,6 +127,25 @@ class PreflightTest(absltest.TestCase):
     checkpoint = tf.train.Checkpoint(step=tf.Variable(1))
     checkpoint.save(os.path.join(self.folder, 'ckpt'))
     self.assertEqual(_find(experiment, model_dir=self.folder), [])
+
+  def test_fine_tuning_of_another_network(self):
+    start = fixture.make_experiment(
+      model={'name': 'coatnet_test', 'family': 'timm_0_rw'}
+    )
+    tf.train.Checkpoint(weights={'x': tf.Variable(1)}).save(
+      os.path.join(self.folder, 'ckpt')
+    )
+    model_dir.write_experiment(self.folder, start)
+    experiment = fixture.make_experiment(
+      model={'widths': (16, 16, 16, 32, 64)},
+      run={'init_checkpoint': self.folder},
+    )
+    new = self.create_tempdir('new').full_path
+    (problem,) = _find(experiment, model_dir=new)
+    self.assertIn("weights of 'coatnet_test', and the network is", problem)
+    self.assertIn('`widths` is (16, 16, 16, 32, 32) there and (16, 16', problem)
+    self.assertIn("`family` is 'timm_0_rw' there and 'paper' here", problem)
+    self.assertIn('or to None, which means that of the weights', problem)
 
   def test_only_what_the_mode_reads_is_checked(self):
     experiment = fixture.make_experiment(train_data={'source': 'tfrecord'})

@@ -119,6 +119,23 @@ class TrainerTest(tf.test.TestCase):
       outputs.append(_train(experiment, strategy, steps=2)[1])
     self.assertAllClose(outputs[0]['loss'], outputs[1]['loss'], rtol=1e-4)
 
+  def test_class_weights_are_in_the_gradient_alone(self):
+    strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+    outputs = [
+      _train(
+        fixture.make_experiment(
+          loss={'class_weights': weights}, optimizer={'microbatches': 2}
+        ),
+        strategy,
+        steps=1,
+      )[1]
+      for weights in (None, (3.0,) * 5)
+    ]
+    self.assertAllClose(outputs[0]['loss'], outputs[1]['loss'], rtol=1e-6)
+    self.assertAllClose(
+      3 * outputs[0]['gradient_norm'], outputs[1]['gradient_norm'], rtol=1e-4
+    )
+
   def test_draw_keys(self):
     index = tf.range(1000, dtype=tf.int64) + 2**33
     keys = trainer.draw_keys(index, seed=1)

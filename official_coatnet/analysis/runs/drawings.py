@@ -148,11 +148,12 @@ def _draw_metric(
   ax.set_title(title, loc='left', fontsize=10)
   for split, colour in _COLOURS.items():
     # A line may lack a metric, or have null for a value that is not finite.
-    points = [
+    # An evaluation of the best checkpoint comes after those of later steps.
+    points = sorted(
       (line[x_key], line[f'{split}/{name}'] * scale)
       for line in metrics
       if line.get(f'{split}/{name}') is not None
-    ]
+    )
     if not points:
       continue
     x, y = zip(*points)

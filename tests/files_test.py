@@ -43,6 +43,20 @@ class StorageTest(tf.test.TestCase):
     with open(self.path) as file:
       self.assertEqual(file.read(), 'here')
 
+  def test_where_nothing_can_be_written(self):
+    file = self.create_tempfile('file').full_path
+    path = os.path.join(file, 'below')
+    for write in (
+      lambda: files.write_text(path, 'text'),
+      lambda: files.make_folder(path),
+      lambda: files.make_folder(file),
+      lambda: files.write_text(self.create_tempdir().full_path, 'text'),
+    ):
+      with self.assertRaisesRegex(
+        OSError, 'cannot be written to .*name a place'
+      ):
+        write()
+
   def test_json(self):
     self.assertIsNone(files.read_json(self.path))
     files.write_text(self.path, '{"a": [1, 2]}')

@@ -58,6 +58,21 @@ class VersionsTest(parameterized.TestCase):
     ):
       choose(self.folder)
 
+  def test_what_is_taken_for_an_export(self):
+    folder = self.create_tempdir()
+    folder.create_file('run/checkpoint')
+    folder.create_file('cut/1/saved_model.pb', content='cut')
+    folder = folder.full_path
+    for name, words in (
+      ('nosuch', 'there is no such folder'),
+      ('run/checkpoint', 'it is a file'),
+      ('run', 'it is the model_dir of a run'),
+    ):
+      with self.assertRaisesRegex(ValueError, words):
+        versions.find_export(os.path.join(folder, name))
+    with self.assertRaisesRegex(ValueError, 'its files are damaged, cut off'):
+      versions.load(os.path.join(folder, 'cut', '1'))
+
   def test_refuses_versions_that_are_taken_or_no_number(self):
     self._write(3)
     with self.assertRaisesRegex(ValueError, r'`version` is 3, .* \[3\]'):

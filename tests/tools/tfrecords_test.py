@@ -223,7 +223,7 @@ class TfrecordsTest(tf.test.TestCase):
     result = self.run_tool('digits')
     self.assertEqual(result.returncode, 1)
     output = result.stdout + result.stderr
-    self.assertIn("name one of ['demo', 'demo_transfer', 'folder'", output)
+    self.assertIn('Name one of demo, demo_transfer, folder', output)
     self.assertIn('tfrecords.py --help says', output)
 
 

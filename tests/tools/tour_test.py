@@ -85,6 +85,7 @@ def _make_folder(folder):
     ('list.csv', 'image,labels\nhen.png,1\n'),
     ('short.csv', 'image,labels\nhen.png\n'),
     ('cut.jsonl', '{"image": "hen.png", "labels": [1'),
+    ('cut.safetensors', '\x10\0\0\0\0\0\0\0{"a'),
     ('archives/ILSVRC2012_img_train.tar', 'hello\n' * 200),
     ('archives/fall11_whole.tar', 'hello\n' * 200),
   ):

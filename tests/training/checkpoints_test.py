@@ -106,6 +106,13 @@ class CheckpointsTest(tf.test.TestCase):
       f.truncate(20)
     with self.assertRaisesRegex(ValueError, 'ckpt-7.*cannot be read'):
       checkpoints.load_weights(_model(), folder)
+    folder = self._save(_model())
+    os.truncate(os.path.join(folder, 'ckpt-7.data-00000-of-00001'), 300)
+    with self.assertRaisesRegex(ValueError, 'its files are damaged or cut off'):
+      checkpoints.load_weights(_model(), folder)
+    with self.assertRaisesRegex(ValueError, 'its files are damaged or cut off'):
+      with checkpoints.readable(os.path.join(folder, 'ckpt-7')):
+        tf.train.Checkpoint().restore(os.path.join(folder, 'ckpt-7'))
 
   def test_a_checkpoint_of_something_else(self):
     folder = self.create_tempdir().full_path

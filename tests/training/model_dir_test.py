@@ -30,6 +30,28 @@ class ModelDirTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'no finished checkpoint'):
       model_dir.find_checkpoint(self.create_tempdir().full_path)
 
+  def test_what_is_taken_for_a_checkpoint(self):
+    folder = self.create_tempdir()
+    for name in (
+      'ckpt-6.index',
+      'ckpt-6.data-00000-of-00001',
+      '1/saved_model.pb',
+    ):
+      folder.create_file(name)
+    folder = folder.full_path
+    for name, words in (
+      ('ckpt-6.index', 'it is a file of one; leave its ending out: .*ckpt-6.$'),
+      (
+        'ckpt-6.data-00000-of-00001',
+        'it is a file of one; leave its ending out: .*ckpt-6.$',
+      ),
+      ('1/saved_model.pb', 'it is a file; give the model_dir'),
+      ('1', 'it is an export'),
+      ('', 'it is an export'),
+    ):
+      with self.assertRaisesRegex(ValueError, f'No checkpoint in .*: {words}'):
+        model_dir.find_checkpoint(os.path.join(folder, name))
+
   def test_a_folder_whose_checkpoints_cannot_be_read(self):
     with self.assertRaisesRegex(ValueError, r'run \[v1\].*can be renamed'):
       model_dir.find_checkpoint('/x/run [v1]')

@@ -106,6 +106,19 @@ class TrainingCurvesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'nothing to draw'):
       self._draw(metrics)
 
+  def test_where_no_picture_can_go(self):
+    folder = self.create_tempdir().full_path
+    file = self.create_tempfile('file').full_path
+    for path, words in (
+      ('x.doc', r"'x.doc' ends in .doc, .* take .png"),
+      (folder, 'is a folder; name a file in it'),
+      (os.path.join(file, 'x.png'), 'cannot be written to'),
+    ):
+      with self.assertRaisesRegex((ValueError, OSError), words):
+        drawings.check_path(path)
+    for name in ('x.png', 'X.SVG', 'x'):
+      drawings.check_path(os.path.join(folder, 'new', name))
+
   def test_says_what_to_install(self):
     with (
       mock.patch.dict(sys.modules, {'matplotlib': None}),

@@ -68,10 +68,14 @@ $(TPU_VENV): requirements-tpu.lock
 	.venv_tpu/bin/pip check
 	@touch $@
 
-# What tools/benchmark/peers.py compares with: PyTorch and timm, and TensorFlow with
+# What tests.golden.published and tools/benchmark/peers.py compare with: PyTorch and
+# timm, and TensorFlow with
 # keras-cv-attention-models.
 peers: $(VENV) $(PEERS_VENV)
-	@echo 'Ready. Try next: $(PYTHON) tools/benchmark/peers.py --threads=1'
+	@echo 'Ready. Try next:'
+	@echo '  $(PYTHON) -m tests.golden.published         networks of others, the same'
+	@echo '                        there and here, both ways; last the worst difference'
+	@echo '  $(PYTHON) tools/benchmark/peers.py --threads=1      how fast each is'
 
 $(PEERS_VENV): requirements-peers.lock
 	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \

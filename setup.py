@@ -35,6 +35,8 @@ setup(
   extras_require={
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # Weights of others, and for others; newer hubs want another HTTP library.
+    'weights': ['huggingface_hub>=0.34,<1', 'safetensors>=0.4', 'h5py'],
     # tools/export.py --format=onnx.
     'onnx': ['tf2onnx>=1.17', 'onnx>=1.18,<1.19', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.

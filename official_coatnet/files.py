@@ -104,6 +104,27 @@ def open_with_size(path: str) -> tuple[BinaryIO, int]:
   return open_binary(path), tf.io.gfile.stat(path).length
 
 
+def make_folder(path: str) -> None:
+  """Makes a folder to write to, and those above it, where they are not.
+
+  Raises:
+    OSError: if it cannot be made; with the path, and why.
+  """
+  try:
+    tf.io.gfile.makedirs(path)
+  except tf.errors.OpError as error:
+    raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: str, error: tf.errors.OpError) -> OSError:
+  # TensorFlow begins with the path, and ends with what the system says.
+  reason = error.message.rpartition('; ')[2]
+  return OSError(
+    f'{path!r} cannot be written to ({reason}); name a place where you may '
+    'write, and which is not taken by something else.'
+  )
+
+
 def rename(temporary: str, path: str) -> None:
   """Puts a finished file in its place, for good."""
   if '://' not in path:
@@ -129,15 +150,21 @@ def write_bytes(path: str, contents: bytes) -> None:
     path: where it ends up; its folder is made if need be, and a file that is
       there is replaced.
     contents: all of it.
+
+  Raises:
+    OSError: if it cannot be written; with the path, and why.
   """
   folder, name = os.path.split(path)
-  if folder:
-    tf.io.gfile.makedirs(folder)
   # The dot keeps it out of patterns such as `train*`.
   temporary = os.path.join(folder, f'.{name}.tmp')
-  with tf.io.gfile.GFile(temporary, 'wb') as file:
-    file.write(contents)
-  rename(temporary, path)
+  try:
+    if folder:
+      tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(temporary, 'wb') as file:
+      file.write(contents)
+    rename(temporary, path)
+  except tf.errors.OpError as error:
+    raise _cannot_write(path, error) from error
 
 
 def read_text(path: str) -> str:

@@ -76,6 +76,8 @@ def main(argv):
   """Predicts and prints."""
   if len(argv) < 2:
     raise app.UsageError('Name an image, a folder or a pattern.')
+  if _PICTURE.value:
+    drawings.check_path(_PICTURE.value)
   predictor = prediction.Predictor(
     _SAVED_MODEL.value,
     top_k=_TOP_K.value,

@@ -141,6 +141,10 @@ def explain(error: Exception) -> str:
     text = str(error).strip() or kind
   if _is_ours(error):
     return text
+  if isinstance(error, _tensorflow_errors()):
+    # Its kind is a status code. Of a file, the path comes first.
+    text = re.sub(r'^([^;\n]+); (?=[A-Z][^;]*$)', r'\1: ', text)
+    return f'{text} (--traceback says where it came from.)'
   return f'{text} ({kind}; --traceback says where it came from.)'
 
 
@@ -215,6 +219,22 @@ def _flag_names() -> list[str]:
   ]
 
 
+def _alternatives(match: re.Match) -> str:
+  return f'it must be one of {match.group(1).replace("|", ", ")}.'
+
+
+def _of_sign(match: re.Match) -> str:
+  if match.group(1) == 'non-negative':
+    return 'it must be 0 or more.'
+  least = '1 or more' if match.group(2) == 'integer' else 'more than 0'
+  return f'it must be {least}.'
+
+
+def _one_of(match: re.Match) -> str:
+  names = match.group(2).split(', ')
+  return f'{match.group(1)} one of {" and ".join(f"--{n}" for n in names)}'
+
+
 def _explain_flag(text: str) -> str:
   """Says in our words what absl says of a flag."""
   from absl import flags
@@ -226,9 +246,25 @@ def _explain_flag(text: str) -> str:
     return f'--{name} is missing: {help_text}'
   for pattern, replacement in (
     (r'(?s)^flags? .*((?:Exactly|At most) one of.*)', r'\1'),
+    (r'(Exactly|At most) one of \(([\w, ]+)\)', _one_of),
     (r'must have a value other than None', 'must be given'),
     (r'invalid literal for int\(\) .*', 'it is no whole number.'),
     (r'could not convert string to float: .*', 'it is no number.'),
+    (
+      r"\('Non-boolean argument to boolean flag', .*\)",
+      'it must be true or false.',
+    ),
+    (r'value should be one of <(.*)>', _alternatives),
+    (r'Missing value for flag (--\w+)', r'\1 needs a value, as in \1=VALUE.'),
+    (
+      r'[-\w.]+ is not (?:a |an )?(?:number|integer) >= (.*)',
+      r'it must be at least \1.',
+    ),
+    (
+      r'[-\w.]+ is not an? (integer|number) in the range \[(.*), (.*)\]',
+      r'it must lie between \2 and \3.',
+    ),
+    (r'[-\w.]+ is not an? (positive|non-negative) (\w+)', _of_sign),
     (r'^flag (--)', r'\1'),
     (r'(?s)\n.*', ''),
   ):

@@ -296,7 +296,7 @@ def _make_client() -> Client:
     'label': _LABEL.value,
     'timeout': _TIMEOUT.value,
   }
-  if _REST.value:
+  if _REST.value is not None:
     return serving_client.RestClient(_REST.value, **kwargs)
   size = _MAX_MESSAGE_MB.value << 20
   try:

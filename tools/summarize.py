@@ -66,6 +66,8 @@ def _summarize_network() -> str:
 
 
 def _summarize_run() -> str:
+  if _PICTURE.value:
+    drawings.check_path(_PICTURE.value)
   result = summary.summarize_run(_MODEL_DIR.value)
   if _PICTURE.value:
     drawings.training_curves(

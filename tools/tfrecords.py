@@ -62,6 +62,7 @@ build in D are named and refused; --overwrite replaces them.
 
 import tools.prologue
 
+import difflib
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -261,10 +262,19 @@ def main(argv: list[str]) -> None:
   command, *paths = argv[1:] or ['']
   _, num_paths = INSPECTIONS.get(command, (None, 0))
   known = sorted({*DEMOS, *record_sources.SOURCES, *INSPECTIONS})
-  if command not in known or len(paths) != num_paths:
+  if command not in known:
+    near = difflib.get_close_matches(command, known, n=1)
     raise app.UsageError(
-      f'name one of {known}, as in: tfrecords.py demo --output_dir=D, or '
-      'tfrecords.py validate D'
+      (f'there is no sub-command {command!r}. ' if command else '')
+      + (f'Did you mean {near[0]}? ' if near else '')
+      + f'Name one of {", ".join(known)}, as in: tfrecords.py demo '
+      '--output_dir=D, or tfrecords.py validate D'
+    )
+  if len(paths) != num_paths:
+    takes = ('no path of its own, but flags', 'one path', 'two paths')
+    raise app.UsageError(
+      f'{command} takes {takes[num_paths]}, and got '
+      f'{" ".join(paths) or "none"}.'
     )
   if command in INSPECTIONS:
     INSPECTIONS[command][0](*path_flags.expand(paths))

@@ -25,6 +25,7 @@ from absl import app, flags, logging
 
 from official_coatnet.analysis.runs import per_class as per_class_files
 from official_coatnet.export import saved_model, versions
+from official_coatnet.pretrained import hub, importing
 from official_coatnet.training import (
   controller,
   devices,
@@ -98,7 +99,11 @@ def main(argv):
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
   experiment = gin_config.load(
-    _GIN_FILE.value or [], _GIN_BINDINGS.value, root=tools.prologue.ROOT
+    _GIN_FILE.value or [],
+    _GIN_BINDINGS.value,
+    root=tools.prologue.ROOT,
+    find_start=_find_start,
+    model_dir=_MODEL_DIR.value,
   )
   try:
     if _DRY_RUN.value:
@@ -109,6 +114,16 @@ def main(argv):
     print(f'{tools.prologue.program()}: {e}', file=sys.stderr, flush=True)
     # Not sys.exit: its clean-up would wait for the worker that has gone.
     os._exit(_TRY_AGAIN)
+
+
+def _find_start(path: str) -> str | None:
+  """Returns the checkpoint that INIT_CHECKPOINT means."""
+  if hub.is_name(path) and _MODE.value in ('eval', 'continuous_eval'):
+    return None  # The weights are the run's own.
+  try:
+    return importing.find_start(path)
+  except (ValueError, ImportError) as e:
+    raise ValueError(f'`init_checkpoint`: {e}') from e
 
 
 def _run(experiment):

@@ -44,7 +44,10 @@ _BATCHING_CONFIG = path_flags.DEFINE_path(
   'export.',
 )
 _FUZZ = flags.DEFINE_integer(
-  'fuzz', 0, 'Damaged images to send as well; 10000 take some minutes.'
+  'fuzz',
+  0,
+  'Damaged images to send as well; 10000 take some minutes.',
+  lower_bound=0,
 )
 
 

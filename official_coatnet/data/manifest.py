@@ -196,7 +196,7 @@ class Manifest:
       )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       raise ValueError(
-        f'{origin} is not a manifest of this package ({error!r}); delete it '
+        f'{origin} is not a manifest of this package ({error}); delete it '
         'and build the records again, or move it away to read the files '
         'without it.'
       ) from error

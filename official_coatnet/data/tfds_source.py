@@ -32,6 +32,12 @@ def open_builder(
       f'{data_dir!r} holds none; check the spelling, and that data_dir is the '
       'folder given to TFDS when it was prepared.'
     ) from error
+  except AssertionError as error:
+    # How TFDS says that it has no such version.
+    raise ValueError(
+      f'tfds_name is {name!r}, but TFDS has other versions of it: '
+      f'{str(error).rpartition(": ")[2].rstrip(".")}. Name one, or none.'
+    ) from error
   if not builder.info.splits:
     raise ValueError(
       f'tfds_name is {name!r}, but it is not prepared in '

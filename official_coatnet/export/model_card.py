@@ -1,5 +1,6 @@
 """The README.md of an export: what the model is, and how to call it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,19 +72,75 @@ def make_card(
     Markdown.
   """
   step = model_dir_lib.checkpoint_step(stored.prefix)
+  origin = model_dir_lib.read_origin(model_dir)
+  # Of a run that has trained since, its own recipe is what counts.
+  imported = origin if step == 0 else None
   usage = [_signatures(experiment, options), _calls()]
   if runtime is not None:
     usage = runtime_card.sections(experiment, runtime)
   kind = _KINDS[runtime.format if runtime else 'saved_model']
   parts = [
-    _what(experiment, count, stored=stored, folded=folded, kind=kind),
-    _data(experiment, names_from=names_from, in_graph=runtime is None),
-    _recipe(experiment, step=step),
+    _what(
+      experiment,
+      count,
+      stored=stored,
+      folded=folded,
+      kind=kind,
+      imported=bool(imported),
+    ),
+    _data(
+      experiment,
+      names_from=names_from,
+      in_graph=runtime is None,
+      imported=bool(imported),
+    ),
+    _imported(imported) if imported else _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
-    f'## Licence\n\n{licence or DEFAULT_LICENCE}',
+    f'## Licence\n\n{licence or _licence(origin or _start(experiment))}',
     *usage,
   ]
   return '\n\n'.join(parts) + '\n'
+
+
+def _start(
+  experiment: experiment_lib.Experiment,
+) -> model_dir_lib.Origin | None:
+  """Returns where the weights are from that a run has started from."""
+  path = experiment.run.init_checkpoint
+  if path is None:
+    return None
+  # It may be gone, or on another machine.
+  found = model_dir_lib.read_origin(path)
+  return found or model_dir_lib.read_origin(os.path.dirname(path))
+
+
+def _licence(origin: model_dir_lib.Origin | None) -> str:
+  if origin is None:
+    return DEFAULT_LICENCE
+  terms = f' ({origin.licence})' if origin.licence else ''
+  return (
+    'The code of official_coatnet, and the graph in this folder, are under '
+    f'Apache 2.0. The weights come from {origin.source}{terms}, and from data '
+    'whose terms may restrict them.'
+  )
+
+
+def _imported(origin: model_dir_lib.Origin) -> str:
+  rows = {
+    'Source': origin.source,
+    'File': f'`{origin.file}`, SHA-256 `{origin.sha256}`',
+  }
+  if origin.url:
+    rows['From'] = origin.url
+  if origin.top1 is not None:
+    rows['Published top-1'] = (
+      f'{origin.top1:g} % on the validation images of ImageNet-1K, by those '
+      'who published it'
+    )
+  return (
+    '## Weights\n\nThey were imported, and not trained by this package.\n\n'
+    f'{_table(rows)}'
+  )
 
 
 def _size(experiment: experiment_lib.Experiment) -> str:
@@ -99,11 +156,13 @@ def _table(rows: Mapping[str, Any]) -> str:
   return '\n'.join(['| | |', '|---|---|', *lines])
 
 
-def _what(experiment, count, *, stored, folded, kind) -> str:
+def _what(experiment, count, *, stored, folded, kind, imported) -> str:
   model = experiment.model
   weights = {
     'ema': 'moving averages of the training weights',
-    'raw': 'as the last training step left them',
+    'raw': 'as they were imported'
+    if imported
+    else 'as the last training step left them',
   }
   rows = {
     'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
@@ -123,12 +182,14 @@ def _what(experiment, count, *, stored, folded, kind) -> str:
   )
 
 
-def _data(experiment, *, names_from, in_graph: bool) -> str:
+def _data(experiment, *, names_from, in_graph: bool, imported: bool) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
     ('Evaluation', experiment.eval_data),
   ):
+    if imported:
+      break  # Of others, who say themselves what they were.
     where = data.tfds_name or data.data_dir or ''
     count = (
       '' if data.num_examples is None else f', {data.num_examples:,} images'
@@ -164,12 +225,20 @@ def _recipe(experiment, *, step: int) -> str:
     'RandAugment': list(data.randaugment) if data.randaugment else 'none',
     'Mixup': data.mixup_alpha or 'none',
     'Stochastic depth': experiment.model.stochastic_depth,
-    'Started from': experiment.run.init_checkpoint or 'random weights',
+    'Started from': _started_from(experiment),
   }
   return (
     f'## Recipe\n\n{_table(rows)}\n\nIn full: `experiment.json`, and '
     '`config.gin` if the run had gin files.'
   )
+
+
+def _started_from(experiment) -> str:
+  path = experiment.run.init_checkpoint
+  if path is None:
+    return 'random weights'
+  origin = _start(experiment)
+  return path if origin is None else f'{origin.source} ({path})'
 
 
 def _metrics(experiment, line, *, stored) -> str:

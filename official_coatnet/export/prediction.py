@@ -48,15 +48,9 @@ class Predictor:
       ValueError: If there is none, or none of this package.
     """
     path = versions.find_export(path)
-    try:
-      # Kept: the signature alone does not keep the variables alive.
-      self._model = tf.saved_model.load(path)
-      self._signature = self._model.signatures['serving_default']
-    except (OSError, KeyError, tf.errors.OpError) as e:
-      raise ValueError(
-        f'--saved_model={path} cannot be loaded ({e}). It is damaged or no '
-        'export of tools/export.py.'
-      ) from e
+    # Kept: the signature alone does not keep the variables alive.
+    self._model = versions.load(path)
+    self._signature = self._model.signatures['serving_default']
     outputs = self._signature.structured_outputs
     missing = {'probabilities', 'classes', 'scores'} - set(outputs)
     if missing:
@@ -179,7 +173,12 @@ def predict_batch(
         contents = f.read()
       encoded[file] = predictor.convert(contents)
     except (OSError, ValueError, tf.errors.OpError) as e:
-      errors[file] = getattr(e, 'message', None) or str(e)
+      if os.path.isdir(file):
+        errors[file] = 'a folder without files'
+        continue
+      # TensorFlow begins with the path.
+      text = str(getattr(e, 'message', None) or e)
+      errors[file] = text.removeprefix(f'{file}; ')
   results = {}
   try:
     if encoded:

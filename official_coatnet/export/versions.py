@@ -94,11 +94,44 @@ def find_latest(export_dir: str) -> str:
   """
   versions = list_versions(export_dir)
   if not versions:
-    raise ValueError(
-      f'No export in {export_dir!r}: it has no folder with a number for a '
-      'name. Run tools/export.py first, or give the folder it wrote to.'
-    )
+    raise ValueError(f'No export in {export_dir!r}: {_why_none(export_dir)}')
   return os.path.join(export_dir, str(versions[-1]))
+
+
+def _why_none(path: str) -> str:
+  remedy = 'Run tools/export.py first, or give the folder it wrote to.'
+  if not tf.io.gfile.exists(path):
+    return f'there is no such folder. {remedy}'
+  if not tf.io.gfile.isdir(path):
+    return 'it is a file; give the folder of the export.'
+  if tf.io.gfile.exists(os.path.join(path, 'checkpoint')):
+    return (
+      'it is the model_dir of a run; tools/export.py makes an export of it, '
+      f'with --model_dir={path}.'
+    )
+  return f'it has no folder with a number for a name. {remedy}'
+
+
+def load(path: str) -> Any:
+  """Loads an export, as `tf.saved_model.load`.
+
+  Raises:
+    ValueError: If it is damaged, or none of this package.
+  """
+  try:
+    loaded = tf.saved_model.load(path)
+    if 'serving_default' in loaded.signatures:
+      return loaded
+    why = 'it has no signature serving_default'
+  except (OSError, AttributeError, tf.errors.OpError) as e:
+    why = 'its files are damaged, cut off, or of something else'
+    cause: Exception | None = e
+  else:
+    cause = None
+  raise ValueError(
+    f'The export {path} cannot be loaded: {why}. Copy it again, or make it '
+    'anew by tools/export.py.'
+  ) from cause
 
 
 def find_format(path: str) -> str | None:

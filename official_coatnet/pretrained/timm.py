@@ -97,6 +97,8 @@ def _table_to_ours(array: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
   return array.T.reshape(array.shape[1], side, side)
 
 
+# Of a BatchNorm behind a convolution that has a bias there, and none here.
+_MEAN = Layout(lambda array, bias, *, shape: array - bias, None)
 _TABLE = Layout(
   _table_to_ours, lambda array, into: array.reshape(array.shape[0], -1).T
 )
@@ -188,6 +190,8 @@ def _norm_lines(ours: str, theirs: str) -> Iterator[Line]:
 
 def _stem_lines() -> Iterator[Line]:
   yield Line('s0/conv0/kernel', ('stem.conv1.weight',), _CONV)
+  mean = 's0/norm0/moving_mean'
+  yield Line(mean, ('stem.norm1.running_mean', 'stem.conv1.bias'), _MEAN)
   yield from _norm_lines('s0/norm0', 'stem.norm1')
   yield Line('s0/conv1/kernel', ('stem.conv2.weight',), _CONV)
   yield Line('s0/conv1/bias', ('stem.conv2.bias',), _SAME, optional=True)

@@ -311,7 +311,7 @@ def _write_scenes(
   images, digits = images[pool], digits[pool]
   rng = np.random.RandomState(_SEED)
   folder = os.path.join(output_dir, 'scenes')
-  tf.io.gfile.makedirs(folder)
+  files.make_folder(folder)
   rows = []
   for number in range(NUM_SCENES[name]):
     labels = rng.permutation(len(CLASS_NAMES))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from official_coatnet import files
 from official_coatnet.data import (
   manifest as manifest_lib,
   sketch,
@@ -93,7 +94,7 @@ def repair_split(
       raise ValueError(f'{path}: {mismatch}')
   _clear(output_dir, split)
   # Whoever reads the folder before the end is told that it is not all there.
-  tf.io.gfile.makedirs(split_files.unfinished_dir(output_dir, split.split))
+  files.make_folder(split_files.unfinished_dir(output_dir, split.split))
   copy = functools.partial(_copy_intact, output_dir=output_dir, rules=rules)
   shards = sorted(
     map_tasks(copy, split.paths, progress=progress),
@@ -107,7 +108,7 @@ def repair_split(
 
 def _clear(output_dir: str, split: split_files.SplitFiles) -> None:
   """Sees to it that a folder will not hold two builds of a split."""
-  tf.io.gfile.makedirs(output_dir)
+  files.make_folder(output_dir)
   unfinished = split_files.unfinished_dir(output_dir, split.split)
   if tf.io.gfile.exists(unfinished) and not tf.io.gfile.listdir(unfinished):
     # A repair that was stopped leaves it empty, a build does not.

@@ -212,7 +212,7 @@ class _Work:
     self._split = split
     self._fingerprint = owner.fingerprint
     self._unfinished = split_files.unfinished_dir(output_dir, split)
-    tf.io.gfile.makedirs(self._unfinished)
+    files.make_folder(self._unfinished)
     self._paths = [
       os.path.join(
         output_dir, split_files.shard_name(split, i, num_shards=num_shards)

@@ -7,9 +7,11 @@ depends on the order in which a program built its objects.
 """
 
 import atexit
+import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -72,10 +74,7 @@ class StoredWeights:
     try:
       self._reader = tf.train.load_checkpoint(self.prefix)
     except tf.errors.OpError as e:
-      raise ValueError(
-        f'The checkpoint {self.prefix!r} cannot be read ({e.message}). It is '
-        'damaged or incomplete; use an older one of the same folder.'
-      ) from e
+      raise _damaged(self.prefix) from e
     groups = {group: self._names(top) for group, top in _GROUPS.items()}
     self.group = weights or ('ema' if groups['ema'] else 'raw')
     if self.group == 'ema' and not groups['ema']:
@@ -103,8 +102,33 @@ class StoredWeights:
     }
 
   def read(self, name: str) -> np.ndarray:
-    """Returns the value of one weight."""
-    return self._reader.get_tensor(self._keys[name])
+    """Returns the value of one weight; a ValueError if it is damaged."""
+    with readable(self.prefix):
+      return self._reader.get_tensor(self._keys[name])
+
+
+@contextlib.contextmanager
+def readable(prefix: str | None) -> Iterator[None]:
+  """Within it, a checkpoint that is damaged is a ValueError.
+
+  Args:
+    prefix: Of the checkpoint; None if there is none to be read.
+  """
+  try:
+    yield
+  # An index that has no data behind it is the former.
+  except (IndexError, tf.errors.OpError) as e:
+    if prefix is None:
+      raise
+    raise _damaged(prefix) from e
+
+
+def _damaged(prefix: str) -> ValueError:
+  return ValueError(
+    f'The checkpoint {prefix!r} cannot be read: its files are damaged or cut '
+    'off. Copy them again, or take an older one of the same folder (its name '
+    'goes into the first line of the file `checkpoint` there).'
+  )
 
 
 def load_weights(
@@ -180,6 +204,44 @@ def check_resumable(
         'give another --model_dir and start from this one by '
         'RunConfig.init_checkpoint.'
       ) from e
+
+
+def describe_good(model_dir: str) -> str:
+  """Says from which checkpoint a run that has diverged can go on.
+
+  The last step before a checkpoint may have spoilt the weights without any
+  loss that shows it.
+  """
+  state = tf.train.get_checkpoint_state(model_dir)
+  paths = list(reversed(state.all_model_checkpoint_paths)) if state else []
+  good = next((path for path in paths if _is_finite(path)), None)
+  if not paths:
+    return 'No checkpoint was written before: the same command starts anew.'
+  if good is None:
+    return (
+      f'The checkpoints in {model_dir} hold weights that are no numbers, too: '
+      'start anew, with another --model_dir.'
+    )
+  if good == paths[0]:
+    return (
+      f'The last checkpoint, {good}, is from before: the same command goes '
+      'on from it.'
+    )
+  return (
+    f'The last checkpoint, {paths[0]}, holds weights that are no numbers; the '
+    f'last good one is {good}. To go on from it, write model_checkpoint_path: '
+    f'"{os.path.basename(good)}" into the first line of '
+    f'{os.path.join(model_dir, "checkpoint")}.'
+  )
+
+
+def _is_finite(path: str) -> bool:
+  """Whether all weights of a checkpoint are numbers; False if it is damaged."""
+  try:
+    stored = StoredWeights(path, weights='raw')
+    return all(np.isfinite(stored.read(name)).all() for name in stored.shapes)
+  except (ValueError, tf.errors.OpError):
+    return False
 
 
 def shorten(problems: list[str], *, shown: int = 10) -> str:

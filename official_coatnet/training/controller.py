@@ -8,6 +8,7 @@ import orbit
 import tensorflow as tf
 from absl import logging
 
+from official_coatnet import files
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   best,
@@ -67,6 +68,8 @@ def run(
   Raises:
     ValueError: If something stands in the way of the run, or stops its input: a
       damaged record, an image that does not decode, a label out of range.
+    FloatingPointError: If the loss is no longer a number; with the checkpoint
+      to go on from.
     devices.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
@@ -112,7 +115,7 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
   this = run_lib.Run(
     experiment, sources, plan, mode, model_dir, strategy, is_new
   )
-  tf.io.gfile.makedirs(model_dir)
+  files.make_folder(model_dir)
   if this.is_chief and evaluates_only:
     keeps = model_dir_lib.is_writable(model_dir)
     if not keeps:
@@ -150,15 +153,16 @@ def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     is_other=lambda: reporter.evaluates_otherwise,
   )
   # Restores the latest checkpoint.
-  controller = _make_controller(
-    this,
-    trainer,
-    evaluator=evaluator,
-    manager=manager,
-    keeper=keeper,
-    reporter=reporter,
-    on_first_loop=on_first_loop,
-  )
+  with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
+    controller = _make_controller(
+      this,
+      trainer,
+      evaluator=evaluator,
+      manager=manager,
+      keeper=keeper,
+      reporter=reporter,
+      on_first_loop=on_first_loop,
+    )
   keeper.resume()
   if keeper.should_stop():
     return model_dir_lib.last_evaluation(this.model_dir)

@@ -7,6 +7,7 @@
   config.gin              what gin files and bindings set, if there were any
   operative_config.gin    what was used, Python's defaults included
   labels.txt              names of the classes, one a line, if they are known
+  weights.json            where the weights are from, if they were imported
   metrics.jsonl           one object a line, for each loop and evaluation
   ckpt-<step>.*           checkpoints; `checkpoints` says what is in them
   checkpoint              which of them are there, and the latest
@@ -17,9 +18,11 @@
   export/                 of a dry run: versions, as TF Serving reads them
 """
 
+import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +38,7 @@ CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = 'metrics.jsonl'
+WEIGHTS_FILE = 'weights.json'
 CHECKPOINT_NAME = 'ckpt'
 # In a line of metrics.jsonl: the evaluation is on other data, or with other
 # settings, than those of the run.
@@ -119,6 +123,50 @@ def write_labels(folder: str, names: Sequence[str]) -> str:
   path = os.path.join(folder, LABELS_FILE)
   files.write_text(path, ''.join(f'{name}\n' for name in names))
   return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """Where imported weights are from.
+
+  Attributes:
+    source: The name or path that was asked for.
+    file: Name of the file that they were read from.
+    sha256: Its checksum.
+    url: Where it was fetched from, or is to be had; None if not known.
+    licence: Of the weights; None if not known.
+    top1: Published top-1 on ImageNet-1K in percent; None if there is none.
+  """
+
+  source: str
+  file: str
+  sha256: str
+  url: str | None = None
+  licence: str | None = None
+  top1: float | None = None
+
+
+def write_origin(model_dir: str, origin: Origin) -> None:
+  """Writes weights.json."""
+  text = json.dumps(dataclasses.asdict(origin), indent=2) + '\n'
+  files.write_text(os.path.join(model_dir, WEIGHTS_FILE), text)
+
+
+def read_origin(model_dir: str) -> Origin | None:
+  """Reads weights.json; None where the weights were not imported.
+
+  Raises:
+    ValueError: If the file cannot be read.
+  """
+  path = os.path.join(model_dir, WEIGHTS_FILE)
+  try:
+    values = files.read_json(path)
+    return values and Origin(**values)
+  except (ValueError, TypeError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}): it was damaged, or written by another '
+      'version of this package. Import the weights again.'
+    ) from e
 
 
 def find_labels(model_dir: str) -> str | None:
@@ -264,9 +312,27 @@ def find_checkpoint(path: str) -> str:
       'Give a model_dir, or the path of a checkpoint without its ending, such '
       'as model_dir/ckpt-1000.'
     )
-  raise ValueError(
-    f'No checkpoint in {path!r}: the folder has no finished checkpoint. Train '
-    'first, or give another model_dir.'
+  raise ValueError(f'No checkpoint in {path!r}: {_why_no_checkpoint(path)}')
+
+
+def _why_no_checkpoint(path: str) -> str:
+  if not tf.io.gfile.isdir(path):
+    prefix = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path)
+    if prefix != path and tf.io.gfile.exists(f'{prefix}.index'):
+      return f'it is a file of one; leave its ending out: {prefix}.'
+    return 'it is a file; give the model_dir of a run, a folder.'
+  folder = files.escape_pattern(path)
+  if any(
+    tf.io.gfile.glob(os.path.join(folder, *deeper, 'saved_model.pb'))
+    for deeper in ((), ('*',))
+  ):
+    return (
+      'it is an export, whose weights are in another form; give the model_dir '
+      'of the run that it was made of.'
+    )
+  return (
+    'the folder has no finished checkpoint. Train first, or give another '
+    'model_dir.'
   )
 
 

@@ -19,6 +19,8 @@ from official_coatnet.training import (
   stages,
 )
 
+# Of a network: what makes it another one, whatever the image size and classes.
+_ARCHITECTURE = ('layout', 'blocks', 'widths', 'head_size', 'family')
 _TRAINING_MODES = ('train', 'train_and_eval')
 
 
@@ -188,6 +190,18 @@ def _init_checkpoint_problems(experiment) -> list[str]:
     return []  # Weights alone do not say what they were trained on.
   except ValueError as e:
     return [f'`init_checkpoint`: {e}']
+  different = '; '.join(
+    f'`{field}` is {before!r} there and {now!r} here'
+    for field in _ARCHITECTURE
+    if (before := getattr(start.model, field))
+    != (now := getattr(experiment.model, field))
+  )
+  if different:
+    return [
+      f'`init_checkpoint`: {folder!r} holds weights of {start.model.name!r}, '
+      f'and the network is {experiment.model.name!r}: {different}. Set MODEL '
+      f'to {start.model.name!r}, or to None, which means that of the weights.'
+    ]
   different = _preprocessing_differences(
     start, experiment, experiment_lib.NORMALIZATION
   )
@@ -196,7 +210,8 @@ def _init_checkpoint_problems(experiment) -> list[str]:
   return [
     f'`init_checkpoint`: the weights of {folder!r} know pixels by another '
     f'normalization: {different}. Set DataConfig.mean and DataConfig.deviation '
-    'to those, in a --model_dir of its own.'
+    'to those, or MODEL to None, which prepares images as they know them; in a '
+    '--model_dir of its own.'
   ]
 
 

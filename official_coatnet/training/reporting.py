@@ -119,11 +119,22 @@ class Reporter:
     clock: Clock,
     global_step: tf.Variable,
     metrics_file: model_dir_lib.MetricsFile,
+    last_good: Callable[[], str] = lambda: '',
   ):
+    """Takes what it reports of.
+
+    Args:
+      plan: Of the run.
+      clock: That times its loops.
+      global_step: Its step.
+      metrics_file: Where metrics go.
+      last_good: Says how a run that has diverged goes on; called if it has.
+    """
     self._plan = plan
     self._clock = clock
     self._global_step = global_step
     self._file = metrics_file
+    self._last_good = last_good
     self.evaluates_otherwise = False
 
   def after_training_loop(self, output: dict[str, float]):
@@ -139,10 +150,11 @@ class Reporter:
     logging.info('%s', self._progress(step, values))
     if not math.isfinite(values['loss']):
       raise FloatingPointError(
-        f'The training loss is {values["loss"]} at a step up to {step}; the '
-        'last checkpoint is from before. Lower `peak_learning_rate`, lengthen '
-        'the warm-up or look at the images of these steps, and start the same '
-        'command again: it resumes from that checkpoint.'
+        f'The run has diverged: the training loss is {values["loss"]} at a '
+        f'step up to {step} of {self._plan.total_steps}. The usual remedies '
+        'are a lower OptimizerConfig.peak_learning_rate, a longer warm-up (now '
+        f'{self._plan.warmup_steps} steps) and gradients that are clipped '
+        f'(OptimizerConfig.clip_norm = 1.0). {self._last_good()}'.rstrip()
       )
 
   def after_evaluation(self, output: dict[str, float]):

@@ -251,6 +251,9 @@ def _explain(tpu, error, *, zone, project) -> tuple[str, str]:
   # TensorFlow adds pages of what it has registered.
   first_line = next(iter(str(error).splitlines()), '')
   words = f'{type(error).__name__}: {first_line}'
+  if 'OpKernel' in words:
+    # It names operations of its graph that it was built without.
+    words = 'this TensorFlow knows of no TPU'
   if tpu == LOCAL:
     return words, (
       'Check that this is a TPU VM, that no other program holds its chips, and '
@@ -258,6 +261,8 @@ def _explain(tpu, error, *, zone, project) -> tuple[str, str]:
     )
   if isinstance(error, TimeoutError):
     words = str(error) or 'no answer in time'
+  if isinstance(error, urllib.error.URLError):
+    words = f'no connection ({getattr(error.reason, "strerror", error.reason)})'
   if isinstance(error, urllib.error.URLError) and not (zone and project):
     return f'{words} (this is no machine of Google Cloud)', (
       'Check that --gcp_project and --tpu_zone are given: outside Google '

@@ -15,8 +15,8 @@ from absl import logging
 from official_coatnet.training import checkpoints
 
 _TABLE = '/relative_bias'
-_LAST_LAYER = ('logits/kernel', 'logits/bias')
-_HEAD = ('head_norm/', 'pre_logits/', 'logits/')
+LAST_LAYER = ('logits/kernel', 'logits/bias')
+HEAD = ('head_norm/', 'pre_logits/', 'logits/')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,12 +141,12 @@ def _match(
   head_differs = new_last_layer or any(
     name in stored.shapes
     and stored.shapes[name] != tuple(variables[name].shape)
-    for name in _LAST_LAYER
+    for name in LAST_LAYER
     if name in variables
   )
   for name, variable in variables.items():
     shape, old = tuple(variable.shape), stored.shapes.get(name)
-    if name in _LAST_LAYER and (old is None or head_differs):
+    if name in LAST_LAYER and (old is None or head_differs):
       outcome.new.append(name)
     elif old is None:
       problems.append(f'{name}: not in the checkpoint')
@@ -158,11 +158,11 @@ def _match(
       problems.append(
         f'{name}: {list(old)} in the checkpoint, {list(shape)} in the network'
       )
-  has_head = any(name in variables for name in _LAST_LAYER)
+  has_head = any(name in variables for name in LAST_LAYER)
   for name in stored.shapes:
     if name in variables:
       continue
-    if name.startswith(_HEAD) and not has_head:
+    if name.startswith(HEAD) and not has_head:
       outcome.left_out.append(name)
     else:
       problems.append(f'{name}: only in the checkpoint')

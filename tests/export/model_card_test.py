@@ -7,6 +7,7 @@ from absl.testing import absltest
 from official_coatnet.export import model_card, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity
+from official_coatnet.training import model_dir as model_dir_lib
 from tests.fixtures import experiments
 
 COUNT = complexity.Count(
@@ -63,6 +64,32 @@ class ModelCardTest(absltest.TestCase):
     for block in card.split('\n\n'):
       rows = [line for line in block.split('\n') if line.startswith('|')]
       self.assertLessEqual(len({row.count('|') for row in rows}), 1, block)
+
+  def test_imported_weights(self):
+    origin = model_dir_lib.Origin(
+      'timm/x', 'model.safetensors', 'abc', 'https://x', 'apache-2.0', 81.7
+    )
+    model_dir_lib.write_origin(self.model_dir, origin)
+    card = self._card(step=0)
+    for text in (
+      'They were imported, and not trained by this package',
+      '| Source | timm/x |',
+      '`model.safetensors`, SHA-256 `abc`',
+      '| From | https://x |',
+      '81.7 % on the validation images of ImageNet-1K',
+      'come from timm/x (apache-2.0), and from data',
+    ):
+      self.assertIn(text, card)
+    self.assertNotIn('## Recipe', card)
+    self.assertNotIn('synthetic images', card)
+    # A run that starts from there, or from a checkpoint there.
+    start = self.model_dir
+    self.model_dir = self.create_tempdir('other').full_path
+    for path in (start, f'{start}/ckpt-0'):
+      card = self._card(run={'init_checkpoint': path})
+      self.assertIn(f'| Started from | timm/x ({path}) |', card)
+      self.assertIn('come from timm/x (apache-2.0)', card)
+      self.assertIn('## Recipe', card)
 
   def test_preprocessing(self):
     self.assertIn(

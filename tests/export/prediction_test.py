@@ -120,7 +120,9 @@ class PredictionTest(predictions.PredictionsTestCase):
     with self.assertRaisesRegex(ValueError, 'No export in '):
       prediction.Predictor(self.folder, top_k=1)
     self.write('saved_model.pb', b'damaged')
-    with self.assertRaisesRegex(ValueError, 'cannot be loaded .* is damaged'):
+    with self.assertRaisesRegex(
+      ValueError, 'cannot be loaded: its files are damaged'
+    ):
       prediction.Predictor(self.folder, top_k=1)
 
     other = os.path.join(self.create_tempdir().full_path, 'other')

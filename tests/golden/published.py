@@ -6,12 +6,12 @@
 For each network whose weights are published, weights are drawn by their names
 in timm (or keras-cv-attention-models), and logits and stage outputs are
 compared with what that package makes of them. published.json holds samples of
-these; without --write they are made anew in .venv_peers.
+these; without --write they are made anew in .venv_peers, and networks of ours
+are exported and compared with what timm makes of the folder (`exported`).
 """
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +23,10 @@ from official_coatnet.export import serving
 from official_coatnet.modeling import config as config_lib, network
 from official_coatnet.pretrained import conversion, kecam, timm
 from official_coatnet.training import checkpoints
-from tests.golden import published_weights
+from tests.golden import exported, peers, published_weights
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_ROOT = os.path.dirname(os.path.dirname(_HERE))
 FILE = os.path.join(_HERE, 'published.json')
-_PEERS_PYTHON = os.path.join(_ROOT, '.venv_peers', 'bin', 'python')
 SIZES = ((224, 224), (160, 192))
 # Row of the size table: package, and the name there.
 NETWORKS = {
@@ -131,14 +129,6 @@ def load(
   return report
 
 
-def ask_peer(row: str, size: tuple[int, int]) -> dict[str, Any]:
-  """Runs the other package's network, in its environment."""
-  command = [_PEERS_PYTHON, os.path.join(_HERE, 'published_peers.py')]
-  command += [*NETWORKS[row], *map(str, size)]
-  output = subprocess.run(command, check=True, capture_output=True).stdout
-  return json.loads(output.splitlines()[-1])
-
-
 def _write():
   # What is there stays: a new network adds its own.
   found = read() if os.path.exists(FILE) else {}
@@ -148,7 +138,7 @@ def _write():
     for size in sizes_of(row):
       key = key_of(row, size)
       if key not in found:
-        found[key] = ask_peer(row, size)
+        found[key] = peers.ask(*NETWORKS[row], size)
         print(key, found[key]['version'], flush=True)
       shapes = found[key]['shapes']
       new = {n: each for n, each in shapes.items() if known.get(n) != each}
@@ -163,10 +153,14 @@ def _compare_live():
   worst = 0.0
   for row in NETWORKS:
     for size in sizes_of(row):
-      differences = compare(row, size, ask_peer(row, size))
+      differences = compare(row, size, peers.ask(*NETWORKS[row], size))
       largest = max(differences.values())
       worst = np.fmax(worst, largest)
       print(f'{key_of(row, size):36} {largest:.1e}', flush=True)
+  print('and the other way, a folder of ours that timm loads:', flush=True)
+  for name, largest in exported.compare_live():
+    worst = np.fmax(worst, largest)
+    print(f'{name:36} {largest:.1e}', flush=True)
   print(f'worst difference, over the largest value of each output: {worst:.1e}')
 
 

@@ -6,12 +6,14 @@
 prints one JSON object: the names and shapes of the network's weights, and
 samples of its logits and of the output of each stage. It runs in the
 environment of `make peers`, and imports nothing of this package but the module
-beside it.
+beside it. With an object of JSON as a last argument, timm is told that, too;
+instead of a network of its own it takes a folder, as local-dir:/its/path.
 """
 
 import importlib.metadata
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,17 +23,22 @@ import published_weights
 _COUNTER = 'num_batches_tracked'
 
 
-def run_timm(name: str, height: int, width: int) -> dict[str, Any]:
-  """Runs a network of timm."""
+def run_timm(
+  name: str, height: int, width: int, args: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Runs a network of timm, or a folder, 'local-dir:...', with its weights."""
   import torch
 
   _allow_foreign_torchvision(torch)
   import timm
 
-  network = timm.create_model(name, img_size=(height, width)).eval()
+  stored = name.startswith('local-dir:')
+  size = {} if stored else {'img_size': (height, width)}
+  network = timm.create_model(name, pretrained=stored, **{**size, **args})
+  network.eval()
   state = network.state_dict()
   for key, value in state.items():
-    if not key.endswith(_COUNTER):
+    if not stored and not key.endswith(_COUNTER):
       drawn = published_weights.draw(key, tuple(value.shape))
       state[key] = torch.from_numpy(drawn)
   network.load_state_dict(state)
@@ -120,5 +127,11 @@ def _result(shapes, logits: np.ndarray, stages, *, version: str):
 
 
 if __name__ == '__main__':
-  run = {'timm': run_timm, 'kecam': run_kecam}[sys.argv[1]]
-  print(json.dumps(run(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+  package, network_name, *image_size = sys.argv[1:5]
+  rows, columns = map(int, image_size)
+  if package == 'timm':
+    settings = json.loads(sys.argv[5]) if sys.argv[5:] else {}
+    result = run_timm(network_name, rows, columns, settings)
+  else:
+    result = run_kecam(network_name, rows, columns)
+  print(json.dumps(result))

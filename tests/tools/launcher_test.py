@@ -134,7 +134,7 @@ class LauncherTest(parameterized.TestCase):
     ),
     ([], '--model_dir is missing: The folder.'),
     (['--model_dir=x', '--number=two'], '--number=two: it is no whole number.'),
-    (['--model_dir'], 'Missing value for flag --model_dir'),
+    (['--model_dir'], '--model_dir needs a value, as in --model_dir=VALUE.'),
   )
   def test_wrong_flags(self, args, words):
     process = self._start('pass', *args)

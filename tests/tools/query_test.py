@@ -236,7 +236,7 @@ class RestTest(queries.ToolTest):
       _, end = self._run(self.image, rest=url)
       self.assertIn('must begin with http:// or https://', end)
     _, end = self._run(self.image, rest='http://localhost:grpc')
-    self.assertIn('unavailable', end)
+    self.assertIn('whose port is no number', end)
 
   def test_a_server_of_something_else(self):
     """Such as the gRPC port."""

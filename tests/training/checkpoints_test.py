@@ -115,6 +115,35 @@ class CheckpointsTest(tf.test.TestCase):
     with self.assertRaisesRegex(ValueError, 'holds no weights of a network'):
       checkpoints.load_weights(_model(), path)
 
+  def test_where_a_run_that_has_diverged_goes_on(self):
+    folder = self.create_tempdir().full_path
+    model, say = _model(), checkpoints.describe_good
+    self.assertRegex(say(folder), '^No checkpoint was written before')
+    manager = tf.train.CheckpointManager(
+      checkpoints.make_checkpoint(model, averages={}),
+      folder,
+      max_to_keep=2,
+      checkpoint_name='ckpt',
+    )
+    manager.save(1)
+    self.assertRegex(say(folder), 'ckpt-1, is from before: the same command')
+    weight = model.trainable_weights[-1]
+    weight.assign(tf.fill(weight.shape, float('nan')))
+    manager.save(2)
+    self.assertRegex(
+      say(folder),
+      'ckpt-2, holds .* no numbers; .* is .*ckpt-1. .*path: "ckpt-1" into',
+    )
+    # What it says to do: TensorFlow takes that for the latest.
+    state = os.path.join(folder, 'checkpoint')
+    with open(state) as f:
+      _, *others = f.read().splitlines()
+    with open(state, 'w') as f:
+      f.write('\n'.join(['model_checkpoint_path: "ckpt-1"', *others]))
+    self.assertEndsWith(model_dir.find_checkpoint(folder), 'ckpt-1')
+    manager.save(3)
+    self.assertRegex(say(folder), 'hold weights that are no numbers, too')
+
   def test_follower_reads_the_run_and_leaves_it_alone(self):
     folder = self.create_tempdir().full_path
     value = tf.Variable(1.0)

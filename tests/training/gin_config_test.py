@@ -9,7 +9,10 @@ from absl.testing import absltest, parameterized
 
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import experiment as experiment_lib, gin_config
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  gin_config,
+)
 from tests.fixtures import gin_files, repository
 
 
@@ -24,7 +27,17 @@ class GinErrorsTest(parameterized.TestCase):
     ('IMAGE_SIZE = 16', '`image_size` is 16.*IMAGE_SIZE'),
     ('EPOCHS = None', 'EPOCHS or TRAIN_STEPS'),
     ('BATCH_SIZE = 0', 'batch_size'),
-    ('RunConfig.epochs = 3 *', r"Line 1, 'RunConfig.epochs = 3 \*': Expected"),
+    ('RunConfig.epochs = 3 *', r"^Binding 'RunConfig.epochs = 3 \*': 3 \* is"),
+    ("BATCH_SIZE = '64'", 'integer; .*write BATCH_SIZE = 64, without quotes'),
+    ('DATA_DIR = 3', 'data_dir is 3, but must be a path: a text in quotes'),
+    ("data_dir = 'x'", "Did you mean 'DATA_DIR'"),
+    (
+      'Experiment.model = @ModelConfg()',
+      "^Binding 'Ex.*': There is no 'ModelConfg'.*Did you mean 'ModelConfig'",
+    ),
+    ('BATCH_SIZE = %BATCH_SIZE', 'set to itself: %BATCH_SIZE = %BATCH_SIZE;'),
+    ('import no_such', "^Binding 'import no_such': No .* remove the line"),
+    ("include 'gin/dmo.gin'", "^Binding .*Did you mean 'gin/demo.gin'"),
   )
   def test_wrong_bindings(self, binding, message):
     with self.assertRaisesRegex(gin_config.ConfigError, f'(?s){message}'):
@@ -35,6 +48,54 @@ class GinErrorsTest(parameterized.TestCase):
       gin_config.ConfigError, 'imagenet1k_coatnet.gin.*Did you mean'
     ):
       gin_files.load('gin/imagenet1k_coatnet.gin')
+
+  def _load(self, content, *bindings):
+    file = self.create_tempfile('a.gin', content=content, mode='wb').full_path
+    return gin_config.load([file], bindings, root=repository.ROOT)
+
+  @parameterized.parameters(
+    (
+      b'BATCH_SIZE = 3',
+      "a.gin: there is no experiment; .*include 'gin/recipes",
+    ),
+    (b'\xff\xfei\0n\0', 'a.gin is no text in UTF-8; name a gin file'),
+    (b'\xef\xbb\xbfinclude "gin/demo.gin"', 'begins with a byte order mark'),
+    (
+      b"# 1\ninclude 'gin/demo.gin'\nModelConfig.nam = 1\n",
+      "a.gin, line 3, 'ModelConfig.nam = 1': ModelConfig has no 'nam'. Did you",
+    ),
+  )
+  def test_wrong_files(self, content, message):
+    with self.assertRaisesRegex(gin_config.ConfigError, f'(?s){message}'):
+      self._load(content)
+
+  def test_a_folder_and_no_name(self):
+    for path, message in (('gin', 'is a folder'), ('', 'file is empty')):
+      with self.assertRaisesRegex(gin_config.ConfigError, message):
+        gin_files.load(path)
+
+  def test_macros_that_read_each_other(self):
+    with self.assertRaisesRegex(
+      gin_config.ConfigError, '%BATCH_SIZE = %SEED = %BATCH_SIZE; give it'
+    ):
+      gin_files.load(bindings=['BATCH_SIZE = %SEED', 'SEED = %BATCH_SIZE'])
+
+  def test_what_a_macro_feeds_can_be_set_itself(self):
+    direct = b"include 'gin/demo.gin'\nRunConfig.init_checkpoint = '/a'\n"
+    experiment = self._load(direct)
+    self.assertEqual(experiment.run.init_checkpoint, '/a')
+    # The file that a run keeps of it can be read again.
+    folder = self.create_tempdir().full_path
+    gin_config.write_config(folder)
+    path = os.path.join(folder, 'config.gin')
+    again = gin_config.load([path], root=repository.ROOT)
+    self.assertEqual(again, experiment)
+    # But the macro would have no effect after that.
+    with self.assertRaisesRegex(
+      gin_config.ConfigError,
+      "'INIT_CHECKPOINT' is set, but RunConfig.init_checkpoint, .*remove one",
+    ):
+      self._load(direct, "INIT_CHECKPOINT = '/b'")
 
   def test_paths_as_in_a_shell(self):
     with mock.patch.dict(os.environ, {'HOME': '/home/me', 'DATA': '/d'}):

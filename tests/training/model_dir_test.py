@@ -102,5 +102,18 @@ class ModelDirTest(absltest.TestCase):
     self.assertFalse(model_dir.is_writable(os.path.join(file, 'folder')))
 
 
+class OriginTest(absltest.TestCase):
+  def test_of_imported_weights(self):
+    folder = self.create_tempdir().full_path
+    self.assertIsNone(model_dir.read_origin(folder))
+    origin = model_dir.Origin('timm/x', 'x.safetensors', 'abc', top1=81.7)
+    model_dir.write_origin(folder, origin)
+    self.assertEqual(model_dir.read_origin(folder), origin)
+    with open(os.path.join(folder, model_dir.WEIGHTS_FILE), 'w') as f:
+      f.write('{"source": 1}')
+    with self.assertRaisesRegex(ValueError, 'cannot be read.*Import the'):
+      model_dir.read_origin(folder)
+
+
 if __name__ == '__main__':
   absltest.main()

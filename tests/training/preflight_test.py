@@ -128,6 +128,25 @@ class PreflightTest(absltest.TestCase):
     checkpoint.save(os.path.join(self.folder, 'ckpt'))
     self.assertEqual(_find(experiment, model_dir=self.folder), [])
 
+  def test_fine_tuning_of_another_network(self):
+    start = fixture.make_experiment(
+      model={'name': 'coatnet_test', 'family': 'timm_0_rw'}
+    )
+    tf.train.Checkpoint(weights={'x': tf.Variable(1)}).save(
+      os.path.join(self.folder, 'ckpt')
+    )
+    model_dir.write_experiment(self.folder, start)
+    experiment = fixture.make_experiment(
+      model={'widths': (16, 16, 16, 32, 64)},
+      run={'init_checkpoint': self.folder},
+    )
+    new = self.create_tempdir('new').full_path
+    (problem,) = _find(experiment, model_dir=new)
+    self.assertIn("weights of 'coatnet_test', and the network is", problem)
+    self.assertIn('`widths` is (16, 16, 16, 32, 32) there and (16, 16', problem)
+    self.assertIn("`family` is 'timm_0_rw' there and 'paper' here", problem)
+    self.assertIn('or to None, which means that of the weights', problem)
+
   def test_only_what_the_mode_reads_is_checked(self):
     experiment = fixture.make_experiment(train_data={'source': 'tfrecord'})
     problems = _find(experiment, model_dir=self.folder, mode='continuous_eval')

@@ -42,6 +42,7 @@ class ReportingTest(tf.test.TestCase):
       clock=self.clock,
       global_step=self.step,
       metrics_file=model_dir.MetricsFile(self.folder),
+      last_good=lambda: 'Go on from ckpt-1.',
     )
 
   def _loop(self, **output):
@@ -98,7 +99,9 @@ class ReportingTest(tf.test.TestCase):
     self._loop(loss=1.5)
     self.step.assign_add(10)
     with self.assertRaisesRegex(
-      FloatingPointError, 'nan at a step up to 20.*resumes'
+      FloatingPointError,
+      'loss is nan at a step up to 20 of 100.*a longer warm-up .now .* steps.'
+      '.*clip_norm.* Go on from ckpt-1.',
     ):
       self.reporter.after_training_loop({'loss': float('nan')})
     # The file stays valid JSON.

@@ -27,7 +27,10 @@ from absl import app, flags, logging
 from tools.benchmark import input_variants, timing
 
 _IMAGES_PER_SECOND = flags.DEFINE_float(
-  'images_per_second', None, 'What the model needs, over all its devices.'
+  'images_per_second',
+  None,
+  'What the model needs, over all its devices.',
+  lower_bound=0.0,
 )
 _ROUNDS = flags.DEFINE_integer(
   'rounds', 9, 'Rounds in which the variants take turns.', lower_bound=1

@@ -42,7 +42,9 @@ _VARIANTS = flags.DEFINE_list(
 _WORKS = flags.DEFINE_list(
   'works', ['inference', 'training'], 'What to time, of these two.'
 )
-_IMAGE_SIZE = flags.DEFINE_integer('image_size', 224, 'In pixels.')
+_IMAGE_SIZE = flags.DEFINE_integer(
+  'image_size', 224, 'In pixels.', lower_bound=32
+)
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', 8, 'Images of a step and of a request.', lower_bound=1
 )
@@ -212,12 +214,18 @@ def main(argv):
   """Runs the benchmark."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
-  if not os.path.exists(_PEERS_PYTHON.value):
+  peers, ratios = _chosen(), []
+  unknown = sorted(set(_WORKS.value) - {'inference', 'training'})
+  if unknown:
+    raise app.UsageError(
+      f"--works names {unknown}; there are 'inference' and 'training'."
+    )
+  python = _PEERS_PYTHON.value
+  if os.path.isdir(python) or not os.access(python, os.X_OK):
     raise FileNotFoundError(
-      f'No {_PEERS_PYTHON.value}; run `make peers` once, or give '
+      f'{python} is no Python that can be run; run `make peers` once, or give '
       '--peers_python.'
     )
-  peers, ratios = _chosen(), []
   for work in _WORKS.value:
     processes = _start(work, peers=peers)
     by_cpu, by_wall = compare(

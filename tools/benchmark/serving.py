@@ -35,12 +35,17 @@ from official_coatnet.export import saved_model
 from tools.benchmark import serving_variants, timing
 
 _MODEL = flags.DEFINE_string('model', 'coatnet_0', 'Row of the size table.')
-_IMAGE_SIZE = flags.DEFINE_integer('image_size', 224, 'In pixels.')
+_IMAGE_SIZE = flags.DEFINE_integer(
+  'image_size', 224, 'In pixels.', lower_bound=32
+)
 _BATCH_SIZES = flags.DEFINE_list(
   'batch_sizes', ['1', '8', '32'], 'Images a request.'
 )
 _SHARES_BATCH = flags.DEFINE_integer(
-  'shares_batch', 8, 'Images a request of the table of shares; 0 for no table.'
+  'shares_batch',
+  8,
+  'Images a request of the table of shares; 0 for no table.',
+  lower_bound=0,
 )
 _THREADS = flags.DEFINE_integer('threads', 1, 'Threads.', lower_bound=1)
 _ROUNDS = flags.DEFINE_integer(
@@ -131,10 +136,20 @@ def _print_payloads():
     print(f'{name:16s} {len(text):9,d} bytes {1e3 * elapsed:7.2f} ms')
 
 
+def _check_batch_sizes():
+  sizes = _BATCH_SIZES.value
+  if not sizes or not all(size.isdecimal() and int(size) for size in sizes):
+    raise app.UsageError(
+      f'--batch_sizes is {",".join(sizes)!r}; it must be numbers from 1 with '
+      'commas between them, such as 1,8,32.'
+    )
+
+
 def main(argv):
   """Runs the benchmark."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  _check_batch_sizes()
   logging.set_verbosity(logging.WARNING)
   tf.get_logger().setLevel('ERROR')
   tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -55,6 +55,13 @@ class RestClient:
         f'The server is {url!r}; for REST it must begin with http:// or '
         'https:// and name a host, such as http://localhost:8501.'
       )
+    try:
+      urllib.parse.urlsplit(url).port  # noqa: B018
+    except ValueError as e:
+      raise QueryError(
+        f'The server is {url!r}, whose port is no number up to 65535; write it '
+        'as in http://localhost:8501.'
+      ) from e
     self._server = url.rstrip('/')
     self._path = f'/v1/models/{urllib.parse.quote(model, safe="")}'
     if version is not None:

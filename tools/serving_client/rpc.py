@@ -37,6 +37,11 @@ class GrpcClient:
       prediction_service_pb2_grpc as service_pb2_grpc,
     )
 
+    if not re.fullmatch(r'(unix|dns|ipv[46]):.+|[^/]+:\d+', address):
+      raise QueryError(
+        f'The server is {address!r}; for gRPC it must be a host and a port, '
+        'without http://, such as localhost:8500.'
+      )
     self._address, self._timeout = address, timeout
     self._spec = model_pb2.ModelSpec(name=model)
     if version is not None:
@@ -155,10 +160,13 @@ class GrpcClient:
 
   def _explain(self, code: str, text: str) -> QueryError:
     wait = None
+    said = text
+    # gRPC has words of its own around those of the system.
+    text = re.sub(r'^failed to connect .*; last error: .*: ', '', text)
     if code == 'RESOURCE_EXHAUSTED' and 'larger than max' in text:
       code = 'TOO_LARGE'
     elif code == 'RESOURCE_EXHAUSTED' or (
-      code == 'UNAVAILABLE' and not _SILENCE.search(text)
+      code == 'UNAVAILABLE' and not _SILENCE.search(said)
     ):
       code, text, wait = 'BUSY', f'{code}: {text}', 0.0
     return explain(code, text, where=self._address, retry_after=wait)

@@ -61,11 +61,35 @@ def _figure(**kwargs):
   return figure.Figure(layout='constrained', **kwargs)
 
 
+def check_path(path: str) -> None:
+  """Refuses, before there is anything to draw, where no picture can go.
+
+  Raises:
+    ValueError: If the ending is of no picture that matplotlib writes.
+    OSError: If nothing can be written there.
+  """
+  ending = _ending(path)
+  known = _figure().canvas.get_supported_filetypes()
+  if ending not in known:
+    raise ValueError(
+      f'The picture {path!r} ends in .{ending}, which is no format to draw in; '
+      'take .png, .jpg, .svg or .pdf.'
+    )
+  if os.path.isdir(path):
+    raise OSError(f'The picture {path!r} is a folder; name a file in it.')
+  folder = os.path.dirname(path)
+  if folder:
+    files.make_folder(folder)
+
+
+def _ending(path: str) -> str:
+  return os.path.splitext(path)[1].removeprefix('.').lower() or 'png'
+
+
 def _write(figure, path: str):
   """Writes a figure, in the format of its file's ending."""
   buffer = io.BytesIO()
-  ending = os.path.splitext(path)[1].removeprefix('.') or 'png'
-  figure.savefig(buffer, format=ending, dpi=120)
+  figure.savefig(buffer, format=_ending(path), dpi=120)
   files.write_bytes(path, buffer.getvalue())
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet.export import versions
 from official_coatnet.export.verify import c_api
 from official_coatnet.export.verify.comparison import Reply, Request, Runner
 
 
 def run_in_python(path: str) -> Runner:
   """Returns what answers requests by `tf.saved_model.load`."""
-  loaded = tf.saved_model.load(path)
+  loaded = versions.load(path)
 
   def answer(request: Request) -> Reply | str:
     # A type is needed where there are no strings.

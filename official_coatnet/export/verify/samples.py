@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from official_coatnet.data import image_files
 from official_coatnet.export.warmup import make_jpeg, make_pixels
 
 # What a header may claim: nothing, little, much, and what overflows.
@@ -24,17 +25,29 @@ _HUGE = (2**15 - 1, 2**16, 2**24, 2**31 - 1)
 def read_images(pattern: str) -> list[bytes]:
   """Reads the image files that a pattern such as 'photos/*.jpg' matches.
 
+  Returns:
+    Of each file an image that a graph decodes, as predict.py makes it.
+
   Raises:
-    ValueError: If it matches none.
+    ValueError: If it matches none, or one of them is no image.
   """
   # As it is called, where there is such a file.
   files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
   if not files:
     raise ValueError(f'--images={pattern} matches no file.')
+  if os.path.isdir(files[0]):
+    raise ValueError(
+      f'--images={pattern} is a folder; give a pattern of its files, such as '
+      f"'{os.path.join(pattern, '*.jpg')}'."
+    )
   encoded = []
   for file in files:
     with open(file, 'rb') as f:
-      encoded.append(f.read())
+      contents = f.read()
+    try:
+      encoded.append(image_files.to_graph(contents))
+    except ValueError as e:
+      raise ValueError(f'--images={pattern}: {file}: {e}') from e
   return encoded
 
 

@@ -1,0 +1,179 @@
+"""The README.md of weights for timm: a head for the hub, text for people."""
+
+import json
+from typing import Any
+
+from official_coatnet.export import model_card
+from official_coatnet.modeling import families
+from official_coatnet.pretrained import timm_settings
+from official_coatnet.training import (
+  checkpoints,
+  experiment as experiment_lib,
+  model_dir as model_dir_lib,
+)
+
+# What the hub calls a licence that nobody has named.
+UNKNOWN_LICENCE = 'unknown'
+_WEIGHTS = {
+  'ema': 'moving averages of the training weights',
+  'raw': 'as the last training step left them',
+}
+
+
+def make_card(
+  experiment: experiment_lib.Experiment,
+  *,
+  model_dir: str,
+  stored: checkpoints.StoredWeights,
+  licence: str | None = None,
+) -> str:
+  """Writes the text.
+
+  Args:
+    experiment: What was run.
+    model_dir: Where, with its metrics.
+    stored: The weights.
+    licence: Of the weights, by a name that the hub knows.
+
+  Returns:
+    Markdown, with YAML at its head.
+  """
+  step = model_dir_lib.checkpoint_step(stored.prefix)
+  line = model_card.find_evaluation(model_dir, step=step)
+  parts = [
+    _head(licence),
+    _what(experiment, step=step, stored=stored),
+    _use(experiment),
+    _preprocessing(experiment),
+    _metrics(experiment, line, step=step, stored=stored),
+    _licence(licence),
+  ]
+  return '\n\n'.join(parts) + '\n'
+
+
+def _head(licence: str | None) -> str:
+  # Strings of JSON are strings of YAML, whatever is in them.
+  return '\n'.join(
+    (
+      '---',
+      f'license: {json.dumps(licence or UNKNOWN_LICENCE)}',
+      'library_name: timm',
+      'pipeline_tag: image-classification',
+      'tags:',
+      '- image-classification',
+      '- timm',
+      '- coatnet',
+      '---',
+    )
+  )
+
+
+def _table(rows: dict[str, Any]) -> str:
+  lines = [f'| {name} | {value} |' for name, value in rows.items()]
+  return '\n'.join(['| | |', '|---|---|', *lines])
+
+
+def _what(experiment, *, step: int, stored) -> str:
+  model, data = experiment.model, experiment.train_data
+  where = data.tfds_name or data.data_dir or f'{data.source} images'
+  size = ' x '.join(map(str, model.height_width))
+  rows = {
+    'Network': f'{model.name}, blocks {list(model.blocks)}, widths '
+    f'{list(model.widths)}, heads of {model.head_size}',
+    'Family': "the paper's"
+    if model.family == families.PAPER
+    else f'`{model.family}`',
+    "timm's architecture": f'`{timm_settings.architecture(model)}`, with the '
+    'settings of `config.json`',
+    'Input': f'RGB images, {size} pixels',
+    'Output': f'logits of {model.num_classes} classes',
+    'Weights': _WEIGHTS[stored.group],
+    'Trained on': f'`{where}`, split `{data.split}`, {step:,} steps of '
+    f'{data.batch_size} images',
+    'Started from': f'`{experiment.run.init_checkpoint}`'
+    if experiment.run.init_checkpoint
+    else 'random weights',
+  }
+  return (
+    f'# {model.name} for timm\n\nAn image classifier of the CoAtNet family '
+    '(Dai et al., 2021, arXiv:2106.04803), trained in TensorFlow by '
+    'official_coatnet and written by its `tools/export_weights.py`.\n\n'
+    f'{_table(rows)}'
+  )
+
+
+def _use(experiment) -> str:
+  answer = 'softmax(dim=-1)'
+  if experiment.loss.name == 'sigmoid':
+    answer = 'sigmoid()'
+  return f"""## How to use it
+
+    import PIL.Image
+    import timm
+    import torch
+
+    # 'hf-hub:owner/name' where it has been uploaded.
+    model = timm.create_model('local-dir:path/of/this/folder', pretrained=True)
+    model.eval()
+    config = timm.data.resolve_model_data_config(model)
+    transform = timm.data.create_transform(**config, is_training=False)
+    image = transform(PIL.Image.open('photo.jpg').convert('RGB'))
+    with torch.no_grad():
+      probabilities = model(image[None]).{answer}
+
+timm 1.0.31 gives the logits that the network has in TensorFlow on the same
+pixels, to 1e-5 of the largest: so it was seen of networks of each kind."""
+
+
+def _preprocessing(experiment) -> str:
+  data = experiment.eval_data
+  cut = 'the whole image, squeezed'
+  if data.center_crop:
+    cut = f'the middle {data.eval_crop_fraction:g} of each side'
+  mean, deviation = (
+    ', '.join(f'{value:g}' for value in values)
+    for values in (data.mean, data.deviation)
+  )
+  text = (
+    f'## Preprocessing\n\n{cut[0].upper()}{cut[1:]}, {data.interpolation}; '
+    f'red, green and blue in 0..1 less {mean}, divided by {deviation}.'
+  )
+  if data.interpolation == 'bilinear':
+    text += (
+      ' The bilinear resizing of the evaluation had no antialiasing, and that '
+      'of timm has: the pixels of large images differ, and the metrics '
+      'perhaps a little.'
+    )
+  return text
+
+
+def _metrics(experiment, line, *, step: int, stored) -> str:
+  title = '## Metrics'
+  if line is None:
+    return f'{title}\n\nThe run did not evaluate itself.'
+  rows = {
+    key.removeprefix('eval/'): f'{value:,.6g}'
+    for key, value in line.items()
+    if key.startswith('eval/') and value is not None
+  }
+  text = (
+    "From the run's own evaluation, in TensorFlow, on "
+    f'`{experiment.eval_data.split}`, at step {line["step"]:,}.'
+  )
+  if line['step'] != step:
+    text += f' The weights here are of step {step:,}.'
+  evaluated = 'ema' if experiment.uses_ema else 'raw'
+  if stored.group != evaluated:
+    text += (
+      f' It evaluated the weights `{evaluated}`; these here are '
+      f'`{stored.group}`.'
+    )
+  return f'{title}\n\n{text}\n\n{_table(rows)}'
+
+
+def _licence(licence: str | None) -> str:
+  text = licence or (
+    'The code of official_coatnet is under Apache 2.0. The weights come from '
+    'the data above, whose terms may restrict them; nobody has named a licence.'
+  )
+  return f'## Licence\n\n{text}'

@@ -96,13 +96,13 @@ def make_card(
     ),
     _imported(imported) if imported else _recipe(experiment, step=step),
     _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
-    f'## Licence\n\n{licence or _licence(origin or _start(experiment))}',
+    f'## Licence\n\n{licence or _licence(origin or start_origin(experiment))}',
     *usage,
   ]
   return '\n\n'.join(parts) + '\n'
 
 
-def _start(
+def start_origin(
   experiment: experiment_lib.Experiment,
 ) -> model_dir_lib.Origin | None:
   """Returns where the weights are from that a run has started from."""
@@ -237,7 +237,7 @@ def _started_from(experiment) -> str:
   path = experiment.run.init_checkpoint
   if path is None:
     return 'random weights'
-  origin = _start(experiment)
+  origin = start_origin(experiment)
   return path if origin is None else f'{origin.source} ({path})'
 
 

@@ -33,16 +33,20 @@ def make_card(
     experiment: What was run.
     model_dir: Where, with its metrics.
     stored: The weights.
-    licence: Of the weights, by a name that the hub knows.
+    licence: Of the weights, by a name that the hub knows. None for that of
+      weights that were imported and have not been trained since.
 
   Returns:
     Markdown, with YAML at its head.
   """
   step = model_dir_lib.checkpoint_step(stored.prefix)
   line = model_card.find_evaluation(model_dir, step=step)
+  imported = model_dir_lib.read_origin(model_dir) if step == 0 else None
+  if imported is not None:
+    licence = licence or imported.licence
   parts = [
     _head(licence),
-    _what(experiment, step=step, stored=stored),
+    _what(experiment, step=step, stored=stored, imported=imported),
     _use(experiment),
     _preprocessing(experiment),
     _metrics(experiment, line, step=step, stored=stored),
@@ -73,7 +77,7 @@ def _table(rows: dict[str, Any]) -> str:
   return '\n'.join(['| | |', '|---|---|', *lines])
 
 
-def _what(experiment, *, step: int, stored) -> str:
+def _what(experiment, *, step: int, stored, imported) -> str:
   model, data = experiment.model, experiment.train_data
   where = data.tfds_name or data.data_dir or f'{data.source} images'
   size = ' x '.join(map(str, model.height_width))
@@ -88,18 +92,29 @@ def _what(experiment, *, step: int, stored) -> str:
     'Input': f'RGB images, {size} pixels',
     'Output': f'logits of {model.num_classes} classes',
     'Weights': _WEIGHTS[stored.group],
-    'Trained on': f'`{where}`, split `{data.split}`, {step:,} steps of '
-    f'{data.batch_size} images',
-    'Started from': f'`{experiment.run.init_checkpoint}`'
-    if experiment.run.init_checkpoint
-    else 'random weights',
   }
+  if imported is not None:
+    rows['Weights'] = f'as published: {imported.source}'
+    rows['From'] = imported.url or f'`{imported.file}`'
+  else:
+    rows['Trained on'] = (
+      f'`{where}`, split `{data.split}`, {step:,} steps of {data.batch_size} '
+      'images, in TensorFlow'
+    )
+    rows['Started from'] = _start(experiment)
   return (
     f'# {model.name} for timm\n\nAn image classifier of the CoAtNet family '
-    '(Dai et al., 2021, arXiv:2106.04803), trained in TensorFlow by '
-    'official_coatnet and written by its `tools/export_weights.py`.\n\n'
-    f'{_table(rows)}'
+    '(Dai et al., 2021, arXiv:2106.04803), written by official_coatnet '
+    f'(`tools/export_weights.py`).\n\n{_table(rows)}'
   )
+
+
+def _start(experiment) -> str:
+  path = experiment.run.init_checkpoint
+  if path is None:
+    return 'random weights'
+  origin = model_card.start_origin(experiment)
+  return f'`{path}`' if origin is None else f'{origin.source} (`{path}`)'
 
 
 def _use(experiment) -> str:

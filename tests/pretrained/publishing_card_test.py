@@ -8,10 +8,21 @@ from tests.fixtures import experiments, runs
 
 
 class PublishingCardTest(absltest.TestCase):
-  def make(self, *, metrics=(), weights=None, licence=None, **kwargs):
+  def make(
+    self,
+    *,
+    metrics=(),
+    weights=None,
+    licence=None,
+    step=4,
+    origin=None,
+    **kwargs,
+  ):
     experiment = experiments.make_experiment(**kwargs)
     model_dir = os.path.join(self.create_tempdir().full_path, 'run')
-    runs.write_run(model_dir, experiment)
+    runs.write_run(model_dir, experiment, step=step)
+    if origin is not None:
+      model_dir_lib.write_origin(model_dir, origin)
     file = model_dir_lib.MetricsFile(model_dir)
     for step, values in metrics:
       file.write(step, values)
@@ -64,6 +75,30 @@ class PublishingCardTest(absltest.TestCase):
     self.assertIn('random weights', card)
     self.assertIn('.softmax(dim=-1)', card)
     self.assertNotIn('antialiasing', card)
+
+  def test_weights_of_others(self):
+    origin = model_dir_lib.Origin(
+      source='timm/coatnet_0_rw_224.sw_in1k',
+      file='model.safetensors',
+      sha256='0',
+      url='https://hub/model.safetensors',
+      licence='apache-2.0',
+    )
+    card = self.make(step=0, origin=origin)
+    self.assertIn('license: "apache-2.0"\n', card)
+    self.assertIn('as published: timm/coatnet_0_rw_224.sw_in1k |', card)
+    self.assertIn('https://hub/model.safetensors', card)
+    self.assertNotIn('Trained on', card)
+
+    self.assertIn('license: "mit"', self.make(step=0, licence='mit'))
+    # Trained since, they are other weights.
+    trained = self.make(step=4, origin=origin)
+    self.assertIn('license: "unknown"\n', trained)
+
+    folder = self.create_tempdir().full_path
+    model_dir_lib.write_origin(folder, origin)
+    started = self.make(run={'init_checkpoint': folder})
+    self.assertIn(f'{origin.source} (`{folder}`)', started)
 
   def test_evaluation_of_another_step(self):
     card = self.make(metrics=[(2, {'eval/loss': 2.0})])

@@ -17,6 +17,7 @@ from absl import logging
 from official_coatnet.training import (
   best_file,
   experiment as experiment_lib,
+  model_dir as model_dir_lib,
   objective,
   run as run_lib,
 )
@@ -52,6 +53,16 @@ def problems(experiment: experiment_lib.Experiment, *, mode: str) -> list[str]:
 def is_better(metric: str, new: float, *, old: float) -> bool:
   """Whether a value is better than another: lower of the loss, else higher."""
   return new < old if metric == _LOSS else new > old
+
+
+def last_evaluation(model_dir: str) -> dict[str, float]:
+  """Returns the metrics of the run's last own evaluation, by name."""
+  lines = model_dir_lib.own_evaluations(model_dir_lib.read_metrics(model_dir))
+  return {
+    name.removeprefix('eval/'): value
+    for name, value in (lines[-1] if lines else {}).items()
+    if name.startswith('eval/')
+  }
 
 
 class Keeper:

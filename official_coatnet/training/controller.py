@@ -165,7 +165,7 @@ def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     )
   keeper.resume()
   if keeper.should_stop():
-    return model_dir_lib.last_evaluation(this.model_dir)
+    return best.last_evaluation(this.model_dir)
   _begin(this, trainer, reporter=reporter, on_start=on_start)
   with inputs.readable_errors(
     experiment,

@@ -279,16 +279,6 @@ def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   return sorted(own, key=lambda line: line['step'])
 
 
-def last_evaluation(model_dir: str) -> dict[str, float]:
-  """Returns the metrics of the run's last own evaluation, by name."""
-  lines = own_evaluations(read_metrics(model_dir))
-  return {
-    name.removeprefix('eval/'): value
-    for name, value in (lines[-1] if lines else {}).items()
-    if name.startswith('eval/')
-  }
-
-
 def find_checkpoint(path: str) -> str:
   """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
 

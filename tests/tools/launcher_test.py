@@ -33,7 +33,9 @@ if __name__ == '__main__':
   flags.mark_flag_as_required('model_dir')
   tools.prologue.run(main)
 """
+# However slow the machine is, what the tool cleans up is waited for.
 _SLEEP = """
+  tools.stopping._GRACE_SECONDS = 600
   ready()
   try:
     time.sleep(600)

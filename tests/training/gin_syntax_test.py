@@ -104,6 +104,7 @@ class MissingCommaTest(parameterized.TestCase):
     _read(['a'], a=text)
 
   def test_what_gin_writes_is_read(self):
+    gin.clear_config()  # Others may have locked it.
     self.addCleanup(gin.clear_config)
     words = 'many words ' * 30
     gin.parse_config(f"N = ['{words}', '{words}']\nM = '{words}'")

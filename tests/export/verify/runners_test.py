@@ -27,7 +27,12 @@ class RunnersTest(tf.test.TestCase):
     def number(text):
       return {'number': tf.strings.to_number(text), 'text': text}
 
-    signatures = {'double': double, 'number': number}
+    # The last is what an export is known by.
+    signatures = {
+      'double': double,
+      'number': number,
+      'serving_default': number,
+    }
     tf.saved_model.save(module, self.path, signatures)
 
   def test_both_answer_the_same(self):

@@ -36,8 +36,8 @@ if __name__ == '__main__':
 # However slow the machine is, what the tool cleans up is waited for.
 _SLEEP = """
   tools.stopping._GRACE_SECONDS = 600
-  ready()
   try:
+    ready()
     time.sleep(600)
   finally:
     print('cleaned up')

@@ -31,6 +31,8 @@ FLOORS = {
   'tests': 8,
 }
 MOST_TEST_TARGETS = 60
+# Folders of tests that others import.
+TEST_LIBRARIES = ('compatibility', 'golden')
 # What //tests:reference holds.
 REFERENCE = {
   pathlib.Path('tests/reference.py'),
@@ -166,6 +168,14 @@ class BuildFilesTest(absltest.TestCase):
       wanted = {folder_of(path) for path in seen} - {'tests'}
       if seen & REFERENCE:
         wanted.add('tests')
+      # Of other folders of tests, those that are libraries as well.
+      wanted |= {
+        str(path.parent)
+        for path in seen
+        if path.parts[0] == 'tests'
+        and path.parent != folder
+        and path.parts[1] in TEST_LIBRARIES
+      }
       missing = wanted - reachable(target['deps'])
       self.assertEmpty(missing, f'missing in the deps of //{folder}:{name}')
 

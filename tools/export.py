@@ -48,7 +48,10 @@ _VERSION = flags.DEFINE_integer(
   'version', None, 'Number of the export. By default the next free one.'
 )
 _FOLD = flags.DEFINE_bool(
-  'fold', True, 'Whether convolutions absorb the BatchNorms, which is faster.'
+  'fold',
+  True,
+  'Whether convolutions absorb the BatchNorms, where that is faster: in most '
+  'networks of timm it is not, whose order leaves some of them.',
 )
 _BATCH_SIZES = flags.DEFINE_list(
   'batch_sizes',

@@ -56,6 +56,16 @@ _MARK = '/moving_variance'
 _TRANSFORMER_NORMS = ('attention_norm', 'ffn_norm', 'head_norm')
 
 
+def pays(config: config_lib.ModelConfig) -> bool:
+  """Whether folding makes an export faster by 5 % or more.
+
+  Where the order of a family leaves some norms, it does not: 1.05 times for one
+  image and 1.03 for eight, of `timm_coatnet_0_rw` on one thread. The numbers of
+  the trained network are then worth more.
+  """
+  return not families.get_family(config.family).unfolded
+
+
 def fold_classifier(
   model: tf.keras.Model,
   config: config_lib.ModelConfig,

@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from official_coatnet.export import runtime_card, serving, versions
+from official_coatnet.export import folding, runtime_card, serving, versions
 from official_coatnet.export.options import ExportOptions
-from official_coatnet.modeling import complexity
+from official_coatnet.modeling import complexity, config as config_lib
 from official_coatnet.training import (
   checkpoints,
   experiment as experiment_lib,
@@ -156,6 +156,14 @@ def _table(rows: Mapping[str, Any]) -> str:
   return '\n'.join(['| | |', '|---|---|', *lines])
 
 
+def _norms(model: config_lib.ModelConfig, *, folded: bool) -> str:
+  if folded:
+    return 'folded into convolutions'
+  if not folding.pays(model):
+    return 'as trained: to fold them gains less than 5 % in this network'
+  return 'as trained'
+
+
 def _what(experiment, count, *, stored, folded, kind, imported) -> str:
   model = experiment.model
   weights = {
@@ -172,7 +180,7 @@ def _what(experiment, count, *, stored, folded, kind, imported) -> str:
     'Parameters': f'{count.params:,}',
     'Multiply-adds an image': f'{count.multiply_adds:,}',
     'Weights': weights[stored.group],
-    'BatchNorm': 'folded into convolutions' if folded else 'as trained',
+    'BatchNorm': _norms(experiment.model, folded=folded),
     'Relative biases': 'looked up once, and stored',
   }
   return (

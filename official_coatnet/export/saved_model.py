@@ -65,7 +65,8 @@ def export(
     labels: Text file with one class name a line. None for the names that the
       run has kept; if it has none they are the class ids in decimal.
     version: Number of the export. None for the next free one.
-    fold: Whether convolutions absorb the BatchNorms (`folding`).
+    fold: Whether convolutions absorb the BatchNorms, where that pays
+      (`folding.pays`).
     options: How it answers.
     licence: Of the model, for its card.
     file_format: One of `versions.FORMATS`.
@@ -88,6 +89,7 @@ def export(
   )
   options = options or ExportOptions()
   experiment = model_dir_lib.read_experiment(model_dir)
+  fold = fold and folding.pays(experiment.model)
   names, names_from = class_names.read(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(

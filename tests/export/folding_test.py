@@ -64,6 +64,14 @@ class FoldingTest(tf.test.TestCase, parameterized.TestCase):
   def test_families(self, family):
     self.check_same_logits(make_config(family=family))
 
+  @parameterized.parameters(
+    ('coatnet_0', True),
+    ('timm_coatnet_nano_rw', True),
+    ('timm_coatnet_0_rw', False),
+  )
+  def test_where_it_pays(self, name, expected):
+    self.assertEqual(folding.pays(config_lib.ModelConfig(name)), expected)
+
   def check_same_logits(self, config):
     model = make_model(config)
     before = weights.by_name(model)

@@ -26,11 +26,11 @@ HASH_TYPE = np.dtype('>u8')
 _END = 2**64
 
 
-def hash_image(encoded: bytes) -> int:
-  """Returns 64 bits of a checksum of an image file; 0 for nothing."""
-  if not encoded:
+def checksum(contents: bytes) -> int:
+  """Returns 64 bits of the checksum of an image file; 0 for nothing."""
+  if not contents:
     return 0
-  return int.from_bytes(hashlib.sha256(encoded).digest()[:8], 'big')
+  return int.from_bytes(hashlib.sha256(contents).digest()[:8], 'big')
 
 
 @dataclasses.dataclass(frozen=True)

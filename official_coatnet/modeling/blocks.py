@@ -166,6 +166,26 @@ class MBConvBlock(_Block):
       self.norm, name=name, dtype=self.dtype_policy
     )
 
+  def _make_depthwise(self, strides: int, **kwargs):
+    return tf.keras.layers.DepthwiseConv2D(
+      3,
+      strides=strides,
+      depthwise_initializer=layers.kernel_initializer(self.kernel_stddev),
+      name='depthwise_conv',
+      dtype=self.dtype_policy,
+      **{'padding': 'same', **kwargs},
+    )
+
+  def _make_squeeze_excitation(self, channels: int, **kwargs):
+    return squeeze_excitation.SqueezeExcitation(
+      max(1, int(self.se_ratio * channels)),
+      implementation=self.implementation,
+      kernel_stddev=self.kernel_stddev,
+      name='squeeze_excitation',
+      dtype=self.dtype_policy,
+      **kwargs,
+    )
+
   def build(self, input_shape):
     expand_stride = depthwise_stride = 1
     if self.downsample == 'expand_conv':
@@ -187,23 +207,11 @@ class MBConvBlock(_Block):
       **self._product_options(),
     )
     self.expand_norm = self._norm('expand_norm')
-    self.depthwise_conv = tf.keras.layers.DepthwiseConv2D(
-      3,
-      strides=depthwise_stride,
-      padding='same',
-      use_bias=use_bias,
-      depthwise_initializer=layers.kernel_initializer(self.kernel_stddev),
-      name='depthwise_conv',
-      dtype=self.dtype_policy,
+    self.depthwise_conv = self._make_depthwise(
+      depthwise_stride, use_bias=use_bias
     )
     self.depthwise_norm = self._norm('depthwise_norm')
-    self.squeeze_excitation = squeeze_excitation.SqueezeExcitation(
-      max(1, int(self.se_ratio * self.width)),
-      implementation=self.implementation,
-      kernel_stddev=self.kernel_stddev,
-      name='squeeze_excitation',
-      dtype=self.dtype_policy,
-    )
+    self.squeeze_excitation = self._make_squeeze_excitation(self.width)
     self.project_conv = self.implementation.conv(
       self.width, 1, name='project_conv', **self._product_options()
     )

@@ -43,9 +43,8 @@ class Stem(tf.keras.layers.Layer):
     for i in range(self.blocks):
       last = i == self.blocks - 1
       self._convs.append(
-        self.implementation.conv(
-          self.width,
-          3,
+        self._make_conv(
+          i,
           strides=1 if i else 2,
           use_bias=last or self.norm['kind'] != 'batch_norm',
           kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
@@ -60,6 +59,11 @@ class Stem(tf.keras.layers.Layer):
           )
         )
     super().build(input_shape)
+
+  def _make_conv(self, i: int, **kwargs) -> tf.keras.layers.Conv2D:
+    """Makes convolution `i`, 3x3."""
+    del i  # All are as wide.
+    return self.implementation.conv(self.width, 3, **kwargs)
 
   def call(self, x, training=None):
     for conv, norm in zip(self._convs, self._norms):

@@ -16,7 +16,6 @@ from official_coatnet.modeling import (
   blocks,
   families,
   layers,
-  squeeze_excitation,
   stems,
 )
 
@@ -102,23 +101,14 @@ class MBConvVariant(blocks.MBConvBlock):
     )
     self.expand_norm = self._variant_norm('expand_norm')
     self._before_depthwise = _pad if pads else tf.identity
-    self.depthwise_conv = tf.keras.layers.DepthwiseConv2D(
-      3,
-      strides=at.get('depthwise', 1),
-      padding='valid' if pads else 'same',
+    self.depthwise_conv = self._make_depthwise(
+      at.get('depthwise', 1),
       use_bias=use_bias and 'depthwise_norm' not in row.unfolded,
-      depthwise_initializer=layers.kernel_initializer(self.kernel_stddev),
-      name='depthwise_conv',
-      dtype=self.dtype_policy,
+      padding='valid' if pads else 'same',
     )
     self.depthwise_norm = self._variant_norm('depthwise_norm')
-    self.squeeze_excitation = squeeze_excitation.SqueezeExcitation(
-      max(1, int(self.se_ratio * se_base)),
-      activation=row.se_activation,
-      implementation=self.implementation,
-      kernel_stddev=self.kernel_stddev,
-      name='squeeze_excitation',
-      dtype=self.dtype_policy,
+    self.squeeze_excitation = self._make_squeeze_excitation(
+      se_base, activation=row.se_activation
     )
     self.project_conv = self.implementation.conv(
       self.width, 1, name='project_conv', **self._product_options()
@@ -282,28 +272,18 @@ class StemVariant(stems.Stem):
     row = families.get_family(self.family)
     self._activate = families.ACTIVATIONS[row.conv_activation]
     self._before_first = _pad if row.symmetric_padding else tf.identity
-    self._convs, self._norms = [], []
-    for i in range(self.blocks):
-      last = i == self.blocks - 1
-      self._convs.append(
-        tf.keras.layers.Conv2D(
-          self.width if last else int(self.width * row.stem_ratio),
-          3,
-          strides=1 if i else 2,
-          padding='same' if i or not row.symmetric_padding else 'valid',
-          use_bias=last or self.norm['kind'] != 'batch_norm',
-          kernel_initializer=layers.kernel_initializer(self.kernel_stddev),
-          name=f'conv{i}',
-          dtype=self.dtype_policy,
-        )
-      )
-      if not last:
-        self._norms.append(
-          self.implementation.norm(
-            self.norm, name=f'norm{i}', dtype=self.dtype_policy
-          )
-        )
-    tf.keras.layers.Layer.build(self, input_shape)
+    super().build(input_shape)
+
+  def _make_conv(self, i, **kwargs):
+    row = families.get_family(self.family)
+    is_last = i == self.blocks - 1
+    pads = row.symmetric_padding and i == 0
+    return tf.keras.layers.Conv2D(
+      self.width if is_last else int(self.width * row.stem_ratio),
+      3,
+      padding='valid' if pads else 'same',
+      **kwargs,
+    )
 
   def call(self, x, training=None):
     x = self._before_first(x)

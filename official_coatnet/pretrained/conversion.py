@@ -32,6 +32,10 @@ class Layout:
   evaluates: bool = False
 
 
+# As it is here.
+SAME = Layout(lambda array, *, shape: array, lambda array, into: array)
+
+
 @dataclasses.dataclass(frozen=True)
 class Line:
   """One line of a table. A weight may have several: the first that fits counts.

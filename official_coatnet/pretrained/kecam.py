@@ -10,15 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from official_coatnet.modeling import config as config_lib
-from official_coatnet.pretrained.conversion import Layout, Line
+from official_coatnet.pretrained.conversion import SAME, Layout, Line
 
-
-def _same(array: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
-  del shape
-  return array
-
-
-_SAME = Layout(_same, None)
 # [1, 1, in, out] -> [in, out]
 _POINTWISE = Layout(lambda array, *, shape: array[0, 0], None)
 # [heads * size, out] -> [heads, size, out]
@@ -49,18 +42,18 @@ _NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 
 # Ours, theirs, layout; theirs is what follows `stack_<s>_block_<b>_`.
 _CONVOLUTIONS: tuple[tuple[str, str, Layout], ...] = (
-  ('shortcut_projection/kernel', 'shortcut_conv/kernel', _SAME),
-  ('expand_conv/kernel', 'expand_conv/kernel', _SAME),
+  ('shortcut_projection/kernel', 'shortcut_conv/kernel', SAME),
+  ('expand_conv/kernel', 'expand_conv/kernel', SAME),
   (
     'depthwise_conv/depthwise_kernel',
     'MB_dw_conv/depthwise_kernel',
-    _SAME,
+    SAME,
   ),
-  ('squeeze_excitation/reduce/kernel', 'se_1_conv/kernel', _SAME),
-  ('squeeze_excitation/reduce/bias', 'se_1_conv/bias', _SAME),
-  ('squeeze_excitation/expand/kernel', 'se_2_conv/kernel', _SAME),
-  ('squeeze_excitation/expand/bias', 'se_2_conv/bias', _SAME),
-  ('project_conv/kernel', 'MB_pw_conv/kernel', _SAME),
+  ('squeeze_excitation/reduce/kernel', 'se_1_conv/kernel', SAME),
+  ('squeeze_excitation/reduce/bias', 'se_1_conv/bias', SAME),
+  ('squeeze_excitation/expand/kernel', 'se_2_conv/kernel', SAME),
+  ('squeeze_excitation/expand/bias', 'se_2_conv/bias', SAME),
+  ('project_conv/kernel', 'MB_pw_conv/kernel', SAME),
 )
 _CONVOLUTION_NORMS: tuple[tuple[str, str], ...] = (
   ('pre_norm', 'preact_bn'),
@@ -68,7 +61,7 @@ _CONVOLUTION_NORMS: tuple[tuple[str, str], ...] = (
   ('depthwise_norm', 'MB_dw_bn'),
 )
 _TRANSFORMER = (
-  ('shortcut_projection/kernel', 'shortcut_conv/kernel', _SAME),
+  ('shortcut_projection/kernel', 'shortcut_conv/kernel', SAME),
   ('attention/query/kernel', 'mhsa_qkv_conv/kernel', _part(0)),
   ('attention/key/kernel', 'mhsa_qkv_conv/kernel', _part(1)),
   ('attention/value/kernel', 'mhsa_qkv_conv/kernel', _part(2)),
@@ -100,7 +93,7 @@ _ZERO = (
 
 def _norm_lines(ours: str, theirs: str) -> Iterator[Line]:
   for name in _NORM:
-    yield Line(f'{ours}/{name}', (f'{theirs}/{name}',), _SAME)
+    yield Line(f'{ours}/{name}', (f'{theirs}/{name}',), SAME)
 
 
 def _block_lines(ours: str, theirs: str, *, kind: str) -> Iterator[Line]:
@@ -112,16 +105,16 @@ def _block_lines(ours: str, theirs: str, *, kind: str) -> Iterator[Line]:
   for own, their in norms:
     yield from _norm_lines(f'{ours}/{own}', f'{theirs}{their}')
   for own in _ZERO:
-    yield Line(f'{ours}/{own}', (f'{theirs}{own}',), _SAME, optional=True)
+    yield Line(f'{ours}/{own}', (f'{theirs}{own}',), SAME, optional=True)
 
 
 def lines(config: config_lib.ModelConfig) -> list[Line]:
   """Returns the table for a network."""
   table = [
-    Line('s0/conv0/kernel', ('stem_1_conv/kernel',), _SAME),
+    Line('s0/conv0/kernel', ('stem_1_conv/kernel',), SAME),
     *_norm_lines('s0/norm0', 'stem_1_bn'),
-    Line('s0/conv1/kernel', ('stem_2_conv/kernel',), _SAME),
-    Line('s0/conv1/bias', ('stem_2_conv/bias',), _SAME, optional=True),
+    Line('s0/conv1/kernel', ('stem_2_conv/kernel',), SAME),
+    Line('s0/conv1/bias', ('stem_2_conv/bias',), SAME, optional=True),
   ]
   for i, stage in enumerate(config.stages[1:], start=1):
     for j in range(config.blocks[i]):
@@ -130,6 +123,6 @@ def lines(config: config_lib.ModelConfig) -> list[Line]:
       )
   return [
     *table,
-    Line('logits/kernel', ('predictions/kernel',), _SAME),
-    Line('logits/bias', ('predictions/bias',), _SAME),
+    Line('logits/kernel', ('predictions/kernel',), SAME),
+    Line('logits/bias', ('predictions/bias',), SAME),
   ]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from official_coatnet.modeling import config as config_lib, families
-from official_coatnet.pretrained.conversion import Layout, Line
+from official_coatnet.pretrained.conversion import SAME, Layout, Line
 
 # Counts of the batches that a BatchNorm has seen.
 _IGNORED = '.num_batches_tracked'
@@ -21,16 +21,6 @@ def is_ignored(name: str) -> bool:
   return name.endswith(_IGNORED)
 
 
-def _same(array: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
-  del shape
-  return array
-
-
-def _back(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
-  del into
-  return array
-
-
 def _transposed(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
   return Layout(
     lambda array, *, shape: np.transpose(array, ours),
@@ -38,7 +28,6 @@ def _transposed(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
   )
 
 
-_SAME = Layout(_same, _back)
 # [out, in, height, width] <-> [height, width, in, out]
 _CONV = _transposed((2, 3, 1, 0), (3, 2, 0, 1))
 # [channels, 1, height, width] <-> [height, width, channels, 1]
@@ -154,9 +143,9 @@ _CONVOLUTIONS: tuple[Row, ...] = (
   ('expand_conv/kernel', 'conv1_1x1.weight', _CONV),
   ('depthwise_conv/depthwise_kernel', 'conv2_kxk.weight', _DEPTHWISE),
   ('squeeze_excitation/reduce/kernel', '{se}.fc1.weight', _CONV),
-  ('squeeze_excitation/reduce/bias', '{se}.fc1.bias', _SAME),
+  ('squeeze_excitation/reduce/bias', '{se}.fc1.bias', SAME),
   ('squeeze_excitation/expand/kernel', '{se}.fc2.weight', _CONV),
-  ('squeeze_excitation/expand/bias', '{se}.fc2.bias', _SAME),
+  ('squeeze_excitation/expand/bias', '{se}.fc2.bias', SAME),
   ('project_conv/kernel', 'conv3_1x1.weight', _CONV),
 )
 _CONVOLUTION_NORMS: tuple[tuple[str, str], ...] = (
@@ -168,13 +157,13 @@ _TRANSFORMER = (
   ('shortcut_projection/kernel', 'shortcut.expand.weight', _CONV),
   ('attention/relative_bias', '{table}', _TABLE),
   ('attention/output/kernel', 'attn.proj.weight', _OUTPUT),
-  ('attention/output/bias', 'attn.proj.bias', _SAME),
-  ('attention_scale/gamma', 'ls1.gamma', _SAME),
+  ('attention/output/bias', 'attn.proj.bias', SAME),
+  ('attention_scale/gamma', 'ls1.gamma', SAME),
   ('ffn_expand/kernel', 'mlp.fc1.weight', _POINTWISE),
-  ('ffn_expand/bias', 'mlp.fc1.bias', _SAME),
+  ('ffn_expand/bias', 'mlp.fc1.bias', SAME),
   ('ffn_project/kernel', 'mlp.fc2.weight', _POINTWISE),
-  ('ffn_project/bias', 'mlp.fc2.bias', _SAME),
-  ('ffn_scale/gamma', 'ls2.gamma', _SAME),
+  ('ffn_project/bias', 'mlp.fc2.bias', SAME),
+  ('ffn_scale/gamma', 'ls2.gamma', SAME),
 )
 # Zero where timm's network has none.
 _OPTIONAL_BIASES = (
@@ -185,7 +174,7 @@ _OPTIONAL_BIASES = (
 
 def _norm_lines(ours: str, theirs: str) -> Iterator[Line]:
   for own, their in _NORM:
-    yield Line(f'{ours}/{own}', (f'{theirs}.{their}',), _SAME)
+    yield Line(f'{ours}/{own}', (f'{theirs}.{their}',), SAME)
 
 
 def _stem_lines() -> Iterator[Line]:
@@ -194,7 +183,7 @@ def _stem_lines() -> Iterator[Line]:
   yield Line(mean, ('stem.norm1.running_mean', 'stem.conv1.bias'), _MEAN)
   yield from _norm_lines('s0/norm0', 'stem.norm1')
   yield Line('s0/conv1/kernel', ('stem.conv2.weight',), _CONV)
-  yield Line('s0/conv1/bias', ('stem.conv2.bias',), _SAME, optional=True)
+  yield Line('s0/conv1/bias', ('stem.conv2.bias',), SAME, optional=True)
 
 
 def _block_lines(
@@ -216,7 +205,7 @@ def _block_lines(
   for own, their in norms:
     yield from _norm_lines(f'{ours}/{own}', f'{theirs}.{their}')
   for own, their in _OPTIONAL_BIASES:
-    yield Line(f'{ours}/{own}', (f'{theirs}.{their}',), _SAME, optional=True)
+    yield Line(f'{ours}/{own}', (f'{theirs}.{their}',), SAME, optional=True)
   if kind == 'T':
     for index, name in enumerate(_QKV):
       for own, their, is_kernel in (
@@ -236,9 +225,9 @@ def _head_lines(family: families.Family) -> Iterator[Line]:
   norm = 'head.norm' if family.head_norm == 'after' else 'norm'
   yield from _norm_lines('head_norm', norm)
   yield Line('pre_logits/kernel', ('head.pre_logits.fc.weight',), _DENSE)
-  yield Line('pre_logits/bias', ('head.pre_logits.fc.bias',), _SAME)
+  yield Line('pre_logits/bias', ('head.pre_logits.fc.bias',), SAME)
   yield Line('logits/kernel', ('head.fc.weight',), _DENSE)
-  yield Line('logits/bias', ('head.fc.bias',), _SAME)
+  yield Line('logits/bias', ('head.fc.bias',), SAME)
 
 
 def lines(config: config_lib.ModelConfig) -> list[Line]:

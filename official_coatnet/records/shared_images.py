@@ -163,7 +163,7 @@ def _find_names(
       continue
     for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
       _, image, name, _ = validation.examine_record(record, rules=rules)
-      found = sketch.hash_image(image)
+      found = sketch.checksum(image)
       if found in here:
         names[found] = printable(name)
   return names

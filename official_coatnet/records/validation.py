@@ -9,7 +9,6 @@ problem is a sentence with file and offset.
 import collections
 import dataclasses
 import functools
-import hashlib
 import io
 import itertools
 import os
@@ -24,6 +23,7 @@ from official_coatnet.data import (
   image_files,
   record_features,
   schema as schema_lib,
+  sketch,
   split_files,
 )
 from official_coatnet.data.manifest import FileEntry, printable
@@ -180,7 +180,9 @@ def examine_file(
       if frame.data is not None:
         labels, image, name, problem = examine_record(frame.data, rules=rules)
         label_counts.update(labels)
-        rows.append((frame.offset, _hash(image), _hash(name)))
+        rows.append(
+          (frame.offset, sketch.checksum(image), sketch.checksum(name))
+        )
         if mismatch:  # Which says it once, and not of each record.
           problem = ''
       if problem:
@@ -295,10 +297,3 @@ def image_problem(encoded: bytes, *, decode: bool = True) -> str:
   except Exception as error:  # Decoders raise anything.
     return f'image does not decode: {type(error).__name__}: {error}'
   return ''
-
-
-def _hash(contents: bytes) -> int:
-  """Returns 64 bits of a checksum; 0 for nothing."""
-  if not contents:
-    return 0
-  return int.from_bytes(hashlib.sha256(contents).digest()[:8], 'big')

@@ -36,9 +36,6 @@ from official_coatnet.records.receipts import Shard
 # if not known).
 Progress = Callable[[int, int | None], None]
 
-# Who reads the records knows it, too.
-unfinished_dir = split_files.unfinished_dir
-
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -114,7 +111,7 @@ def write_shard(
       else:
         writer.write(item.serialized)
         label_counts.update(item.labels)
-        hashes.append(sketch.hash_image(schema.find_image(item.serialized)))
+        hashes.append(sketch.checksum(schema.find_image(item.serialized)))
         num_records += 1
       progress()
   entry = FileEntry(

@@ -19,8 +19,8 @@ def draw(count, *, seed):
 class SketchTest(tf.test.TestCase):
   def test_hash_is_the_head_of_sha256(self):
     digest = hashlib.sha256(b'image').hexdigest()
-    self.assertEqual(sketch.hash_image(b'image'), int(digest[:16], 16))
-    self.assertEqual(sketch.hash_image(b''), 0)
+    self.assertEqual(sketch.checksum(b'image'), int(digest[:16], 16))
+    self.assertEqual(sketch.checksum(b''), 0)
 
   def test_few_images_are_all_known(self):
     made = sketch.make([draw(100, seed=0), draw(100, seed=0), draw(3, seed=1)])

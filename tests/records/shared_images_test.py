@@ -52,7 +52,7 @@ class SharedImagesTest(tf.test.TestCase):
     self.assertEmpty(self.warnings)
     for split, numbers in (('train', range(6)), ('validation', range(6, 9))):
       hashes = sorted(
-        sketch.hash_image(image_files.encode(each)) for each in numbers
+        sketch.checksum(image_files.encode(each)) for each in numbers
       )
       self.assertEqual(manifests[split].sketch.hashes, tuple(hashes))
 

@@ -1,10 +1,12 @@
 """The README.md of an export: what the model is, and how to call it."""
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from official_coatnet.export import folding, runtime_card, serving, versions
+from official_coatnet.export import (
+  card_sections,
+  folding,
+  runtime_card,
+  serving,
+  versions,
+)
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import complexity, config as config_lib
 from official_coatnet.training import (
@@ -28,19 +30,6 @@ DEFAULT_LICENCE = (
   'Apache 2.0. The weights come from the data above, whose terms may restrict '
   'them.'
 )
-
-
-def find_evaluation(model_dir: str, *, step: int) -> dict[str, Any] | None:
-  """Returns the run's own evaluation of a checkpoint, or else its last one.
-
-  Returns:
-    A line of metrics.jsonl, or None if the run has evaluated nothing.
-  """
-  metrics = model_dir_lib.read_metrics(model_dir)
-  lines = model_dir_lib.own_evaluations(metrics)
-  same = [m for m in lines if m['step'] == step]
-  found = same or lines
-  return found[-1] if found else None
 
 
 def make_card(
@@ -75,6 +64,9 @@ def make_card(
   origin = model_dir_lib.read_origin(model_dir)
   # Of a run that has trained since, its own recipe is what counts.
   imported = origin if step == 0 else None
+  licence = licence or _licence(
+    origin or card_sections.start_origin(experiment)
+  )
   usage = [_signatures(experiment, options), _calls()]
   if runtime is not None:
     usage = runtime_card.sections(experiment, runtime)
@@ -95,23 +87,15 @@ def make_card(
       imported=bool(imported),
     ),
     _imported(imported) if imported else _recipe(experiment, step=step),
-    _metrics(experiment, find_evaluation(model_dir, step=step), stored=stored),
-    f'## Licence\n\n{licence or _licence(origin or start_origin(experiment))}',
+    card_sections.metrics(
+      experiment,
+      card_sections.find_evaluation(model_dir, step=step),
+      stored=stored,
+    ),
+    f'## Licence\n\n{licence}',
     *usage,
   ]
   return '\n\n'.join(parts) + '\n'
-
-
-def start_origin(
-  experiment: experiment_lib.Experiment,
-) -> model_dir_lib.Origin | None:
-  """Returns where the weights are from that a run has started from."""
-  path = experiment.run.init_checkpoint
-  if path is None:
-    return None
-  # It may be gone, or on another machine.
-  found = model_dir_lib.read_origin(path)
-  return found or model_dir_lib.read_origin(os.path.dirname(path))
 
 
 def _licence(origin: model_dir_lib.Origin | None) -> str:
@@ -139,21 +123,8 @@ def _imported(origin: model_dir_lib.Origin) -> str:
     )
   return (
     '## Weights\n\nThey were imported, and not trained by this package.\n\n'
-    f'{_table(rows)}'
+    f'{card_sections.table(rows)}'
   )
-
-
-def _size(experiment: experiment_lib.Experiment) -> str:
-  return ' x '.join(map(str, experiment.model.height_width))
-
-
-def _triple(values: Sequence[float]) -> str:
-  return ', '.join(f'{value:g}' for value in values)
-
-
-def _table(rows: Mapping[str, Any]) -> str:
-  lines = [f'| {name} | {value} |' for name, value in rows.items()]
-  return '\n'.join(['| | |', '|---|---|', *lines])
 
 
 def _norms(model: config_lib.ModelConfig, *, folded: bool) -> str:
@@ -175,7 +146,7 @@ def _what(experiment, count, *, stored, folded, kind, imported) -> str:
   rows = {
     'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
     f'widths {list(model.widths)}',
-    'Input': f'RGB images, {_size(experiment)} pixels',
+    'Input': f'RGB images, {card_sections.image_size(experiment)} pixels',
     'Output': f'{model.num_classes} classes, {experiment.loss.name}',
     'Parameters': f'{count.params:,}',
     'Multiply-adds an image': f'{count.multiply_adds:,}',
@@ -186,7 +157,7 @@ def _what(experiment, count, *, stored, folded, kind, imported) -> str:
   return (
     f'# {model.name}\n\nAn image classifier of the CoAtNet family (Dai et al., '
     f'2021, arXiv:2106.04803), exported by official_coatnet as {kind}.'
-    f'\n\n{_table(rows)}'
+    f'\n\n{card_sections.table(rows)}'
   )
 
 
@@ -205,18 +176,15 @@ def _data(experiment, *, names_from, in_graph: bool, imported: bool) -> str:
     source = _SOURCES[data.source] + (f' `{where}`' if where else '')
     rows[title] = f'{source}, split `{data.split}`{count}'
   data = experiment.eval_data
-  cut = 'the whole image, squeezed'
-  if data.center_crop:
-    cut = f'the middle {data.eval_crop_fraction:g} of each side'
+  size = card_sections.image_size(experiment)
   inside = 'all of it is' if in_graph else 'the last two are'
   rows['Preprocessing'] = (
-    f'{cut}, {data.interpolation} to {_size(experiment)}; red, green and blue '
-    f'in 0..1 less {_triple(data.mean)}, divided by {_triple(data.deviation)}; '
-    f'{inside} in the graph'
+    f'{card_sections.crop(data)}, {data.interpolation} to {size}; '
+    f'{card_sections.normalization(data)}; {inside} in the graph'
   )
   if names_from is not None:
     rows['Class names'] = names_from
-  return f'## Data\n\n{_table(rows)}'
+  return f'## Data\n\n{card_sections.table(rows)}'
 
 
 def _recipe(experiment, *, step: int) -> str:
@@ -236,8 +204,8 @@ def _recipe(experiment, *, step: int) -> str:
     'Started from': _started_from(experiment),
   }
   return (
-    f'## Recipe\n\n{_table(rows)}\n\nIn full: `experiment.json`, and '
-    '`config.gin` if the run had gin files.'
+    f'## Recipe\n\n{card_sections.table(rows)}\n\nIn full: '
+    '`experiment.json`, and `config.gin` if the run had gin files.'
   )
 
 
@@ -245,34 +213,12 @@ def _started_from(experiment) -> str:
   path = experiment.run.init_checkpoint
   if path is None:
     return 'random weights'
-  origin = start_origin(experiment)
+  origin = card_sections.start_origin(experiment)
   return path if origin is None else f'{origin.source} ({path})'
 
 
-def _metrics(experiment, line, *, stored) -> str:
-  title = '## Metrics'
-  if line is None:
-    return f'{title}\n\nThe run did not evaluate itself.'
-  rows = {
-    key.removeprefix('eval/'): f'{value:,.6g}'
-    for key, value in line.items()
-    if key.startswith('eval/') and value is not None
-  }
-  step = model_dir_lib.checkpoint_step(stored.prefix)
-  text = f"From the run's own evaluation, at step {line['step']:,}."
-  if line['step'] != step:
-    text += f' The exported weights are of step {step:,}.'
-  evaluated = 'ema' if experiment.uses_ema else 'raw'
-  if stored.group != evaluated:
-    text += (
-      f' It evaluated the weights `{evaluated}`; these here are '
-      f'`{stored.group}`.'
-    )
-  return f'{title}\n\n{text}\n\n{_table(rows)}'
-
-
 def _signatures(experiment, options) -> str:
-  size = _size(experiment).replace(' x ', ', ')
+  size = card_sections.image_size(experiment).replace(' x ', ', ')
   common = '`logits`, `probabilities`, `classes`, `scores`'
   if experiment.loss.name == 'sigmoid':
     common += (

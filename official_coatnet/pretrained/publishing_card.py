@@ -1,9 +1,8 @@
 """The README.md of weights for timm: a head for the hub, text for people."""
 
 import json
-from typing import Any
 
-from official_coatnet.export import model_card
+from official_coatnet.export import card_sections
 from official_coatnet.modeling import families
 from official_coatnet.pretrained import timm_settings
 from official_coatnet.training import (
@@ -40,7 +39,6 @@ def make_card(
     Markdown, with YAML at its head.
   """
   step = model_dir_lib.checkpoint_step(stored.prefix)
-  line = model_card.find_evaluation(model_dir, step=step)
   imported = model_dir_lib.read_origin(model_dir) if step == 0 else None
   if imported is not None:
     licence = licence or imported.licence
@@ -49,7 +47,14 @@ def make_card(
     _what(experiment, step=step, stored=stored, imported=imported),
     _use(experiment),
     _preprocessing(experiment),
-    _metrics(experiment, line, step=step, stored=stored),
+    card_sections.metrics(
+      experiment,
+      card_sections.find_evaluation(model_dir, step=step),
+      stored=stored,
+      source="From the run's own evaluation, in TensorFlow, on "
+      f'`{experiment.eval_data.split}`',
+      weights='The weights here',
+    ),
     _licence(licence),
   ]
   return '\n\n'.join(parts) + '\n'
@@ -72,15 +77,9 @@ def _head(licence: str | None) -> str:
   )
 
 
-def _table(rows: dict[str, Any]) -> str:
-  lines = [f'| {name} | {value} |' for name, value in rows.items()]
-  return '\n'.join(['| | |', '|---|---|', *lines])
-
-
 def _what(experiment, *, step: int, stored, imported) -> str:
   model, data = experiment.model, experiment.train_data
   where = data.tfds_name or data.data_dir or f'{data.source} images'
-  size = ' x '.join(map(str, model.height_width))
   rows = {
     'Network': f'{model.name}, blocks {list(model.blocks)}, widths '
     f'{list(model.widths)}, heads of {model.head_size}',
@@ -89,7 +88,7 @@ def _what(experiment, *, step: int, stored, imported) -> str:
     else f'`{model.family}`',
     "timm's architecture": f'`{timm_settings.architecture(model)}`, with the '
     'settings of `config.json`',
-    'Input': f'RGB images, {size} pixels',
+    'Input': f'RGB images, {card_sections.image_size(experiment)} pixels',
     'Output': f'logits of {model.num_classes} classes',
     'Weights': _WEIGHTS[stored.group],
   }
@@ -105,7 +104,7 @@ def _what(experiment, *, step: int, stored, imported) -> str:
   return (
     f'# {model.name} for timm\n\nAn image classifier of the CoAtNet family '
     '(Dai et al., 2021, arXiv:2106.04803), written by official_coatnet '
-    f'(`tools/export_weights.py`).\n\n{_table(rows)}'
+    f'(`tools/export_weights.py`).\n\n{card_sections.table(rows)}'
   )
 
 
@@ -113,7 +112,7 @@ def _start(experiment) -> str:
   path = experiment.run.init_checkpoint
   if path is None:
     return 'random weights'
-  origin = model_card.start_origin(experiment)
+  origin = card_sections.start_origin(experiment)
   return f'`{path}`' if origin is None else f'{origin.source} (`{path}`)'
 
 
@@ -142,16 +141,10 @@ pixels, to 1e-5 of the largest: so it was seen of networks of each kind."""
 
 def _preprocessing(experiment) -> str:
   data = experiment.eval_data
-  cut = 'the whole image, squeezed'
-  if data.center_crop:
-    cut = f'the middle {data.eval_crop_fraction:g} of each side'
-  mean, deviation = (
-    ', '.join(f'{value:g}' for value in values)
-    for values in (data.mean, data.deviation)
-  )
+  crop = card_sections.crop(data)
   text = (
-    f'## Preprocessing\n\n{cut[0].upper()}{cut[1:]}, {data.interpolation}; '
-    f'red, green and blue in 0..1 less {mean}, divided by {deviation}.'
+    f'## Preprocessing\n\n{crop[0].upper()}{crop[1:]}, {data.interpolation}; '
+    f'{card_sections.normalization(data)}.'
   )
   if data.interpolation == 'bilinear':
     text += (
@@ -160,30 +153,6 @@ def _preprocessing(experiment) -> str:
       'perhaps a little.'
     )
   return text
-
-
-def _metrics(experiment, line, *, step: int, stored) -> str:
-  title = '## Metrics'
-  if line is None:
-    return f'{title}\n\nThe run did not evaluate itself.'
-  rows = {
-    key.removeprefix('eval/'): f'{value:,.6g}'
-    for key, value in line.items()
-    if key.startswith('eval/') and value is not None
-  }
-  text = (
-    "From the run's own evaluation, in TensorFlow, on "
-    f'`{experiment.eval_data.split}`, at step {line["step"]:,}.'
-  )
-  if line['step'] != step:
-    text += f' The weights here are of step {step:,}.'
-  evaluated = 'ema' if experiment.uses_ema else 'raw'
-  if stored.group != evaluated:
-    text += (
-      f' It evaluated the weights `{evaluated}`; these here are '
-      f'`{stored.group}`.'
-    )
-  return f'{title}\n\n{text}\n\n{_table(rows)}'
 
 
 def _licence(licence: str | None) -> str:

@@ -13,6 +13,8 @@ import importlib.resources
 import types
 from collections.abc import Mapping
 
+from official_coatnet.data import device
+
 TIMM = 'timm'
 KECAM = 'kecam'
 IMAGENET_1K = 'imagenet1k'
@@ -20,8 +22,6 @@ IMAGENET_12K = 'imagenet12k'
 
 _CLASSES = {IMAGENET_1K: 1000, IMAGENET_12K: 11821}
 _HALF = (0.5, 0.5, 0.5)
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _KECAM_URL = (
   'https://github.com/leondgarse/keras_cv_attention_models/releases/download/'
   'coatnet/'
@@ -117,8 +117,8 @@ def _kecam(image_size: int, top1: float) -> Published:
     # The default of its evaluation.
     crop_fraction=1.0,
     center_crop=True,
-    mean=_IMAGENET_MEAN,
-    deviation=_IMAGENET_DEVIATION,
+    mean=device.IMAGENET_MEAN,
+    deviation=device.IMAGENET_DEVIATION,
     origin=KECAM,
     url=f'{_KECAM_URL}coatnet0_{image_size}_imagenet.h5',
     licence='apache-2.0',
@@ -149,8 +149,8 @@ PUBLISHED: Mapping[str, Published] = types.MappingProxyType(
         27.44,
         82.394,
         96.194,
-        mean=_IMAGENET_MEAN,
-        deviation=_IMAGENET_DEVIATION,
+        mean=device.IMAGENET_MEAN,
+        deviation=device.IMAGENET_DEVIATION,
       ),
       _timm(
         'coatnet_rmlp_nano_rw_224.sw_in1k',

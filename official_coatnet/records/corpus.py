@@ -38,9 +38,6 @@ from official_coatnet.records import (
 # a small corpus.
 _DEFAULT_FRACTION = 0.001
 _DEFAULT_NUMBER = 10
-# What can be printed and stored of a name, and what a class may be called.
-printable = manifest_lib.printable
-check_class_names = manifest_lib.check_class_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Split:
   image_options: image_files.Options = image_files.Options()
 
   def __post_init__(self):
-    check_class_names(self.class_names or ())
+    manifest_lib.check_class_names(self.class_names or ())
 
 
 def with_image_options(split: Split, options: image_files.Options) -> Split:

@@ -71,7 +71,7 @@ def rows_splits(
     ValueError: if there is no list, no row in it, or an argument is off.
   """
   _check_held_out(validation_list, validation_fraction)
-  corpus.check_class_names(class_names or ())
+  manifest_lib.check_class_names(class_names or ())
   labels = class_labels.LabelReader(
     num_classes=num_classes,
     class_names=tuple(class_names or ()) or None,
@@ -113,7 +113,7 @@ def _check_certain(parts: Mapping[str, row_scan.Scan]) -> None:
     if each.first_uncertain is not None:
       raise ValueError(
         f'single_label is set, but {each.path} gives '
-        f'{corpus.printable(each.first_uncertain)} a confidence other than 1, '
+        f'{manifest_lib.printable(each.first_uncertain)} a confidence other than 1, '
         'and records of one label an image hold none. Leave the confidences '
         'out of the list, or build without single_label.'
       )

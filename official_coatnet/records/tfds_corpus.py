@@ -162,5 +162,5 @@ def _name_of(example: dict[str, Any]) -> str:
     value = example.get(key)
     # (A TensorShape of no dimensions is not false.)
     if value is not None and value.dtype == 'string' and value.shape.rank == 0:
-      return corpus.printable(value.numpy())
+      return manifest_lib.printable(value.numpy())
   return ''

@@ -113,9 +113,9 @@ def _check_certain(parts: Mapping[str, row_scan.Scan]) -> None:
     if each.first_uncertain is not None:
       raise ValueError(
         f'single_label is set, but {each.path} gives '
-        f'{manifest_lib.printable(each.first_uncertain)} a confidence other than 1, '
-        'and records of one label an image hold none. Leave the confidences '
-        'out of the list, or build without single_label.'
+        f'{manifest_lib.printable(each.first_uncertain)} a confidence other '
+        'than 1, and records of one label an image hold none. Leave the '
+        'confidences out of the list, or build without single_label.'
       )
 
 

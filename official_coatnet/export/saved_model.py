@@ -83,6 +83,7 @@ def export(
       there is none, labels and classes differ in number, labels.txt of the run
       is not what it was trained on, the version is taken or `export_dir` cannot
       be written.
+    guard.NonFiniteWeightsError: If weights are not finite.
   """
   version = versions.choose_version(
     export_dir, version=version, file_format=file_format
@@ -96,6 +97,7 @@ def export(
     model_dir, weights=weights or experiment.run.weights
   )
   runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
+  stored.check_finite(what='No export is made of')
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),
     checkpoint=os.path.basename(stored.prefix),

@@ -18,6 +18,7 @@ from official_coatnet.training import (
   ema,
   evaluator as evaluator_lib,
   experiment as experiment_lib,
+  guard as guard_lib,
   inputs,
   model_dir as model_dir_lib,
   orbit_overrides,
@@ -68,8 +69,9 @@ def run(
   Raises:
     ValueError: If something stands in the way of the run, or stops its input: a
       damaged record, an image that does not decode, a label out of range.
-    FloatingPointError: If the loss is no longer a number; with the checkpoint
-      to go on from.
+    guard_lib.BadStepsError: If steps are not finite, more of them in a row than
+      `max_bad_steps`; with the checkpoint to go on from.
+    guard_lib.NonFiniteEvaluationError: If the loss of an evaluation is not.
     devices.WorkerLostError: If another machine of the run has gone.
   """
   if mode not in MODES:
@@ -237,7 +239,11 @@ def _make_controller(
   reporter: reporting.Reporter,
   on_first_loop,
 ) -> orbit_overrides.Controller:
-  actions: list[Callable] = [reporter.after_training_loop]
+  guard = _make_guard(this, trainer, manager=manager)
+  actions: list[Callable] = [
+    reporter.after_training_loop,
+    guard.after_training_loop,
+  ]
   if this.is_chief:
     actions.append(reporting.once(on_first_loop))
   return orbit_overrides.Controller(
@@ -250,8 +256,35 @@ def _make_controller(
     summary_dir=this.events_folder('train'),
     eval_summary_dir=this.events_folder('eval'),
     train_actions=actions,
-    eval_actions=[reporter.after_evaluation, keeper.after_evaluation],
+    eval_actions=[
+      reporter.after_evaluation,
+      keeper.after_evaluation,
+      guard_lib.check_evaluation,
+    ],
     should_stop=keeper.should_stop,
+  )
+
+
+def _make_guard(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  manager: tf.train.CheckpointManager,
+) -> guard_lib.Guard:
+  def restore() -> str | None:
+    path = tf.train.latest_checkpoint(this.model_dir)
+    if path is not None:
+      with this.strategy.scope(), checkpoints.readable(path):
+        trainer.go_back(lambda: manager.checkpoint.restore(path))
+    return path
+
+  return guard_lib.Guard(
+    trainer.watch,
+    settings=this.experiment.run,
+    plan=this.plan,
+    ruined=trainer.not_finite,
+    restore=restore,
+    last_good=functools.partial(checkpoints.describe_good, this.model_dir),
   )
 
 
@@ -267,7 +300,7 @@ def _evaluate(this: run_lib.Run) -> dict[str, float]:
     evaluator=evaluator,
     strategy=this.strategy,
     eval_summary_dir=this.events_folder('eval'),
-    eval_actions=[reporter.after_evaluation],
+    eval_actions=[reporter.after_evaluation, guard_lib.check_evaluation],
   )
   paths = [this.model_dir]
   if this.mode == 'continuous_eval':
@@ -325,6 +358,9 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
   checkpoint = checkpoints.make_checkpoint(
     trainer.model,
     averages=trainer.average.averages if trainer.average else {},
+    check=lambda: guard_lib.check_weights(
+      trainer.not_finite(), what='No checkpoint is written of the run'
+    ),
     optimizer=trainer.optimizer,
     clock=trainer.clock,
   )

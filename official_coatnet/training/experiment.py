@@ -120,6 +120,13 @@ class RunConfig:
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
+    max_bad_steps: Steps in a row that may be left out because their loss,
+      gradient or update is not finite (or their loss above `max_loss`); such a
+      step changes nothing. With 0 the first one stops the run. After more of
+      them in a row the last checkpoint is restored, once, at the step where the
+      run is, so that it goes on with other data; then the run stops.
+    max_loss: Mean loss of a batch above which a step counts as one that is not
+      finite, or None for no such limit.
     allow_shared_images: Whether images to evaluate on may be among those to
       train on, where the manifests of two builds say that they are.
   """
@@ -141,6 +148,8 @@ class RunConfig:
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
+  max_bad_steps: int = 0
+  max_loss: float | None = None
   allow_shared_images: bool = False
 
   def __post_init__(self) -> None:
@@ -154,9 +163,23 @@ class RunConfig:
         raise ValueError(
           f'`{field}` is {getattr(self, field)}; it must be >= 1.'
         )
+    self._check_bad_steps()
     self._check_patience()
     check_weights(self.weights)
     check_weights(self.init_weights, name='init_weights')
+
+  def _check_bad_steps(self) -> None:
+    steps, loss = self.max_bad_steps, self.max_loss
+    if type(steps) is not int or steps < 0:  # True is an int, too.
+      raise ValueError(
+        f'`max_bad_steps` is {steps!r}; it must be an integer of at least 0.'
+      )
+    if loss is not None and not (
+      type(loss) in (int, float) and 0 < loss < math.inf
+    ):
+      raise ValueError(
+        f'`max_loss` is {loss!r}; it must be a positive number, or None.'
+      )
 
   def _check_patience(self) -> None:
     patience = self.early_stopping_patience

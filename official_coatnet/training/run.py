@@ -1,14 +1,12 @@
 """A run under way: what the parts of `controller` share."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from official_coatnet.data import sources as sources_lib
 from official_coatnet.training import (
-  checkpoints,
   consistency,
   devices,
   experiment as experiment_lib,
@@ -68,7 +66,6 @@ class Run:
       clock=clock,
       global_step=global_step,
       metrics_file=self.metrics_file,
-      last_good=functools.partial(checkpoints.describe_good, self.model_dir),
     )
 
   @property

@@ -243,6 +243,11 @@ class Skipping:
       rates[name] = tf.where(applies > 0, rates[name], tf.ones_like(applies))
 
 
+def skipping(base: type) -> type:
+  """Returns the class of an AdamW that can be told to change nothing."""
+  return type(base.__name__, (Skipping, base), {})
+
+
 def highest_rate(
   *,
   beta_1: float,

@@ -124,9 +124,7 @@ class WeightAverage(tf.Module):
 def _move(average, value, decay):
   # Not a number times zero is zero here: what stays, stays.
   average.assign_sub(
-    tf.math.multiply_no_nan(
-      average - value, 1.0 - tf.cast(decay, value.dtype)
-    )
+    tf.math.multiply_no_nan(average - value, 1.0 - tf.cast(decay, value.dtype))
   )
 
 

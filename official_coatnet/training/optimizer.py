@@ -292,7 +292,11 @@ def apply_gradients(
   """
   gradients, norms = reduce_gradients(gradients)
   update(
-    optimizer, gradients, variables=variables, norm=norms[-1], clip_norm=clip_norm
+    optimizer,
+    gradients,
+    variables=variables,
+    norm=norms[-1],
+    clip_norm=clip_norm,
   )
   return norms[-1]
 

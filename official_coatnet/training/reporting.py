@@ -197,8 +197,7 @@ def _format_metrics(values: dict[str, float]) -> str:
   shown = (
     k
     for k in values
-    if not k.startswith('images_per_second')
-    and (k != 'bad_steps' or values[k])
+    if not k.startswith('images_per_second') and (k != 'bad_steps' or values[k])
   )
   return ', '.join(f'{k} {values[k]:.4g}' for k in shown)
 

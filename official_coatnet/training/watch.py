@@ -287,9 +287,7 @@ def highest_rate(
     return 0.0
   most = (clip_norm or math.sqrt(largest)) / epsilon
   if beta_1**2 < beta_2:
-    multiple = (1 - beta_1) / math.sqrt(
-      (1 - beta_2) * (1 - beta_1**2 / beta_2)
-    )
+    multiple = (1 - beta_1) / math.sqrt((1 - beta_2) * (1 - beta_1**2 / beta_2))
     most = min(most, 2 * multiple + _SQUARE_VANISHES / epsilon)
   rate = room * (1 - beta_1) / most
   return min(rate, 1 / weight_decay) if weight_decay > 0 else rate

@@ -28,9 +28,7 @@ def _run(folder, *, bad, mode='train', kind='gradient', **settings):
     **settings,
   }
   # `controller` may have handed its work on.
-  with mock.patch.object(
-    controller.trainer_lib, 'Trainer', fault.trainer
-  ):
+  with mock.patch.object(controller.trainer_lib, 'Trainer', fault.trainer):
     return controller.run(
       trainers.small_experiment(run=settings),
       mode=mode,
@@ -130,10 +128,11 @@ class GuardTest(tf.test.TestCase, parameterized.TestCase):
     _run(self.folder, bad=[], train_steps=2)
     prefix = tf.train.latest_checkpoint(self.folder)
     experiment = model_dir_lib.read_experiment(self.folder)
-    with mock.patch.object(
-      controller.checkpoints, 'load_weights', _ruin
-    ), self.assertRaisesRegex(
-      guard.NonFiniteEvaluationError, 'loss of the evaluation is nan, over 8'
+    with (
+      mock.patch.object(controller.checkpoints, 'load_weights', _ruin),
+      self.assertRaisesRegex(
+        guard.NonFiniteEvaluationError, 'loss of the evaluation is nan, over 8'
+      ),
     ):
       controller.run(
         experiment,

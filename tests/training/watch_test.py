@@ -1,7 +1,6 @@
 """Tests of training.watch: a step that is not finite changes nothing."""
 
 import contextlib
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -74,9 +73,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
   @parameterized.parameters((1, 'loss'), (3, 'statistic'), (5, 'loss'))
   def test_at_every_position_of_a_loop(self, place, kind):
     trainers.rewind(self.made)
-    outputs = [
-      self._train(1, kind=kind, steps=[place])[0] for _ in range(5)
-    ]
+    outputs = [self._train(1, kind=kind, steps=[place])[0] for _ in range(5)]
     expected = trainers.values(self.made)
     trainers.assign(self.made, self.start)
     trainers.rewind(self.made)

@@ -24,7 +24,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from official_coatnet.training import stop as stop_lib
 from tools import stopping
 
 # The folder that holds gin/, docs/ and the library.
@@ -45,8 +44,11 @@ if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
   except ImportError as error:
     sys.exit(f'{os.path.basename(sys.argv[0])}: {error}')
 
+from official_coatnet.training import stop as stop_lib  # noqa: E402
+from tools import watch  # noqa: E402
+
 # Asked by what takes long; from the start of `run` on it hears of signals.
-STOP = stopping.Watch()
+STOP = watch.Watch()
 
 
 class Exit(enum.IntEnum):

@@ -120,8 +120,8 @@ class Guard:
       return f'{words}; the first variable to show it is {found.variable}.'
     if is_finite:
       return (
-        f'{words}, but its learning rate is so high, or OptimizerConfig.epsilon '
-        'so low, that the update may not be finite.'
+        f'{words}, but with such a learning rate (or so low an '
+        'OptimizerConfig.epsilon) its update may not be.'
       )
     return f'{words}.'
 

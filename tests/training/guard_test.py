@@ -10,8 +10,10 @@ from absl.testing import parameterized
 from official_coatnet.training import (
   checkpoints,
   controller,
+  eval_mode,
   guard,
   model_dir as model_dir_lib,
+  train_mode,
 )
 from tests.fixtures import bad_steps, trainers
 
@@ -27,8 +29,7 @@ def _run(folder, *, bad, mode='train', kind='gradient', **settings):
     'max_to_keep': 9,
     **settings,
   }
-  # `controller` may have handed its work on.
-  with mock.patch.object(controller.trainer_lib, 'Trainer', fault.trainer):
+  with mock.patch.object(train_mode.trainer_lib, 'Trainer', fault.trainer):
     return controller.run(
       trainers.small_experiment(run=settings),
       mode=mode,
@@ -129,7 +130,7 @@ class GuardTest(tf.test.TestCase, parameterized.TestCase):
     prefix = tf.train.latest_checkpoint(self.folder)
     experiment = model_dir_lib.read_experiment(self.folder)
     with (
-      mock.patch.object(controller.checkpoints, 'load_weights', _ruin),
+      mock.patch.object(eval_mode.checkpoints, 'load_weights', _ruin),
       self.assertRaisesRegex(
         guard.NonFiniteEvaluationError, 'loss of the evaluation is nan, over 8'
       ),

@@ -215,13 +215,12 @@ class HighestRateTest(tf.test.TestCase, parameterized.TestCase):
     self.assertGreater(rate, 1.0)
     largest = np.finfo(np.float32).max
     variable = tf.Variable([largest, -largest, 0.0, 1.0], name='a/kernel')
+    config = optimizer_lib.OptimizerConfig(
+      peak_learning_rate=rate, decay='constant', **settings
+    )
     optimizer = optimizer_lib.make_optimizer(
-      optimizer_lib.OptimizerConfig(
-        peak_learning_rate=rate,
-        decay='constant',
-        **{k: v for k, v in settings.items()},
-      ),
-      lambda step: tf.constant(rate, tf.float32),
+      config,
+      optimizer_lib.make_schedule(config, total_steps=9, warmup_steps=0),
       variables=[variable],
     )
     root = np.sqrt(largest) / 4

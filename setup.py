@@ -14,7 +14,7 @@ _VERSION = re.search(r"^__version__ = '(.+)'$", _INIT.read_text(), re.MULTILINE)
 
 
 def _own_tensorflow():
-  """Minor version of the TensorFlow that is installed, such as '2.17', or ''.
+  """Version of the TensorFlow that is installed, or ''.
 
   pip would exchange it for the newest that will do, as soon as another
   package names that one. Of a TPU VM or a container it is to stay. pip runs
@@ -24,22 +24,25 @@ def _own_tensorflow():
   folders.append(site.getusersitepackages())
   for found in importlib.metadata.distributions(path=folders):
     if found.metadata['Name'] == 'tensorflow':
-      return '.'.join(found.version.split('.')[:2])
+      return found.version
   return ''
 
 
 def tensorflow_packages(own):
-  """Returns what is installed with, and for, the TensorFlow that there is.
+  """Returns the TensorFlow that is installed, and what only some have.
 
   Args:
-    own: Minor version of one that is to stay, or '': by the version of Python
-      it is that of a stack then.
+    own: Version of one that is to stay, or '': by the version of Python it is
+      that of a stack then.
   """
-  if own in ('2.16', '2.17', '2.18', '2.19', '2.20'):
-    return [f'tensorflow=={own}.*']
+  if re.match(r'2\.(16|17|18|19|20)\.', own):
+    return [f'tensorflow=={own}']
+  chosen = 'tensorflow<2.16; python_version < "3.12"'
+  if own.startswith('2.15.'):
+    chosen = f'tensorflow=={own}'
+  # The others end with TensorFlow 2.15. Later ones have a client of their own.
   return [
-    'tensorflow<2.16; python_version < "3.12"',
-    # Both end with TensorFlow 2.15. Later ones have a client of their own.
+    chosen,
     'tensorflow-addons; python_version < "3.12"',
     'cloud-tpu-client; python_version < "3.12"',
   ]

@@ -266,13 +266,15 @@ class PackagingTest(parameterized.TestCase):
       self.assertIn(locked[name], wanted.specifier, name)
 
   def test_an_own_tensorflow_stays(self):
-    for own in ('2.16', '2.20'):
-      wanted = self.module['tensorflow_packages'](own)
-      self.assertEqual(wanted, [f'tensorflow=={own}.*'])
-    # One of the first stack, or one that will not do.
-    for own in ('2.15', '2.14', '2.21'):
-      wanted = self.module['tensorflow_packages'](own)
-      self.assertEqual(wanted, self.module['tensorflow_packages'](''))
+    packages = self.module['tensorflow_packages']
+    for own in ('2.16.1', '2.20.0'):
+      self.assertEqual(packages(own), [f'tensorflow=={own}'])
+    self.assertEqual(
+      packages('2.15.0'), ['tensorflow==2.15.0', *packages('')[1:]]
+    )
+    # Those that will not do.
+    for own in ('2.14.1', '2.21.0', '3.0.0'):
+      self.assertEqual(packages(own), packages(''))
 
 
 if __name__ == '__main__':

@@ -24,12 +24,16 @@ setup(
     'tensorflow>=2.15,<2.21',
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
-    # The requests that warm a server up, and those of tools/query.py.
-    'tensorflow-serving-api>=2.15,<2.21',
     # They end with TensorFlow 2.15, which ends with Python 3.11.
     'tensorflow-addons; python_version < "3.12"',
     'tensorflow-datasets',
     'numpy>=1.26',
+    # Checksums of records.
+    'google-crc32c>=1.5',
+    # Those that came with others, and are imported here.
+    'protobuf',
+    'pyyaml',
+    'scipy',
     # 11.3 has AVIF.
     'pillow>=11.3',
     'gin-config',
@@ -37,10 +41,17 @@ setup(
     # Asks about TPUs. TensorFlow 2.20 has a client of its own, which needs the
     # other two alone.
     'cloud-tpu-client; python_version < "3.12"',
+    'google-api-core',
     'google-api-python-client',
+    'google-auth',
     'oauth2client',
   ],
   extras_require={
+    # tools/export.py and verify_export.py, for the requests that warm a server
+    # up, and gRPC of tools/query.py.
+    'serving': ['tensorflow-serving-api>=2.15,<2.21', 'grpcio'],
+    # What the preflight asks about queued resources and newer generations.
+    'tpu': ['google-cloud-tpu', 'cloud-tpu-client; python_version < "3.12"'],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
     # Weights of others, and for others; newer hubs want another HTTP library.

@@ -63,19 +63,30 @@ setup(
     # Each names its own TensorFlow.
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
-    # The requests that warm a server up, and those of tools/query.py.
-    'tensorflow-serving-api>=2.15,<2.21',
     'tensorflow-datasets',
     'numpy>=1.26',
+    # Checksums of records.
+    'google-crc32c>=1.5',
+    # Those that came with others, and are imported here.
+    'protobuf',
+    'pyyaml',
+    'scipy',
     # 11.3 has AVIF.
     'pillow>=11.3',
     'gin-config',
     'absl-py',
     # With these TensorFlow asks about TPUs.
+    'google-api-core',
     'google-api-python-client',
+    'google-auth',
     'oauth2client',
   ],
   extras_require={
+    # tools/export.py and verify_export.py, for the requests that warm a server
+    # up, and gRPC of tools/query.py.
+    'serving': ['tensorflow-serving-api>=2.15,<2.21', 'grpcio'],
+    # What the preflight asks about queued resources and newer generations.
+    'tpu': ['google-cloud-tpu', 'cloud-tpu-client; python_version < "3.12"'],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
     # Weights of others, and for others; newer hubs want another HTTP library.

@@ -1,8 +1,8 @@
 """How much an image will take to decode, told before it is decoded.
 
-A file of 20 kB can hold an image of gigabytes. For JPEG, PNG and BMP the header
-says how large; a GIF has a size for each frame, whatever its header says, and
-TensorFlow reads all frames even where the first alone is wanted.
+A file of 20 kB can hold an image of gigabytes. For JPEG, PNG, BMP and WebP the
+header says how large; a GIF has a size for each frame, whatever its header
+says, and TensorFlow reads all frames even where the first alone is wanted.
 """
 
 import tensorflow as tf
@@ -12,6 +12,8 @@ _GIF_HEADER = 13
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 # An image block from its first byte to its colour table, the flags last.
 _GIF_IMAGE_HEADER = 10
+# A side of a WebP, lossy or lossless, has 14 bits.
+_WEBP_SIDE = 0x3FFF
 
 
 def count_pixels(encoded: tf.Tensor, *, all_frames: bool = False) -> tf.Tensor:
@@ -50,13 +52,17 @@ def of_shape(shape: tf.Tensor) -> tf.Tensor:
 
 
 def of_header(encoded: tf.Tensor) -> tf.Tensor:
-  """Returns the number of pixels of a PNG, GIF or BMP; 0 for what is none."""
+  """Returns the number of pixels of a PNG, GIF, BMP or WebP; otherwise 0."""
   # Zeros behind it, for what is shorter than a header.
   header = tf.strings.substr(
     tf.strings.join([tf.strings.substr(encoded, 0, 32), b'\0' * 32]), 0, 32
   )
   is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
   is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
+  is_webp = tf.logical_and(
+    tf.equal(tf.strings.substr(header, 0, 4), b'RIFF'),
+    tf.equal(tf.strings.substr(header, 8, 4), b'WEBP'),
+  )
   # One of OS/2 has 2 bytes a side, and is not decoded.
   is_bmp = tf.logical_and(
     tf.equal(tf.strings.substr(header, 0, 2), b'BM'),
@@ -72,7 +78,45 @@ def of_header(encoded: tf.Tensor) -> tf.Tensor:
     ),
   )
   # The height of a BMP is negative where its top row comes first.
-  return tf.reduce_prod(tf.abs(sides))
+  return tf.cond(
+    is_webp,
+    lambda: _count_webp_pixels(header),
+    lambda: tf.reduce_prod(tf.abs(sides)),
+  )
+
+
+def _count_webp_pixels(header: tf.Tensor) -> tf.Tensor:
+  """Returns the pixels of a WebP, whose first chunk says how large it is.
+
+  Whether or not this TensorFlow decodes it: the one that runs an export may.
+  An extended file cannot lie about its image, which its decoder compares.
+  """
+  data = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int64)
+
+  def integer(at: int, size: int) -> tf.Tensor:
+    weights = tf.constant([256**place for place in range(size)], tf.int64)
+    return tf.reduce_sum(data[at : at + size] * weights)
+
+  def masked(number: tf.Tensor) -> tf.Tensor:
+    return tf.bitwise.bitwise_and(number, tf.constant(_WEBP_SIDE, tf.int64))
+
+  bits = integer(21, 4)
+  lossless = (1 + masked(bits)) * (1 + masked(bits // (_WEBP_SIDE + 1)))
+  kind = tf.strings.substr(header, 12, 4)
+  return tf.case(
+    [
+      (
+        tf.equal(kind, b'VP8 '),
+        lambda: masked(integer(26, 2)) * masked(integer(28, 2)),
+      ),
+      (tf.equal(kind, b'VP8L'), lambda: lossless),
+      (
+        tf.equal(kind, b'VP8X'),
+        lambda: (1 + integer(24, 3)) * (1 + integer(27, 3)),
+      ),
+    ],
+    default=lambda: tf.constant(0, tf.int64),
+  )
 
 
 def _integers(

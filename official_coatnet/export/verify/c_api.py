@@ -314,12 +314,12 @@ def _answer(model: SavedModel, request: dict) -> dict:
   clocks = (time.perf_counter, time.process_time)
   starts = [clock() for clock in clocks]
   try:
-    outputs, error = model.run(request['signature'], inputs), None
+    outputs, error = model.run(request['signature'], inputs), {}
   except LoadError as e:
     outputs, error = {}, {'error': str(e)}
   seconds, cpu = (clock() - start for clock, start in zip(clocks, starts))
-  answer = error or {'outputs': {n: to_json(v) for n, v in outputs.items()}}
-  return answer | {'seconds': seconds, 'cpu_seconds': cpu}
+  tensors = {n: to_json(v) for n, v in outputs.items()}
+  return (error or {'outputs': tensors}) | {'seconds': seconds, 'cpu_seconds': cpu}
 
 
 def main(argv: list[str]) -> None:
@@ -335,13 +335,14 @@ def main(argv: list[str]) -> None:
     model = SavedModel(path)
   except LoadError as e:
     sys.exit(f'{program}: {e}')
-  result = {'load_seconds': time.perf_counter() - start}
-  result['replies'] = [_answer(model, request) for request in requests]
+  seconds = time.perf_counter() - start
+  replies = [_answer(model, request) for request in requests]
   if 'tensorflow' in sys.modules:
     sys.exit(f'{program}: TensorFlow was imported; this proves nothing.')
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  result = {'replies': replies, 'load_seconds': seconds, 'peak_memory': peak}
   with open(replies_file, 'w') as f:
-    json.dump(result | {'peak_memory': peak}, f)
+    json.dump(result, f)
 
 
 if __name__ == '__main__':

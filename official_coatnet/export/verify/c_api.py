@@ -340,9 +340,9 @@ def main(argv: list[str]) -> None:
   if 'tensorflow' in sys.modules:
     sys.exit(f'{program}: TensorFlow was imported; this proves nothing.')
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-  result = {'replies': replies, 'load_seconds': seconds, 'peak_memory': peak}
+  result = {'replies': replies, 'load_seconds': seconds}
   with open(replies_file, 'w') as f:
-    json.dump(result, f)
+    json.dump(result | {'peak_memory': peak}, f)
 
 
 if __name__ == '__main__':

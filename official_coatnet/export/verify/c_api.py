@@ -318,8 +318,8 @@ def _answer(model: SavedModel, request: dict) -> dict:
   except LoadError as e:
     outputs, error = {}, {'error': str(e)}
   seconds, cpu = (clock() - start for clock, start in zip(clocks, starts))
-  tensors = {n: to_json(v) for n, v in outputs.items()}
-  return (error or {'outputs': tensors}) | {'seconds': seconds, 'cpu_seconds': cpu}
+  answer = error or {'outputs': {n: to_json(v) for n, v in outputs.items()}}
+  return {**answer, 'seconds': seconds, 'cpu_seconds': cpu}
 
 
 def main(argv: list[str]) -> None:

@@ -36,6 +36,11 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 _main = getattr(sys.modules.get('__main__'), '__file__', None) or ''
 if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
   stopping.end_while_starting()
+  # It asks for a TensorFlow that it runs on; what it says is for the user.
+  try:
+    import official_coatnet  # noqa: F401
+  except ImportError as error:
+    sys.exit(f'{os.path.basename(sys.argv[0])}: {error}')
 
 # What a shell reports of a command whose reader has gone, as `| head` does.
 _BROKEN_PIPE = 141

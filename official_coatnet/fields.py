@@ -135,7 +135,9 @@ def _is_other_text(value: Any, rule: kinds.Rule) -> bool:
   )
 
 
-def _likely_fix(field: dataclasses.Field, value: Any, rule: kinds.Rule) -> str:
+def _likely_fix(
+  field: dataclasses.Field[Any], value: Any, rule: kinds.Rule
+) -> str:
   """Returns a sentence: what to write."""
   if isinstance(value, str):
     for meant in _unquoted(value):

@@ -41,6 +41,12 @@ CONFIGURABLES = (
   model_config.ModelConfig,
 )
 
+# What gin itself registers.
+_OF_GIN = tuple(
+  f'{module}{name}'
+  for module in ('', 'gin.')
+  for name in ('macro', 'constant', 'singleton')
+)
 # Those of an experiment's parts that are paths.
 _PATHS = {
   'train_data': ('data_dir', 'file_pattern'),
@@ -113,6 +119,7 @@ def load(
       )
     _parse(chunks, statements)
     gin_checks.check(statements, known=list(_configurables()))
+    _check_origin(statements, allow_imports)
   except gin_syntax.GinSyntaxError as e:
     raise ConfigError(str(e)) from e
   try:
@@ -140,6 +147,25 @@ def _parse(
     gin.finalize()
   except (ValueError, RuntimeError) as e:
     raise ConfigError(_explain(e, statements, file=None)) from e
+
+
+def _check_origin(
+  statements: Sequence[gin_syntax.Statement], allow_imports: Sequence[str]
+) -> None:
+  """Refuses what another package has registered that is not allowed.
+
+  Libraries register functions when they are imported, for whatever reason.
+  """
+  known = {*_configurables(), *_OF_GIN, ''}
+  for each in statements:
+    made = {reference.rpartition('/')[2] for reference in each.makes}
+    for name in sorted({each.configurable, *made} - known):
+      module = gin.get_configurable(name).__module__
+      if not gin_syntax.is_allowed(module, allow_imports):
+        raise ConfigError(
+          f'{each.place}: {name} is code of {module}. Remove the line, or, if '
+          f'you trust {module}, add --allow_imports={module}.'
+        )
 
 
 def _reason(

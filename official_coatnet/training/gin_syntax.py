@@ -178,6 +178,11 @@ def read(
   return statements, chunks
 
 
+def is_allowed(module: str, allowed: Sequence[str]) -> bool:
+  """Whether a Python module is one of some packages, or in one."""
+  return any(f'{module}.'.startswith(f'{each}.') for each in allowed)
+
+
 def _check_import(
   statement: config_parser.ImportStatement,
   allowed: Sequence[str],
@@ -191,7 +196,7 @@ def _check_import(
       f'{place}: a gin file registers nothing here; register it in the Python '
       'package that has it, by @gin.configurable, and import that.'
     )
-  if not any(f'{module}.'.startswith(f'{each}.') for each in allowed):
+  if not is_allowed(module, allowed):
     package = module.split('.')[0]
     raise GinSyntaxError(
       f'{place}: a gin file imports nothing by itself, since an import runs '

@@ -172,6 +172,13 @@ class GinErrorsTest(parameterized.TestCase):
         allow_imports=['no_such'],
       )
 
+  def test_what_libraries_register_is_not_for_gin_files(self):
+    for binding in ('RunConfig.seed = @take()', 'take.train = 3'):
+      with self.assertRaisesRegex(
+        gin_config.ConfigError, "^Binding '.*take.*: take is code of .*allow_im"
+      ):
+        gin_files.load(bindings=[binding])
+
   def test_every_key_that_a_macro_feeds_can_be_set_itself(self):
     for path in ('gin/demo.gin', 'gin/jft_coatnet3_512.gin'):
       experiment = gin_files.load(path)

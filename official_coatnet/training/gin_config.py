@@ -141,7 +141,8 @@ def _parse(
   for chunk in chunks:
     try:
       gin.parse_config(chunk.text)
-    except (ValueError, SyntaxError, OSError, ImportError) as e:
+    except (ValueError, KeyError, SyntaxError, OSError, ImportError) as e:
+      # A KeyError: two configurables of one name.
       raise ConfigError(_explain(e, statements, file=chunk.file)) from e
   try:
     gin.finalize()
@@ -173,7 +174,7 @@ def _reason(
 ) -> str:
   """Says what is wrong with a value, and which macro has it."""
   # gin adds where a configurable was called; the first line is the reason.
-  reason = str(error).split('\n')[0]
+  reason = str(error).split('\n  In call to configurable')[0]
   if match := re.match(r"(\w+)\.__init__\(\) missing .*: '(\w+)'", reason):
     field = f'{match.group(1)}.{match.group(2)}'
     return f'`{field}` is not set, and has no default; set it.'

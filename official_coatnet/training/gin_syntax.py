@@ -317,7 +317,9 @@ def _explain_end(text: _Text, error: tokenize.TokenError) -> str:
       f'{text.place(row)}: the bracket {character!r} is not closed; add '
       f'{gin_tokens.CLOSING[character]!r} where its values end.'
     )
-  row = error.args[1][0]
+  reason, (row, _) = error.args
+  if reason.startswith('unterminated string literal'):  # Python 3.12.
+    return _explain(text, error, row=row)
   return f'{text.place(row)}: a closing quote is missing.'
 
 

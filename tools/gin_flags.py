@@ -46,7 +46,11 @@ class GinFlags:
 
 
 def DEFINE_gin(  # noqa: N802
-  default: list[str] | None, *, file_help: str, bindings_help: str
+  default: list[str] | None,
+  *,
+  file_help: str,
+  bindings_help: str,
+  flag_values: flags.FlagValues = flags.FLAGS,
 ) -> GinFlags:
   """Defines the flags.
 
@@ -54,14 +58,20 @@ def DEFINE_gin(  # noqa: N802
     default: Of --gin_file.
     file_help: What --help says of it.
     bindings_help: What --help says of --gin_bindings.
+    flag_values: Where to register them.
   """
   return GinFlags(
-    files=path_flags.DEFINE_multi_path('gin_file', default, file_help),
-    bindings=flags.DEFINE_multi_string('gin_bindings', [], bindings_help),
+    files=path_flags.DEFINE_multi_path(
+      'gin_file', default, file_help, flag_values=flag_values
+    ),
+    bindings=flags.DEFINE_multi_string(
+      'gin_bindings', [], bindings_help, flag_values=flag_values
+    ),
     allow_imports=flags.DEFINE_list(
       'allow_imports',
       [],
       'Python packages that the gin file may import, and so run, by comma. '
       'Without it a gin file imports nothing.',
+      flag_values=flag_values,
     ),
   )

@@ -83,6 +83,7 @@ def export(
       there is none, labels and classes differ in number, labels.txt of the run
       is not what it was trained on, the version is taken or `export_dir` cannot
       be written.
+    ImportError: If a library is missing that the format takes.
     guard.NonFiniteWeightsError: If weights are not finite.
   """
   version = versions.choose_version(
@@ -97,6 +98,8 @@ def export(
     model_dir, weights=weights or experiment.run.weights
   )
   runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
+  if file_format == 'saved_model':
+    warmup.check_library()
   stored.check_finite(what='No export is made of')
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),

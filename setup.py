@@ -64,7 +64,7 @@ setup(
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
     # The requests that warm a server up, and those of tools/query.py.
-    'tensorflow-serving-api>=2.15,<2.21',
+    'tensorflow-serving-api>=2.14.1,<2.21',
     'tensorflow-datasets',
     'numpy>=1.26',
     # 11.3 has AVIF.

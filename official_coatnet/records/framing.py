@@ -95,7 +95,7 @@ class Crc32c:
     for start in range(0, len(blocks), 64):  # Little enough for the cache.
       part = blocks[start : start + 64]
       values = self._table.ravel().take(part + self._places)
-      found[start : start + 64] = np.bitwise_xor.reduce(values, axis=1)
+      np.bitwise_xor.reduce(values, axis=1, out=found[start : start + 64])
     return found
 
 

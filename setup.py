@@ -40,12 +40,8 @@ def tensorflow_packages(own):
   chosen = 'tensorflow<2.16; python_version < "3.12"'
   if own.startswith('2.15.'):
     chosen = f'tensorflow=={own}'
-  # The others end with TensorFlow 2.15. Later ones have a client of their own.
-  return [
-    chosen,
-    'tensorflow-addons; python_version < "3.12"',
-    'cloud-tpu-client; python_version < "3.12"',
-  ]
+  # The other ends with TensorFlow 2.15.
+  return [chosen, 'tensorflow-addons; python_version < "3.12"']
 
 
 setup(
@@ -63,19 +59,32 @@ setup(
     # Each names its own TensorFlow.
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
-    # The requests that warm a server up, and those of tools/query.py.
-    'tensorflow-serving-api>=2.14.1,<2.21',
     'tensorflow-datasets',
     'numpy>=1.26',
+    # Checksums of records.
+    'google-crc32c>=1.5',
+    # Those that came with others, and are imported here.
+    'protobuf',
+    'pyyaml',
+    'scipy',
     # 11.3 has AVIF.
     'pillow>=11.3',
     'gin-config',
     'absl-py',
     # With these TensorFlow asks about TPUs.
+    'google-api-core',
     'google-api-python-client',
+    'google-auth',
     'oauth2client',
   ],
   extras_require={
+    # tools/export.py and verify_export.py, for the requests that warm a server
+    # up, and gRPC of tools/query.py.
+    'serving': ['tensorflow-serving-api>=2.14.1,<2.21', 'grpcio'],
+    # What the preflight asks about queued resources and newer generations. It
+    # cannot stand beside cloud-tpu-client, which wants Google's libraries of
+    # 2020; without that TensorFlow takes its own client.
+    'tpu': ['google-cloud-tpu'],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
     # Weights of others, and for others; newer hubs want another HTTP library.

@@ -72,7 +72,7 @@ class Exit(enum.IntEnum):
 # Ends of their own, by name: to import these modules takes seconds.
 _EXITS = {
   'official_coatnet.training.devices.WorkerLostError': Exit.AGAIN,
-  'official_coatnet.training.stop.StoppedError': Exit.AGAIN,
+  'official_coatnet.training.guard.NonFiniteEvaluationError': Exit.NOT_FINITE,
 }
 # What comes of wrong values, files and machines, and not of wrong code.
 _MENDABLE: tuple[type[Exception], ...] = (
@@ -170,12 +170,11 @@ def _end_of_its_own(error: Exception) -> SystemExit | None:
   """Returns how a tool ends by an error that has its own exit code."""
   names = [f'{kind.__module__}.{kind.__name__}' for kind in type(error).__mro__]
   code = next((_EXITS[name] for name in names if name in _EXITS), None)
-  if code is None:
-    return None
+  words = explain(error)
   if isinstance(error, stop_lib.StoppedError):
     code, words = _explain_stop(error)
-  else:
-    words = explain(error)
+  if code is None:
+    return None
   print(f'{program()}: {words}', file=sys.stderr, flush=True)
   return (_EndsAtOnce if isinstance(error, ConnectionError) else SystemExit)(
     int(code)

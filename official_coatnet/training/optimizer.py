@@ -1,22 +1,16 @@
-"""AdamW and its learning rate. The one module that knows TensorFlow Addons.
-
-TensorFlow Addons is at its end of life; what replaces it replaces this module.
-"""
+"""The settings of AdamW, its learning rate, and the step it takes."""
 
 import dataclasses
 import functools
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-with warnings.catch_warnings():
-  # Its farewell, which would open every log. We know; see above.
-  warnings.simplefilter('ignore')
-  import tensorflow_addons as tfa
+from official_coatnet import fields, kinds
+from official_coatnet.training import adamw
 
 DECAYS = ('cosine', 'linear', 'constant')
 # What weight decay shrinks. Norms, biases and relative-bias tables are left
@@ -24,6 +18,35 @@ DECAYS = ('cosine', 'linear', 'constant')
 _DECAYED = re.compile(r'(^|/)(depthwise_)?kernel(:\d+)?$')
 
 
+def _differ(names: tuple[str, ...]) -> bool:
+  return len(set(names)) == len(names) > 0
+
+
+@fields.rules(
+  peak_learning_rate=kinds.Number('(0, inf)'),
+  min_learning_rate=kinds.Number('[0, inf)'),
+  decay=kinds.Choice(DECAYS),
+  warmup_steps=kinds.Whole(0, none='for `warmup_epochs`'),
+  warmup_epochs=kinds.Number('[0, inf)', none='for no warm-up'),
+  weight_decay=kinds.Number('[0, inf)', fix='Use 0 for none.'),
+  beta_1=kinds.Number('[0, 1)'),
+  beta_2=kinds.Number('[0, 1)'),
+  epsilon=kinds.Number('(0, inf)'),
+  clip_norm=kinds.Number('(0, inf)', none='for no clipping'),
+  microbatches=kinds.Whole(
+    1, kinds.LARGEST_INT32, fix='Use 1 for no gradient accumulation.'
+  ),
+  trainable=kinds.Several(
+    kinds.Text(),
+    "a tuple of different stages, such as ('s4', 'head')",
+    together=_differ,
+    lone=True,
+    none="or 'all' for all of them",
+  ),
+  layer_decay=kinds.Number('(0, 1]', none='for one learning rate'),
+  ema_decay=kinds.Number('(0, 1)', none='for no average'),
+  ema_dynamic_decay=kinds.Flag(),
+)
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
   """AdamW, its learning rate and what happens to the gradient (Table 10).
@@ -78,50 +101,19 @@ class OptimizerConfig:
   ema_dynamic_decay: bool = True
 
   def __post_init__(self) -> None:
-    if self.peak_learning_rate <= 0:
-      raise ValueError(
-        f'`peak_learning_rate` is {self.peak_learning_rate}; it must be '
-        'positive.'
-      )
-    if self.decay not in DECAYS:
-      raise ValueError(
-        f'`decay` is {self.decay!r}; it must be one of {DECAYS}.'
-      )
-    if self.clip_norm is not None and self.clip_norm <= 0:
-      raise ValueError(
-        f'`clip_norm` is {self.clip_norm}; it must be positive, or None.'
-      )
-    # Not by isinstance: True is an int, and no count.
-    if type(self.microbatches) is not int or self.microbatches < 1:
-      raise ValueError(
-        f'`microbatches` is {self.microbatches!r}; it must be an integer of at '
-        'least 1, and 1 for no gradient accumulation.'
-      )
-    self._check_trainable()
-    if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
-      raise ValueError(
-        f'`layer_decay` is {self.layer_decay}; it must be in (0, 1], or None '
-        'for one learning rate.'
-      )
-    if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
-      raise ValueError(
-        f'`ema_decay` is {self.ema_decay}; it must be in (0, 1), or None.'
-      )
-
-  def _check_trainable(self) -> None:
     # Which stages there are, only the network says: `stages.check`.
-    chosen: Any = self.trainable
-    if isinstance(chosen, str):  # In gin ('head') is a string, too.
-      chosen = None if chosen == 'all' else (chosen,)
-    if chosen is not None:
-      chosen = tuple(chosen)
-      strings = all(isinstance(name, str) for name in chosen)
-      if not chosen or not strings or len(set(chosen)) < len(chosen):
-        raise ValueError(
-          f'`trainable` is {self.trainable!r}; it must be a tuple of different '
-          "stages, such as ('s4', 'head'), or 'all' (None)."
-        )
-    object.__setattr__(self, 'trainable', chosen)
+    trainable: Any = self.trainable
+    if trainable == 'all':
+      object.__setattr__(self, 'trainable', None)
+    fields.check(self)
+    fields.require(
+      self.min_learning_rate <= self.peak_learning_rate,
+      'OptimizerConfig.min_learning_rate',
+      value=self.min_learning_rate,
+      rule='must be between 0 and the peak learning rate, '
+      f'{self.peak_learning_rate}',
+      fix='lower it',
+    )
 
 
 @tf.keras.utils.register_keras_serializable('official_coatnet')
@@ -218,30 +210,6 @@ class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
     return {'schedule': self.schedule, 'factor': self.factor}
 
 
-class LayerwiseAdamW(tfa.optimizers.AdamW):
-  """AdamW with a share of the rates for each layer of the network."""
-
-  def __init__(self, *, shares: Mapping[str, float], **kwargs: Any):
-    super().__init__(**kwargs)
-    self._shares = dict(shares)
-
-  def _resource_apply_dense(
-    self,
-    grad: tf.Tensor,
-    var: tf.Variable,
-    apply_state: Mapping[Any, Any] | None = None,
-  ) -> tf.Operation:
-    key = (var.device, var.dtype.base_dtype)
-    rates = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
-    share = self._shares[var.name.partition('/')[0]]
-    own = {
-      **rates,
-      'lr_t': share * rates['lr_t'],
-      'wd_t': share * rates['wd_t'],
-    }
-    return super()._resource_apply_dense(grad, var, apply_state={key: own})
-
-
 def is_decayed(variable: tf.Variable) -> bool:
   """Whether weight decay applies to the variable: to kernels alone."""
   return bool(_DECAYED.search(variable.name))
@@ -273,8 +241,8 @@ def make_optimizer(
   that is resumed at its last step takes none, and TensorFlow would warn of all
   that it could not restore.
 
-  `tfa.optimizers.AdamW` subtracts weight_decay x w, without the learning rate:
-  its weight decay has to be scheduled to give Loshchilov and Hutter's (and
+  `adamw.AdamW` subtracts weight_decay x w, without the learning rate: its
+  weight decay has to be scheduled to give Loshchilov and Hutter's (and
   Google's) learning_rate x rate x w.
 
   Args:
@@ -284,9 +252,9 @@ def make_optimizer(
     shares: Name of a layer to its share of the learning rate, or None for all
       of it (`stages.learning_rates`).
   """
-  make: Any = tfa.optimizers.AdamW
+  make: Any = adamw.AdamW
   if shares is not None:
-    make = functools.partial(LayerwiseAdamW, shares=shares)
+    make = functools.partial(adamw.LayerwiseAdamW, shares=shares)
   optimizer = make(
     weight_decay=Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
@@ -337,9 +305,9 @@ def apply_gradients(
 def _with_parts(variables: list[tf.Variable]) -> list[tf.Variable]:
   """Returns the variables and, of mirrored ones, those of each replica.
 
-  A mirrored variable is updated replica by replica, and `tfa.optimizers.AdamW`
-  asks of what it is given then whether it is in the list. With the mirrored
-  variables alone it would decay nothing on several GPUs, and not say so.
+  A mirrored variable is updated replica by replica, and `adamw.AdamW` asks of
+  what it is given then whether it is in the list. With the mirrored variables
+  alone it would decay nothing on several GPUs, and not say so.
   """
   strategy = tf.distribute.get_strategy()
   parts = []

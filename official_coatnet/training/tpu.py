@@ -4,8 +4,6 @@ To connect to a TPU that is not ready, or that runs another TensorFlow, can hang
 for many minutes. What is asked here takes seconds and ends with an answer.
 """
 
-import importlib
-import importlib.util
 import os
 import re
 import socket
@@ -19,6 +17,12 @@ from google.api_core import exceptions as api_errors
 from google.auth import exceptions as auth_errors
 from googleapiclient import errors as google_errors
 from oauth2client import client as oauth2_client
+
+# The resolver's own client: cloud-tpu-client, or TensorFlow's where that is not
+# installed. The run connects by the same.
+from tensorflow.python.distribute.cluster_resolver.tpu import (
+  tpu_cluster_resolver,
+)
 
 from official_coatnet.training import tpu_api
 from official_coatnet.training.tpu_slice import TpuSlice
@@ -60,8 +64,8 @@ def find(
     zone: Its zone, such as 'europe-west4-a'; None for that of this machine.
     project: Its Google Cloud project; None for that of this machine.
     timeout: Seconds that it may take.
-    make_client: Makes a client such as cloud-tpu-client's; None asks through
-      google-cloud-tpu where it is installed, or else through that one.
+    make_client: Makes a client such as the resolver's; None asks through
+      google-cloud-tpu where it is installed, or else through the resolver's.
     environment: Environment variables.
 
   Returns:
@@ -85,7 +89,7 @@ def find(
         zone=zone or _metadata('instance/zone').rsplit('/', 1)[-1],
         project=project or _metadata('project/project-id'),
       )
-    make = make_client or _client_class()
+    make = make_client or tpu_cluster_resolver.client.Client
     return _find_name(make(tpu=tpu, zone=zone, project=project), tpu)
 
   try:
@@ -121,14 +125,6 @@ def _within(timeout: float, function: Callable[[], TpuSlice]) -> TpuSlice:
   if 'value' not in outcome:
     raise TimeoutError(f'no answer within {timeout:.0f} s')
   return outcome['value']
-
-
-def _client_class() -> Callable[..., Any]:
-  if importlib.util.find_spec('cloud_tpu_client') is None:
-    raise ModuleNotFoundError(
-      'to look a TPU up by its name needs google-cloud-tpu or cloud-tpu-client'
-    )
-  return importlib.import_module('cloud_tpu_client').Client
 
 
 def _find_name(client: Any, tpu: str) -> TpuSlice:
@@ -265,11 +261,6 @@ def _explain(tpu, error, *, zone, project) -> tuple[str, str]:
   """Returns what an error means, and what to do."""
   where = f'--zone={zone or "ZONE"} --project={project or "PROJECT"}'
   listed = f'`gcloud compute tpus tpu-vm list {where}`'
-  if isinstance(error, ModuleNotFoundError):
-    return str(error), (
-      "Install one: pip install 'official_coatnet[tpu]', in a clone "
-      "pip install -e '.[tpu]'."
-    )
   if isinstance(error, _NO_CREDENTIALS):
     return 'there are no credentials for Google Cloud here', (
       'Run `gcloud auth application-default login`, or start from a machine '

@@ -129,15 +129,11 @@ class TpuTest(parameterized.TestCase):
       client, 'pod', zone='europe-west4-a', project='my-project'
     )
 
-  def test_neither_client_is_installed(self):
+  def test_the_resolvers_client_is_asked_where_it_is_not(self):
     self._install(None)
-    with (
-      mock.patch('importlib.util.find_spec', return_value=None),
-      self.assertRaisesRegex(
-        ConnectionError, 'needs google-cloud-tpu or .*official_coatnet.tpu'
-      ),
-    ):
-      tpu.find('pod', zone='z', project='p')
+    client = Client()
+    with mock.patch.object(tpu.tpu_cluster_resolver.client, 'Client', client):
+      self.assertEqual(tpu.find('pod', zone='z', project='p').num_hosts, 4)
 
   def _install(self, client):
     """Puts a client, or none, in the place of google-cloud-tpu's."""

@@ -156,7 +156,9 @@ class TpuApiTest(parameterized.TestCase):
     )
     self.assertEqual(found.software, _POD['runtimeVersion'])
     self.assertEqual((found.num_hosts, found.min_cores), (4, 16))
-    self.assertEqual((found.queued_resource, found.queue_state), ('queue', None))
+    self.assertEqual(
+      (found.queued_resource, found.queue_state), ('queue', None)
+    )
 
   def test_health(self):
     node = {
@@ -191,7 +193,9 @@ class TpuApiTest(parameterized.TestCase):
     queue = _queued('queue', 'SUSPENDED', 'pod')
     node = {**_POD, 'state': 'PREEMPTED', 'queuedResource': queue['name']}
     found = self._find('pod', nodes=[node], queued=[queue])
-    self.assertEqual((found.state, found.queue_state), ('PREEMPTED', 'SUSPENDED'))
+    self.assertEqual(
+      (found.state, found.queue_state), ('PREEMPTED', 'SUSPENDED')
+    )
     self.assertIsNone(found.num_hosts)
     (problem,) = found.problems()
     self.assertRegex(problem, "'pod' .*queued-resources delete queue --force")

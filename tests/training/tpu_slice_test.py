@@ -36,9 +36,7 @@ class TpuSliceTest(parameterized.TestCase):
     ('2.20.0', 'tpu-vm-tf-2.20.0-pod-pjrt', True),
     ('2.20.0', 'tpu-vm-tf-2.2.0', False),
   )
-  def test_software_is_of_the_clients_minor_version(
-    self, here, software, fits
-  ):
+  def test_software_is_of_the_clients_minor_version(self, here, software, fits):
     with mock.patch.object(tf, '__version__', here):
       problems = TpuSlice('pod', software=software).problems()
     self.assertLen(problems, 0 if fits else 1)
@@ -96,7 +94,9 @@ class TpuSliceTest(parameterized.TestCase):
     )
     (problem,) = found.problems()
     self.assertRegex(problem, words)
-    self.assertIn(f"'queue' that asks for it is in state {queue_state}", problem)
+    self.assertIn(
+      f"'queue' that asks for it is in state {queue_state}", problem
+    )
 
   def test_name_of_a_queued_resource(self):
     found = TpuSlice(
@@ -121,7 +121,8 @@ class TpuSliceTest(parameterized.TestCase):
     self.assertEqual(
       str(found),
       'TPU pod, accelerator type v6e-16, state READY, health '
-      'UNHEALTHY_MAINTENANCE (moved at 12:00), 4 host(s), queued resource queue',
+      'UNHEALTHY_MAINTENANCE (moved at 12:00), 4 host(s), queued resource '
+      'queue',
     )
     self.assertEqual(found.problems(), [])
 

@@ -95,7 +95,10 @@ class TpuTest(parameterized.TestCase):
       tpu.find('pod', zone='z', project='p', make_client=Client(error))
 
   @parameterized.parameters(
-    (auth_errors.DefaultCredentialsError('none'), 'no credentials.*gcloud auth'),
+    (
+      auth_errors.DefaultCredentialsError('none'),
+      'no credentials.*gcloud auth',
+    ),
     (api_errors.NotFound('x'), 'no such TPU.*--tpu_zone and --gcp_project'),
     (api_errors.PermissionDenied('x'), 'refused .HTTP 403.*roles/tpu.viewer'),
     (api_errors.ServiceUnavailable('y'), 'ServiceUnavailable: 503 y'),

@@ -172,8 +172,8 @@ def _follow(computations, name, *, times, ops, uncosted):
 def _optimised_text(compiled, dump: str) -> str:
   """Returns the optimised module, as XLA prints it.
 
-  A jaxlib can be too old to read back what libtpu has made: what the SparseCores
-  of TPU7x do, to jaxlib 0.10.2. What libtpu has written itself is the same text.
+  A jaxlib can be too old to read back what libtpu has made, as jaxlib 0.10.2 is
+  for the SparseCores of TPU7x. What libtpu has written itself is the same text.
   """
   try:
     return compiled.hlo_modules()[0].to_string()

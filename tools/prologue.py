@@ -34,9 +34,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 # To import TensorFlow takes seconds, in which a tool can be stopped as well.
-# Not where a test imports it, nor in a process that a tool has started.
+# Not where a test imports it, nor in a process that a tool has started. Bazel
+# has links in the place of files.
 _main = getattr(sys.modules.get('__main__'), '__file__', None) or ''
-if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
+_tools = os.path.dirname(os.path.realpath(__file__))
+if os.path.realpath(_main).startswith(_tools + os.sep):
   stopping.end_while_starting()
   # It asks for a TensorFlow that it runs on; what it says is for the user.
   try:

@@ -126,13 +126,14 @@ def _only_writer(
   Yields:
     The lock; None on machines that write nothing there.
   """
-  lock, problem = None, None
+  lock: writer.Lock | None = None
+  problem: Exception | None = None
   if devices.is_chief(strategy):
     files.make_folder(model_dir)
     lock = writer.Lock(model_dir)
     try:
       lock.take()
-    except ValueError as e:
+    except (ValueError, OSError) as e:
       problem = e
   try:
     if agreement.any(problem is not None):

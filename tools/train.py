@@ -226,7 +226,8 @@ def _dry_run(experiment):
     model_dir = _MODEL_DIR.value or temporary
     _train(experiment, strategy, model_dir=model_dir)
     export_dir = model_dir_lib.export_folder(model_dir)
-    path = saved_model.export(model_dir, export_dir)
+    with tools.prologue.STOP.patient():
+      path = saved_model.export(model_dir, export_dir)
     logging.info('Dry run passed: trained, evaluated and exported to %s.', path)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from absl import app, flags
 
-from tests.faults import bench as bench_lib, kills, ledger
+from tests.faults import bench as bench_lib, kills, ledger, settings
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all that is left to chance.')
 _KILLS = flags.DEFINE_integer('kills', 200, 'Signals to send.', lower_bound=0)
@@ -34,6 +34,7 @@ _JOBS = flags.DEFINE_integer('jobs', 2, 'Cases at a time.', lower_bound=1)
 def all_cases(*, seed: int, num_kills: int) -> Iterator[ledger.Case]:
   """Returns all cases of the suite."""
   yield from kills.cases(count=num_kills, seed=seed)
+  yield from settings.cases()
 
 
 def main(argv):

@@ -123,6 +123,38 @@ class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
     bmp = format_files.bmp(b'\0' * 2000, bits=24, header=12)
     self.assertEqual(int(self.count(bmp)), 0)
 
+  @parameterized.parameters(
+    ('RGB', {'quality': 80}, b'VP8 '),
+    ('RGB', {'lossless': True}, b'VP8L'),
+    ('RGBA', {'lossless': True}, b'VP8L'),
+    ('RGBA', {'quality': 80}, b'VP8X'),
+    ('RGB', {'save_all': True, 'append_images': True}, b'VP8X'),
+  )
+  def test_webp(self, mode, options, chunk):
+    if options.get('append_images'):
+      options = options | {'append_images': [Image.new('RGB', (301, 77))]}
+    alpha = np.arange(301 * 77, dtype=np.uint8).reshape(77, 301, 1)
+    pixels = np.concatenate([image_files.pixels(77, 301), alpha], axis=-1)
+    image = Image.fromarray(pixels).convert(mode)
+    file = io.BytesIO()
+    image.save(file, 'WEBP', **options)
+    self.assertEqual(file.getvalue()[12:16], chunk)
+    self.assertEqual(int(self.count(file.getvalue())), 77 * 301)
+    for length in range(32):  # Of the header alone.
+      self.assertLess(int(self.count(file.getvalue()[:length])), 2**32)
+
+  def test_an_extended_webp_cannot_lie_in_its_header(self):
+    file = io.BytesIO()
+    noise = Image.fromarray(image_files.pixels(60, 50))
+    noise.save(file, 'WEBP', quality=90, exif=b'Exif\0\0MM\0*\0\0\0\x08\0\0')
+    webp = file.getvalue()
+    self.assertEqual(webp[12:16], b'VP8X')
+    self.assertEqual(int(self.count(webp)), 50 * 60)
+    small = webp[:24] + b'\1\0\0\1\0\0' + webp[30:]
+    self.assertEqual(int(self.count(small)), 4)
+    with self.assertRaises(tf.errors.InvalidArgumentError):
+      tf.io.decode_image(small, channels=3, expand_animations=False)
+
   def test_sides_that_overflow(self):
     png = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack(
       '>II', 2**31 - 1, 2**31 - 1

@@ -25,6 +25,7 @@ from tests.faults import (
   ledger,
   pairs,
   repeats,
+  settings,
 )
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all that is left to chance.')
@@ -48,6 +49,7 @@ def all_cases(
   yield from disks.cases(count=num_disks, seed=seed)
   yield from pairs.cases(count=num_pairs, seed=seed)
   yield from repeats.cases()
+  yield from settings.cases()
 
 
 def main(argv):

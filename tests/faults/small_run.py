@@ -160,12 +160,16 @@ def digest(values: Iterable[np.ndarray]) -> str:
 
 
 def _files(model_dir: str) -> set[str]:
-  """Returns the files of a run; events have the time in their names."""
+  """Returns the files of a run but for checkpoints and events.
+
+  Events have the time in their names; a checkpoint more, which is saved where a
+  run is stopped, shifts those that follow.
+  """
   found = set()
   for folder, _, names in os.walk(model_dir):
     for name in names:
       path = os.path.relpath(os.path.join(folder, name), model_dir)
-      if not os.path.basename(path).startswith('events.out.'):
+      if not re.match(r'ckpt-\d+\.[^/]*$|.*events\.out\.', path):
         found.add(path)
   return found
 

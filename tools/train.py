@@ -34,12 +34,14 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   per_class,
   preflight,
+  restart,
   tpu as tpu_lib,
 )
 from tools import path_flags
 
 # What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
 _TRY_AGAIN = 75
+_TRAINING_MODES = ('train', 'train_and_eval')
 
 _GIN_FILE = path_flags.DEFINE_multi_path(
   'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
@@ -75,6 +77,19 @@ _PER_CLASS = flags.DEFINE_bool(
   'With --mode=eval: accuracy class by class and what is taken for what, as '
   'CSV, JSON and pictures.',
 )
+_CHECKPOINT_STEP = flags.DEFINE_integer(
+  'checkpoint_step',
+  None,
+  'With --mode=eval: step of the checkpoint. By default the best one where the '
+  'run keeps it, else the newest that is whole.',
+)
+_RESTART = flags.DEFINE_bool(
+  'restart',
+  False,
+  'Begin at step 0 in a --model_dir that has checkpoints. What is there goes '
+  'into restarted-TIME/ in it. Not for a command that is started again and '
+  'again: it would begin each time.',
+)
 _OUTPUT_DIR = path_flags.DEFINE_path(
   'output_dir',
   None,
@@ -95,6 +110,13 @@ def main(argv):
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   if _OUTPUT_DIR.value and not _PER_CLASS.value:
     raise app.UsageError('--output_dir is for what --per_class writes.')
+  if _CHECKPOINT_STEP.value is not None and _MODE.value != 'eval':
+    raise app.UsageError(
+      '--checkpoint_step is for --mode=eval; a run goes on from its newest '
+      'checkpoint.'
+    )
+  if _RESTART.value and (_DRY_RUN.value or _MODE.value not in _TRAINING_MODES):
+    raise app.UsageError('--restart is for a training.')
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
@@ -103,7 +125,7 @@ def main(argv):
     _GIN_BINDINGS.value,
     root=tools.prologue.ROOT,
     find_start=_find_start,
-    model_dir=_MODEL_DIR.value,
+    model_dir=None if _RESTART.value else _MODEL_DIR.value,
   )
   try:
     if _DRY_RUN.value:
@@ -126,8 +148,26 @@ def _find_start(path: str) -> str | None:
     raise ValueError(f'`init_checkpoint`: {e}') from e
 
 
+def _set_aside(experiment):
+  """Makes the --model_dir that of a new run."""
+  machines = devices.read_cluster()
+  if not _MODEL_DIR.value or machines is not None and machines.index:
+    return  # The others wait for the first one before they look.
+  target = restart.new_folder(_MODEL_DIR.value)
+  problems, _ = preflight.examine(
+    experiment, mode=_MODE.value, model_dir=target
+  )
+  if problems:
+    raise ValueError(preflight.join_problems(problems))
+  moved = restart.set_aside(_MODEL_DIR.value, target)
+  if moved:
+    logging.info('Begins anew. Moved to %s: %s.', target, ', '.join(moved))
+
+
 def _run(experiment):
   """Runs on the chosen devices, or says all that stands in the way."""
+  if _RESTART.value:
+    _set_aside(experiment)
   if _TPU.value:
     # To connect takes minutes: before, whatever can be known is looked at. The
     # controller looks again, by when the number of hosts is certain and the
@@ -216,6 +256,7 @@ def _train(experiment, strategy, *, model_dir, tally=None):
     on_start=lambda: gin_config.write_config(model_dir),
     on_first_loop=lambda: gin_config.write_operative_config(model_dir),
     tally=tally,
+    checkpoint_step=_CHECKPOINT_STEP.value,
   )
 
 

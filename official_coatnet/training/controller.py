@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orbit
 import tensorflow as tf
@@ -12,6 +12,7 @@ from official_coatnet import files
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   best,
+  checkpoint_files,
   checkpoints,
   consistency,
   devices,
@@ -26,6 +27,7 @@ from official_coatnet.training import (
   preflight,
   reporting,
   run as run_lib,
+  saving,
   stages,
   trainer as trainer_lib,
   transfer,
@@ -45,11 +47,13 @@ def run(
   on_start: Callable[[], None] = lambda: None,
   on_first_loop: Callable[[], None] = lambda: None,
   tally: per_class.Tally | None = None,
+  checkpoint_step: int | None = None,
 ) -> dict[str, float]:
   """Trains, evaluates or both, resuming from the latest checkpoint.
 
-  Where the weights start: from the latest checkpoint of `model_dir`; else from
-  `init_checkpoint`; else at random.
+  Where the weights start: from the newest whole checkpoint of `model_dir`; else
+  from `init_checkpoint`; else at random. Where there are checkpoints and none
+  is whole, it does not start.
 
   Args:
     experiment: What to run.
@@ -61,6 +65,8 @@ def run(
       first step; not where the run has taken its last one.
     on_first_loop: Called after the first training loop.
     tally: In mode 'eval', what to fill class by class.
+    checkpoint_step: In mode 'eval', which checkpoint to evaluate; None for the
+      best one where the run keeps it, else the newest.
 
   Returns:
     The metrics of the last evaluation; empty in mode 'train'.
@@ -92,7 +98,7 @@ def run(
     model_dir=model_dir,
     strategy=strategy,
   )
-  this = dataclasses.replace(this, tally=tally)
+  this = dataclasses.replace(this, tally=tally, checkpoint_step=checkpoint_step)
   with orbit_overrides.speaks_once(), devices.lost_workers(strategy):
     if this.trains:
       return _train(this, on_start=on_start, on_first_loop=on_first_loop)
@@ -111,9 +117,9 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
-  is_new = tf.train.latest_checkpoint(model_dir) is None
+  latest = None if evaluates_only else checkpoints.newest_whole(model_dir)
   this = run_lib.Run(
-    experiment, sources, plan, mode, model_dir, strategy, is_new
+    experiment, sources, plan, mode, model_dir, strategy, latest
   )
   files.make_folder(model_dir)
   if this.is_chief and evaluates_only:
@@ -142,7 +148,7 @@ def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     if this.mode == 'train_and_eval':
       evaluator = _make_evaluator(this, average=trainer.average)
   checkpoints.check_resumable(
-    this.model, this.model_dir, has_averages=trainer.average is not None
+    this.model, this.latest, has_averages=trainer.average is not None
   )
   reporter = this.make_reporter(trainer.optimizer.iterations, clock)
   manager = _checkpoint_manager(this, trainer)
@@ -153,7 +159,7 @@ def _train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     is_other=lambda: reporter.evaluates_otherwise,
   )
   # Restores the latest checkpoint.
-  with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
+  with checkpoints.readable(this.latest):
     controller = _make_controller(
       this,
       trainer,
@@ -232,7 +238,7 @@ def _make_controller(
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
-  manager: tf.train.CheckpointManager,
+  manager: saving.CheckpointManager,
   keeper: best.Keeper,
   reporter: reporting.Reporter,
   on_first_loop,
@@ -269,9 +275,9 @@ def _evaluate(this: run_lib.Run) -> dict[str, float]:
     eval_summary_dir=this.events_folder('eval'),
     eval_actions=[reporter.after_evaluation],
   )
-  paths = [this.model_dir]
+  paths: Iterable[str] = [this.model_dir]
   if this.mode == 'continuous_eval':
-    paths = tf.train.checkpoints_iterator(
+    paths = checkpoint_files.each_new(
       this.model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
     )
   results = {}
@@ -283,7 +289,10 @@ def _evaluate(this: run_lib.Run) -> dict[str, float]:
       )
     with this.strategy.scope():
       prefix = checkpoints.load_weights(
-        this.model, path, weights=this.experiment.run.weights
+        this.model,
+        path,
+        weights=this.experiment.run.weights,
+        step=this.checkpoint_step,
       )
     step = model_dir_lib.checkpoint_step(prefix)
     global_step.assign(step)
@@ -342,15 +351,17 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     if trainer.average:
       trainer.average.reset()
 
-  manager = tf.train.CheckpointManager
+  manager = saving.CheckpointManager
   if not this.is_chief:
-    manager = checkpoints.FollowerCheckpointManager
+    manager = saving.FollowerCheckpointManager
   return manager(
     checkpoint,
-    directory=this.model_dir,
+    this.model_dir,
     max_to_keep=settings.max_to_keep,
+    keep_every_steps=settings.keep_every_steps,
+    keep_every_hours=settings.keep_every_hours,
     checkpoint_interval=this.plan.checkpoint_interval,
     step_counter=trainer.optimizer.iterations,
-    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
+    start=this.latest,
   )

@@ -95,7 +95,9 @@ class RunConfig:
     eval_interval_steps: The same in steps; wins.
     checkpoint_interval_steps: Steps between checkpoints; None: at each
       evaluation and at the end.
-    max_to_keep: Checkpoints kept.
+    max_to_keep: Of the latest checkpoints, how many are kept.
+    keep_every_steps: And the first at or after each multiple of so many steps.
+    keep_every_hours: And the first, and each that is so many hours younger.
     best_metric: By which evaluation's checkpoint to keep beside the latest ones
       as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
       several labels), or None. Where there is one, evaluation, export and
@@ -131,6 +133,8 @@ class RunConfig:
   eval_interval_steps: int | None = None
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
+  keep_every_steps: int | None = None
+  keep_every_hours: float | None = None
   best_metric: str | None = None
   early_stopping_patience: int | None = None
   init_checkpoint: str | None = None
@@ -154,6 +158,10 @@ class RunConfig:
         raise ValueError(
           f'`{field}` is {getattr(self, field)}; it must be >= 1.'
         )
+    for field in ('keep_every_steps', 'keep_every_hours'):
+      value = getattr(self, field)
+      if value is not None and not value > 0:
+        raise ValueError(f'`{field}` is {value}; it must be > 0, or None.')
     self._check_patience()
     check_weights(self.weights)
     check_weights(self.init_weights, name='init_weights')

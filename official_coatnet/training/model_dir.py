@@ -16,13 +16,13 @@
   train/, eval/           TensorBoard events, from orbit
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
+  restarted-<time>/       what was there before a --restart
 """
 
 import dataclasses
 import json
 import math
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +30,10 @@ import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import facts as facts_lib, image_files
-from official_coatnet.training import best_file, experiment as experiment_lib
+from official_coatnet.training import (
+  checkpoint_files,
+  experiment as experiment_lib,
+)
 
 EXPERIMENT_FILE = 'experiment.json'
 DATA_FILE = image_files.DATA_FILE
@@ -39,7 +42,7 @@ OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = 'metrics.jsonl'
 WEIGHTS_FILE = 'weights.json'
-CHECKPOINT_NAME = 'ckpt'
+CHECKPOINT_NAME = checkpoint_files.NAME
 # In a line of metrics.jsonl: the evaluation is on other data, or with other
 # settings, than those of the run.
 OTHER_EVALUATION = 'eval/otherwise'
@@ -212,6 +215,7 @@ class MetricsFile:
     self._writes = writes
     self._model_dir = model_dir
     self._path = os.path.join(model_dir, METRICS_FILE)
+    self._best_effort = files.BestEffort(self._path)
 
   def rewind(self, step: int, *, evaluates: bool = False):
     """Drops what the run will write again when it resumes at `step`.
@@ -238,13 +242,16 @@ class MetricsFile:
     files.write_text(self._path, text)
 
   def write(self, step: int, values: dict[str, float]):
-    """Appends one line. A value that JSON cannot hold is written as null."""
+    """Appends one line. A value that JSON cannot hold is written as null.
+
+    Where it cannot be written, that is a warning.
+    """
     if not self._writes:
       return
     line: dict[str, float | None] = {'step': step}
     for name, value in values.items():
       line[name] = value if math.isfinite(value) else None
-    with tf.io.gfile.GFile(self._path, 'a') as f:
+    with self._best_effort(), tf.io.gfile.GFile(self._path, 'a') as f:
       f.write(json.dumps(line) + '\n')
 
 
@@ -279,51 +286,8 @@ def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   return sorted(own, key=lambda line: line['step'])
 
 
-def find_checkpoint(path: str) -> str:
-  """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
-
-  Of a model_dir that keeps its best checkpoint, that one; else the latest.
-
-  Raises:
-    ValueError: If there is no checkpoint there.
-  """
-  files.check_no_pattern(path, name='The path', is_new=False)
-  best = best_file.read(path)
-  if best is not None:
-    return best_file.prefix(path, best.step)
-  latest = tf.train.latest_checkpoint(path)
-  if latest:
-    return latest
-  if tf.io.gfile.exists(f'{path}.index'):
-    return path
-  if not tf.io.gfile.exists(path):
-    raise ValueError(
-      f'No checkpoint at {path!r}: neither a folder nor {path}.index exists. '
-      'Give a model_dir, or the path of a checkpoint without its ending, such '
-      'as model_dir/ckpt-1000.'
-    )
-  raise ValueError(f'No checkpoint in {path!r}: {_why_no_checkpoint(path)}')
-
-
-def _why_no_checkpoint(path: str) -> str:
-  if not tf.io.gfile.isdir(path):
-    prefix = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path)
-    if prefix != path and tf.io.gfile.exists(f'{prefix}.index'):
-      return f'it is a file of one; leave its ending out: {prefix}.'
-    return 'it is a file; give the model_dir of a run, a folder.'
-  folder = files.escape_pattern(path)
-  if any(
-    tf.io.gfile.glob(os.path.join(folder, *deeper, 'saved_model.pb'))
-    for deeper in ((), ('*',))
-  ):
-    return (
-      'it is an export, whose weights are in another form; give the model_dir '
-      'of the run that it was made of.'
-    )
-  return (
-    'the folder has no finished checkpoint. Train first, or give another '
-    'model_dir.'
-  )
+# Who has a model_dir finds it here, too.
+find_checkpoint = checkpoint_files.find
 
 
 def checkpoint_step(prefix: str) -> int:

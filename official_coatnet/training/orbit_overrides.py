@@ -4,7 +4,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import orbit
+import tensorflow as tf
 from absl import logging
+
+from official_coatnet import files
 
 
 class _StopError(Exception):
@@ -15,8 +18,32 @@ class _StopError(Exception):
     self.output = output
 
 
+class Summaries(orbit.utils.SummaryManager):
+  """orbit's events for TensorBoard, without which a run goes on.
+
+  Where they cannot be written, that is a warning.
+  """
+
+  def __init__(self, summary_dir: str | None, *, global_step: tf.Variable):
+    super().__init__(summary_dir, tf.summary.scalar, global_step=global_step)
+    self._best_effort = files.BestEffort(summary_dir or '')
+
+  def summary_writer(self, relative_path=''):
+    with self._best_effort():
+      return super().summary_writer(relative_path)
+    return tf.summary.create_noop_writer()
+
+  def flush(self):
+    with self._best_effort():
+      super().flush()
+
+  def write_summaries(self, summary_dict):
+    with self._best_effort():
+      super().write_summaries(summary_dict)
+
+
 class Controller(orbit.Controller):
-  """orbit's controller, but for two ends of a run.
+  """orbit's controller, but for its events and two ends of a run.
 
   A run that is resumed at its last step: there orbit's `train_and_evaluate`
   saves a second time what it has restored, and does not evaluate, so that a run
@@ -27,9 +54,20 @@ class Controller(orbit.Controller):
   """
 
   def __init__(
-    self, *, should_stop: Callable[[], bool] | None = None, **kwargs
+    self,
+    *,
+    global_step: tf.Variable,
+    summary_dir: str | None = None,
+    eval_summary_dir: str | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    **kwargs,
   ):
-    super().__init__(**kwargs)
+    super().__init__(global_step=global_step, **kwargs)
+    # orbit takes those that are given to it for others here and there.
+    self.summary_manager = Summaries(summary_dir, global_step=global_step)
+    self.eval_summary_manager = Summaries(
+      eval_summary_dir, global_step=global_step
+    )
     self._should_stop = should_stop
 
   def train_and_evaluate(self, train_steps, eval_steps=-1, eval_interval=None):

@@ -32,9 +32,11 @@ class Run:
     mode: One of `controller.MODES`.
     model_dir: Its folder.
     strategy: Where it runs.
-    is_new: Whether it has no checkpoint yet.
+    latest: The newest whole checkpoint, from which it goes on; None of a run
+      that begins, or only evaluates.
     keeps_metrics: Whether metrics and events can be written there.
     tally: Of an evaluation class by class.
+    checkpoint_step: Which checkpoint to evaluate, if it was said.
     model: The network, once it is built.
   """
 
@@ -44,10 +46,16 @@ class Run:
   mode: str
   model_dir: str
   strategy: tf.distribute.Strategy
-  is_new: bool
+  latest: str | None = None
   keeps_metrics: bool = True
   tally: per_class.Tally | None = None
+  checkpoint_step: int | None = None
   model: tf.keras.Model | None = None
+
+  @property
+  def is_new(self) -> bool:
+    """Whether it has no checkpoint yet."""
+    return self.latest is None
 
   @property
   def trains(self) -> bool:

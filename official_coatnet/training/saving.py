@@ -12,12 +12,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from official_coatnet import files
-from official_coatnet.training import checkpoint_files, digest
+from official_coatnet.training import checkpoint_files, digest, retention
 
 # What TensorFlow, `files` and `digest` write to before a name is final.
 _LEFTOVER = re.compile(
@@ -122,49 +122,6 @@ def size_of(checkpoint: tf.train.Checkpoint) -> int:
   )
 
 
-def choose_kept(
-  times: Mapping[int, float],
-  latest: int,
-  *,
-  max_to_keep: int,
-  every_steps: int | None = None,
-  every_hours: float | None = None,
-) -> list[int]:
-  """Chooses which checkpoints of a run stay.
-
-  It depends on what is there alone, so that a run that is started again goes on
-  choosing as before.
-
-  Args:
-    times: When each was saved, in seconds, by step.
-    latest: Step of the latest. Those of later steps are of a time that the run
-      has gone back from, and the first to go.
-    max_to_keep: So many of the last stay.
-    every_steps: And the first at or after each multiple of so many steps.
-    every_hours: And the first of all, and each that is so many hours younger
-      than the one that stayed before.
-
-  Returns:
-    Their steps, the latest last.
-  """
-  past = sorted(step for step in times if step <= latest)
-  future = sorted(step for step in times if step > latest)
-  kept = set([*future, *past][-max_to_keep:])
-  if every_steps is not None:
-    reached = 0
-    for step in past:
-      if step // every_steps > reached:
-        kept.add(step)
-        reached = step // every_steps
-  if every_hours is not None:
-    last = -math.inf
-    for step in past:
-      if times[step] - last >= every_hours * 3600:
-        kept.add(step)
-        last = times[step]
-  return sorted(kept, key=lambda step: (step <= latest, step))
-
-
 class CheckpointManager:
   """Saves, keeps and restores the checkpoints of a run, as orbit asks for it.
 
@@ -194,12 +151,12 @@ class CheckpointManager:
     Args:
       checkpoint: What to save.
       directory: Folder of the run.
-      max_to_keep: As of `choose_kept`.
+      max_to_keep: As of `retention.choose`.
       checkpoint_interval: Steps between two saves, with `step_counter`.
       step_counter: Says where the run is.
       init_fn: Called where there is nothing to restore.
-      keep_every_steps: As of `choose_kept`.
-      keep_every_hours: As of `choose_kept`.
+      keep_every_steps: As of `retention.choose`.
+      keep_every_hours: As of `retention.choose`.
       start: The newest whole checkpoint, if that has been looked for.
     """
     self.checkpoint = checkpoint
@@ -289,25 +246,38 @@ class CheckpointManager:
     """Names the checkpoint as the latest, and removes what is to go."""
     there = checkpoint_files.list_files(self.directory)
     usable = {step for step, found in there.items() if is_usable(found)}
-    listed = set(checkpoint_files.listed_steps(self.directory))
-    # Others somebody has put here.
-    ours = {s for s in usable if s in listed or digest.ENDING in there[s]}
+    listed = checkpoint_files.listed_steps(self.directory)
+    # Of saves that were killed before the digest, too. Others somebody has put
+    # here.
+    ours = {
+      step
+      for step in usable
+      if step in listed
+      or digest.ENDING in there[step]
+      or listed
+      and max(listed) < step <= number
+    }
     # One that has been cut must not take the place of a whole one.
     complete = {s for s in ours if not digest.lengths_differ(self._prefix(s))}
     times = dict.fromkeys(complete, 0.0)
     if self._every_hours is not None:
       times = {step: digest.time_of(self._prefix(step)) for step in complete}
-    kept = choose_kept(
+    kept = retention.choose(
       times,
       number,
       max_to_keep=self._max_to_keep,
       every_steps=self._every_steps,
       every_hours=self._every_hours,
     )
-    checkpoint_files.write_state(self.directory, kept)
+    # First with those that are to go: who is killed meanwhile leaves a list of
+    # what is the run's own.
+    gone = sorted(ours - {*kept})
+    if gone:
+      checkpoint_files.write_state(self.directory, [*gone, *kept])
     for step, found in there.items():
-      if step in ours and step not in kept or not is_usable(found):
+      if step in gone or not is_usable(found):
         remove(self._prefix(step))
+    checkpoint_files.write_state(self.directory, kept)
     remove_leftovers(self.directory)
 
   def _prefix(self, step: int) -> str:

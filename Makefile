@@ -1,7 +1,32 @@
 # What can be done here, from a fresh clone. `make` alone lists it.
 
-VENV = .venv/.complete
-PYTHON = .venv/bin/python
+# Two stacks are tested, each with its Python, its lock and its environment.
+# STACK=tf2.20 chooses. Else it is tf2.15 where that is set up or its Python is
+# found, and tf2.20 where only that one's is.
+ifeq ($(origin STACK), undefined)
+STACK := $(shell test -e .venv/.complete && echo tf2.15 \
+  || { tools/find_python.sh 3.11 && echo tf2.15; } \
+  || { tools/find_python.sh 3.12 && echo tf2.20; } || echo tf2.15)
+STACK := $(lastword $(STACK))
+endif
+ifeq ($(STACK), tf2.15)
+VERSION = 3.11
+ENV = .venv
+LOCK = requirements.lock
+OTHER = tf2.20
+OTHER_VERSION = 3.12
+else ifeq ($(STACK), tf2.20)
+VERSION = 3.12
+ENV = .venv_tf2.20
+LOCK = requirements-tf2.20.lock
+OTHER = tf2.15
+OTHER_VERSION = 3.11
+else
+$(error STACK is '$(STACK)'; it must be tf2.15 or tf2.20)
+endif
+
+VENV = $(ENV)/.complete
+PYTHON = $(ENV)/bin/python
 DEMO = runs/demo
 TPU_VENV = .venv_tpu/.complete
 PEERS_VENV = .venv_peers/.complete
@@ -9,19 +34,15 @@ TRANSFER = runs/transfer
 SEED = 0
 LATEST_EXPORT = $$(ls -d $(DEMO)/export/[0-9]* | sort -V | tail -1)
 BAZEL = $$(command -v bazel || command -v bazelisk)
-# The first Python 3.11 that runs: a pyenv shim may exist and yet refuse to.
-PYTHON311 = $$(for python in python3.11 python3; do \
-  $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-    2>/dev/null && command -v $$python && break; done)
 
 # What `make coverage` runs: targets of Bazel, such as //tests/data/...
 COVERED = //...
 
-.PHONY: help venv tpu-report peers demo transfer-demo test test-fast coverage \
+.PHONY: help stack venv tpu-report peers demo transfer-demo test test-fast coverage \
   bazel lint format clean FORCE
 
 help:
-	@echo 'make venv         create .venv with the versions of requirements.lock'
+	@echo 'make venv         create $(ENV) with the versions of $(LOCK)'
 	@echo 'make tpu-report   create .venv_tpu with the compiler of TPUs'
 	@echo 'make peers        create .venv_peers with the packages to compare with'
 	@echo 'make demo         digits: records, training, export, prediction, pictures'
@@ -32,27 +53,60 @@ help:
 	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make clean        remove the environments, the demos and what Bazel built'
+	@echo
+	@echo 'This is for STACK=$(STACK) (Python $(VERSION), in $(ENV)). The other, of'
+	@echo 'Python $(OTHER_VERSION): make STACK=$(OTHER) demo, and likewise the rest.'
 
 # --- Set-up -------------------------------------------------------------------
 
 venv: $(VENV)
 
+# Says which stack it is, and stops where it cannot be set up. A folder may be
+# there whose Python is of the other stack, or gone.
+stack:
+	@if test -L $(PYTHON) || test -e $(PYTHON); then \
+	  $(PYTHON) -c 'import sys; v = sys.version_info; \
+	    sys.exit("%d.%d" % v[:2] != "$(VERSION)")' 2>/dev/null || { \
+	    echo 'error: $(ENV) has another Python than the $(VERSION) of the' \
+	      'stack $(STACK), or none that runs. Remove the folder' \
+	      '(rm -r $(ENV)), then try again.' >&2; exit 1; }; \
+	fi
+	@if test -e $(VENV); then \
+	  echo 'Stack $(STACK): Python $(VERSION), in $(ENV).'; exit; \
+	fi; \
+	python=$$(tools/find_python.sh $(VERSION)) || { \
+	  others=$$(for version in 3.9 3.10 3.11 3.12 3.13 3.14; do \
+	    tools/find_python.sh $$version >/dev/null && echo $$version; done); \
+	  echo "error: no Python $(VERSION) here (found:" $${others:-none}"), and" \
+	    'the stack $(STACK) is tested with no other. Install it, on' \
+	    'Debian 12 or Ubuntu 24.04 as the package' \
+	    'python3.11-venv or python3.12-venv, anywhere by' \
+	    '`uv python install $(VERSION)` or `pyenv install $(VERSION)`, or' \
+	    'choose the other stack: make STACK=$(OTHER). Beside your own' \
+	    'TensorFlow of 2.15 to 2.20, without make: pip install -e .' >&2; \
+	  exit 1; }; \
+	$$python -c 'import ensurepip' 2>/dev/null || { \
+	  echo "error: $$python cannot create virtual environments." \
+	    'On Debian and Ubuntu: apt install python$(VERSION)-venv' >&2; \
+	  exit 1; }; \
+	other=$$(tools/find_python.sh $(OTHER_VERSION)) \
+	  && other="Python $(OTHER_VERSION) is here, too: STACK=$(OTHER) takes it." \
+	  || other='No Python $(OTHER_VERSION) was found, for STACK=$(OTHER).'; \
+	echo "Stack $(STACK): Python $(VERSION) ($$python), in $(ENV). $$other"
+
 # PIP_CONSTRAINT holds for what pip installs to build a package from source, too.
-$(VENV): requirements.lock setup.py
-	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH as' \
-	  'python3.11 or python3; TensorFlow 2.15 is tested with no other.' \
-	  'Install it (Debian 12: apt install python3.11-venv) or activate it' \
-	  '(pyenv shell 3.11), then try again.' >&2; exit 1; }
-	@$(PYTHON311) -c 'import ensurepip' 2>/dev/null || { echo 'error:' \
-	  "$(PYTHON311) cannot create virtual environments." \
-	  'On Debian and Ubuntu: apt install python3.11-venv' >&2; exit 1; }
-	@echo 'Installing requirements.lock into .venv: 2.6 GB, some minutes.'
-	$(PYTHON311) -m venv .venv
-	PIP_CONSTRAINT=requirements.lock \
-	  .venv/bin/pip install --no-deps -r requirements.lock
-	.venv/bin/pip install --no-deps --no-build-isolation -e .
-	.venv/bin/pip check
+$(VENV): $(LOCK) setup.py | stack
+	@echo 'Installing $(LOCK) into $(ENV): 3 GB, some minutes.'
+	$$(tools/find_python.sh $(VERSION)) -m venv $(ENV)
+	PIP_CONSTRAINT=$(LOCK) \
+	  $(PYTHON) -m pip install --no-deps -r $(LOCK) || { $(UNRESOLVED); }
+	$(PYTHON) -m pip install --no-deps --no-build-isolation -e .
+	$(PYTHON) -m pip check || { $(UNRESOLVED); }
 	@touch $@
+
+UNRESOLVED = echo 'error: $(LOCK) cannot be installed, see above. It is for' \
+  'Python $(VERSION) on Linux x86-64; its head says how it is made anew.' >&2; \
+  exit 1
 
 # The compiler that tools/tpu_report.py asks. jax wants numpy 2, TensorFlow 2.15
 # wants numpy 1: two environments.
@@ -61,9 +115,7 @@ tpu-report: $(VENV) $(TPU_VENV)
 	  '--gin_file=gin/imagenet1k_coatnet0.gin --topology=v3'
 
 $(TPU_VENV): requirements-tpu.lock
-	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \
-	  exit 1; }
-	$(PYTHON311) -m venv .venv_tpu
+	$$(tools/find_python.sh $(VERSION)) -m venv .venv_tpu
 	.venv_tpu/bin/pip install --no-deps -r requirements-tpu.lock
 	.venv_tpu/bin/pip check
 	@touch $@
@@ -78,9 +130,9 @@ peers: $(VENV) $(PEERS_VENV)
 	@echo '  $(PYTHON) tools/benchmark/peers.py --threads=1      how fast each is'
 
 $(PEERS_VENV): requirements-peers.lock
-	@test -n "$(PYTHON311)" || { echo 'error: no Python 3.11 on PATH.' >&2; \
-	  exit 1; }
-	$(PYTHON311) -m venv .venv_peers
+	@tools/find_python.sh 3.11 >/dev/null || { \
+	  echo 'error: no Python 3.11 was found.' >&2; exit 1; }
+	$$(tools/find_python.sh 3.11) -m venv .venv_peers
 	.venv_peers/bin/pip install --no-deps -r requirements-peers.lock || { \
 	  echo 'error: if torch was not found: the head of requirements-peers.lock' \
 	  'says where pip has to look for it.' >&2; exit 1; }
@@ -175,13 +227,13 @@ $(TRANSFER_RUN)/scratch/checkpoint: $(TRANSFER)/data/.complete FORCE
 # --- Checks -------------------------------------------------------------------
 
 test: $(VENV) bazel
-	PATH="$(CURDIR)/.venv/bin:$$PATH" $(BAZEL) test //...
+	PATH="$(CURDIR)/$(ENV)/bin:$$PATH" $(BAZEL) test //...
 
 # Those of size "small": configuration, records, images and labels, blocks,
 # schedules, the preflight's parts, folding, the backbone, gin files, small tools
 # and this repository's own rules. Left out is what trains, exports or serves.
 test-fast: $(VENV) bazel
-	PATH="$(CURDIR)/.venv/bin:$$PATH" $(BAZEL) test \
+	PATH="$(CURDIR)/$(ENV)/bin:$$PATH" $(BAZEL) test \
 	  --test_size_filters=small --build_tests_only //...
 
 # One process a target, as `make test` has it, but without Bazel's sandbox. What
@@ -189,7 +241,7 @@ test-fast: $(VENV) bazel
 # is a lower bound.
 coverage: $(VENV) bazel
 	@rm -f .coverage .coverage.*
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(BAZEL) query --output=build \
+	@PATH="$(CURDIR)/$(ENV)/bin:$$PATH" $(BAZEL) query --output=build \
 	  'kind(py_test, $(COVERED)) except attr(tags, manual, //...)' 2>/dev/null \
 	  | sed -n 's/^  args = \[\(.*\)\],$$/\1/p' | tr -d '",' \
 	  | { status=0; while read -r modules; do \
@@ -206,16 +258,16 @@ bazel:
 	@test -n "$(BAZEL)" || tools/install_bazel.sh
 
 lint: $(VENV)
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	$(ENV)/bin/ruff check .
+	$(ENV)/bin/ruff format --check .
+	$(ENV)/bin/mypy
 
 format: $(VENV)
-	.venv/bin/ruff check --fix .
-	.venv/bin/ruff format .
+	$(ENV)/bin/ruff check --fix .
+	$(ENV)/bin/ruff format .
 
 clean:
 	@test -z "$(BAZEL)" || $(BAZEL) clean --expunge
-	rm -rf .venv .venv_tpu .venv_peers *.egg-info \
+	rm -rf .venv .venv_tf2.20 .venv_tpu .venv_peers *.egg-info \
 	  .ruff_cache .mypy_cache .coverage .coverage.* \
 	  $(DEMO) $(TRANSFER)

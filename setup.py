@@ -1,4 +1,4 @@
-"""Packaging of official_coatnet; requirements.lock has the tested versions."""
+"""Packaging of official_coatnet. The two locks have the tested versions."""
 
 import pathlib
 import re
@@ -19,18 +19,26 @@ setup(
   package_data={'official_coatnet.pretrained': ['class_names/*.txt']},
   python_requires='>=3.10',
   install_requires=[
-    # A range, so that the TensorFlow 2.15 of a TPU VM stays as it is.
-    'tensorflow>=2.15,<2.16',
-    'tf-models-official',
-    'tensorflow-addons',
-    'tensorflow-datasets',
+    # Ranges, so that the TensorFlow of a TPU VM or of a container can stay as
+    # it is. Each tf-keras and tf-models-official names its own TensorFlow.
+    'tensorflow>=2.15,<2.21',
+    'tf-keras>=2.15,<2.21',
+    'tf-models-official>=2.15,<2.21',
     # The requests that warm a server up, and those of tools/query.py.
-    'tensorflow-serving-api>=2.15,<2.16',
+    'tensorflow-serving-api>=2.15,<2.21',
+    # They end with TensorFlow 2.15, which ends with Python 3.11.
+    'tensorflow-addons; python_version < "3.12"',
+    'tensorflow-datasets',
+    'numpy>=1.26',
     # 11.3 has AVIF.
     'pillow>=11.3',
     'gin-config',
     'absl-py',
-    'cloud-tpu-client',
+    # Asks about TPUs. TensorFlow 2.20 has a client of its own, which needs the
+    # other two alone.
+    'cloud-tpu-client; python_version < "3.12"',
+    'google-api-python-client',
+    'oauth2client',
   ],
   extras_require={
     # tools/tfrecords.py demo and the pictures of the demo.
@@ -38,7 +46,7 @@ setup(
     # Weights of others, and for others; newer hubs want another HTTP library.
     'weights': ['huggingface_hub>=0.34,<1', 'safetensors>=0.4', 'h5py'],
     # tools/export.py --format=onnx.
-    'onnx': ['tf2onnx>=1.17', 'onnx>=1.18,<1.19', 'onnxruntime>=1.20'],
+    'onnx': ['tf2onnx>=1.17', 'onnx>=1.18', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
     # scikit-image for the photographs of its wheel.

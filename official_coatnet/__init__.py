@@ -2,6 +2,11 @@
 
 import importlib
 
+from official_coatnet import stack
+
+# Before anything imports TensorFlow, if it may be.
+stack.prepare()
+
 __version__ = '0.1.0'
 
 # Where what the package itself offers is; imported when it is asked for, since

@@ -4,10 +4,12 @@
         --model_dir=gs://my-bucket/run
 
 A run resumes from the latest checkpoint of its --model_dir: start the same
-command again. Where a worker or a TPU has gone, it ends with exit code 75,
-which says that to start again may help. docs/pods.md tells of TPU slices and of
-several machines. --dry_run takes the same configuration through two training
-steps, an evaluation and an export on synthetic images, without data.
+command again. SIGTERM ends it after the loop in hand, with a checkpoint and
+exit code 75, which says that to start again helps; 75 it is as well where a
+worker or a TPU has gone. Ctrl-C saves likewise, and ends with 130. A second
+signal ends it at once. docs/pods.md tells of TPU slices and of several
+machines. --dry_run takes the same configuration through two training steps, an
+evaluation and an export on synthetic images, without data.
 
 --mode=eval --per_class evaluates class by class: docs/training.md says what it
 writes, and where.
@@ -16,8 +18,6 @@ writes, and where.
 import tools.prologue
 
 import logging as python_logging
-import os
-import sys
 import tempfile
 from typing import Any
 
@@ -39,8 +39,6 @@ from official_coatnet.training import (
 )
 from tools import path_flags
 
-# What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
-_TRY_AGAIN = 75
 _TRAINING_MODES = ('train', 'train_and_eval')
 
 _GIN_FILE = path_flags.DEFINE_multi_path(
@@ -127,15 +125,10 @@ def main(argv):
     find_start=_find_start,
     model_dir=None if _RESTART.value else _MODEL_DIR.value,
   )
-  try:
-    if _DRY_RUN.value:
-      _dry_run(experiment)
-    else:
-      _run(experiment)
-  except devices.WorkerLostError as e:
-    print(f'{tools.prologue.program()}: {e}', file=sys.stderr, flush=True)
-    # Not sys.exit: its clean-up would wait for the worker that has gone.
-    os._exit(_TRY_AGAIN)
+  if _DRY_RUN.value:
+    _dry_run(experiment)
+  else:
+    _run(experiment)
 
 
 def _find_start(path: str) -> str | None:
@@ -148,33 +141,18 @@ def _find_start(path: str) -> str | None:
     raise ValueError(f'`init_checkpoint`: {e}') from e
 
 
-def _set_aside(experiment):
-  """Makes the --model_dir that of a new run."""
-  machines = devices.read_cluster()
-  if not _MODEL_DIR.value or machines is not None and machines.index:
-    return  # The others wait for the first one before they look.
-  target = restart.new_folder(_MODEL_DIR.value)
-  problems, _ = preflight.examine(
-    experiment, mode=_MODE.value, model_dir=target
-  )
-  if problems:
-    raise ValueError(preflight.join_problems(problems))
-  moved = restart.set_aside(_MODEL_DIR.value, target)
-  if moved:
-    logging.info('Begins anew. Moved to %s: %s.', target, ', '.join(moved))
-
-
 def _run(experiment):
   """Runs on the chosen devices, or says all that stands in the way."""
-  if _RESTART.value:
-    _set_aside(experiment)
   if _TPU.value:
     # To connect takes minutes: before, whatever can be known is looked at. The
     # controller looks again, by when the number of hosts is certain and the
     # data may be others.
     expected, problems = _look_at_tpu()
+    model_dir = _MODEL_DIR.value
+    if model_dir and _RESTART.value:
+      model_dir = restart.new_folder(model_dir)
     problems += preflight.examine(
-      experiment, mode=_MODE.value, model_dir=_MODEL_DIR.value, **expected
+      experiment, mode=_MODE.value, model_dir=model_dir, **expected
     )[0]
     if problems:
       raise ValueError(preflight.join_problems(problems))
@@ -218,12 +196,14 @@ def _make_strategy():
       '--mode is continuous_eval and TF_CONFIG is set: the workers might see '
       'different checkpoints. Unset TF_CONFIG, and evaluate on one machine.'
     )
-  return devices.make_strategy(
+  strategy = devices.make_strategy(
     _TPU.value,
     zone=_TPU_ZONE.value,
     project=_GCP_PROJECT.value,
     cluster=machines,
   )
+  tools.prologue.STOP.listen()
+  return strategy
 
 
 def _report_classes(tally: per_class.Tally):
@@ -257,6 +237,8 @@ def _train(experiment, strategy, *, model_dir, tally=None):
     on_first_loop=lambda: gin_config.write_operative_config(model_dir),
     tally=tally,
     checkpoint_step=_CHECKPOINT_STEP.value,
+    restart=_RESTART.value,
+    stop=tools.prologue.STOP,
   )
 
 

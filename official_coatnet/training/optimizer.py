@@ -1,22 +1,15 @@
-"""AdamW and its learning rate. The one module that knows TensorFlow Addons.
-
-TensorFlow Addons is at its end of life; what replaces it replaces this module.
-"""
+"""The settings of AdamW, its learning rate, and the step it takes."""
 
 import dataclasses
 import functools
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-with warnings.catch_warnings():
-  # Its farewell, which would open every log. We know; see above.
-  warnings.simplefilter('ignore')
-  import tensorflow_addons as tfa
+from official_coatnet.training import adamw
 
 DECAYS = ('cosine', 'linear', 'constant')
 # What weight decay shrinks. Norms, biases and relative-bias tables are left
@@ -218,30 +211,6 @@ class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
     return {'schedule': self.schedule, 'factor': self.factor}
 
 
-class LayerwiseAdamW(tfa.optimizers.AdamW):
-  """AdamW with a share of the rates for each layer of the network."""
-
-  def __init__(self, *, shares: Mapping[str, float], **kwargs: Any):
-    super().__init__(**kwargs)
-    self._shares = dict(shares)
-
-  def _resource_apply_dense(
-    self,
-    grad: tf.Tensor,
-    var: tf.Variable,
-    apply_state: Mapping[Any, Any] | None = None,
-  ) -> tf.Operation:
-    key = (var.device, var.dtype.base_dtype)
-    rates = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
-    share = self._shares[var.name.partition('/')[0]]
-    own = {
-      **rates,
-      'lr_t': share * rates['lr_t'],
-      'wd_t': share * rates['wd_t'],
-    }
-    return super()._resource_apply_dense(grad, var, apply_state={key: own})
-
-
 def is_decayed(variable: tf.Variable) -> bool:
   """Whether weight decay applies to the variable: to kernels alone."""
   return bool(_DECAYED.search(variable.name))
@@ -273,8 +242,8 @@ def make_optimizer(
   that is resumed at its last step takes none, and TensorFlow would warn of all
   that it could not restore.
 
-  `tfa.optimizers.AdamW` subtracts weight_decay x w, without the learning rate:
-  its weight decay has to be scheduled to give Loshchilov and Hutter's (and
+  `adamw.AdamW` subtracts weight_decay x w, without the learning rate: its
+  weight decay has to be scheduled to give Loshchilov and Hutter's (and
   Google's) learning_rate x rate x w.
 
   Args:
@@ -284,9 +253,9 @@ def make_optimizer(
     shares: Name of a layer to its share of the learning rate, or None for all
       of it (`stages.learning_rates`).
   """
-  make: Any = tfa.optimizers.AdamW
+  make: Any = adamw.AdamW
   if shares is not None:
-    make = functools.partial(LayerwiseAdamW, shares=shares)
+    make = functools.partial(adamw.LayerwiseAdamW, shares=shares)
   optimizer = make(
     weight_decay=Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
@@ -337,9 +306,9 @@ def apply_gradients(
 def _with_parts(variables: list[tf.Variable]) -> list[tf.Variable]:
   """Returns the variables and, of mirrored ones, those of each replica.
 
-  A mirrored variable is updated replica by replica, and `tfa.optimizers.AdamW`
-  asks of what it is given then whether it is in the list. With the mirrored
-  variables alone it would decay nothing on several GPUs, and not say so.
+  A mirrored variable is updated replica by replica, and `adamw.AdamW` asks of
+  what it is given then whether it is in the list. With the mirrored variables
+  alone it would decay nothing on several GPUs, and not say so.
   """
   strategy = tf.distribute.get_strategy()
   parts = []

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import tensorflow as tf
+from absl import logging
 
 from official_coatnet import files
 from official_coatnet.training import best_file, checkpoint_files, model_dir
@@ -52,7 +53,7 @@ def set_aside(folder: str, target: str) -> list[str]:
     target: Of `new_folder`; made if there is something to move.
 
   Returns:
-    The names of what was moved; none where there was no run.
+    The names of what was moved, which is logged; none where there was no run.
 
   Raises:
     OSError: If something cannot be moved; with the path, and why.
@@ -72,4 +73,6 @@ def set_aside(folder: str, target: str) -> list[str]:
       tf.io.gfile.rename(path, os.path.join(target, name))
     except tf.errors.OpError as error:
       raise files.cannot_write(path, error) from error
+  if moved:
+    logging.info('Begins anew. Moved to %s: %s.', target, ', '.join(moved))
   return moved

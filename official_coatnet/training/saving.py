@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 
 import tensorflow as tf
+from absl import logging
 
 from official_coatnet import files
 from official_coatnet.training import checkpoint_files, digest, retention
@@ -131,6 +132,8 @@ class CheckpointManager:
     checkpoint_interval: Steps between two saves; None for at each call.
     latest_checkpoint: Path of what was saved or restored last, without ending;
       None before.
+    on_lost: Called by a save that finds the folder of the run removed, after a
+      warning, to write again what else belongs there; None for nothing.
   """
 
   def __init__(
@@ -163,6 +166,7 @@ class CheckpointManager:
     self.directory = directory
     self.checkpoint_interval = checkpoint_interval
     self.latest_checkpoint: str | None = None
+    self.on_lost: Callable[[], None] | None = None
     self._step_counter = step_counter
     self._init_fn = init_fn
     self._start = start
@@ -237,7 +241,15 @@ class CheckpointManager:
     return prefix
 
   def _save(self, number: int) -> str:
-    prefix = checkpoint_files.prefix_of(self.directory, number)
+    prefix = self._prefix(number)
+    if self.on_lost is not None and not tf.io.gfile.exists(self.directory):
+      logging.warning(
+        '%s has been removed while the run was writing to it: what was there '
+        'is lost. It is made again, with the state of now.',
+        self.directory,
+      )
+      files.make_folder(self.directory)
+      self.on_lost()
     write_whole(self.checkpoint, prefix)
     self._publish(number)
     return prefix

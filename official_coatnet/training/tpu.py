@@ -13,9 +13,14 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cloud_tpu_client
 from googleapiclient import errors as google_errors
 from oauth2client import client as oauth2_client
+
+# The resolver's own client: cloud-tpu-client, or TensorFlow's where that is not
+# installed. The run connects by the same.
+from tensorflow.python.distribute.cluster_resolver.tpu import (
+  tpu_cluster_resolver,
+)
 
 from official_coatnet.training.tpu_slice import TpuSlice
 
@@ -42,7 +47,7 @@ def find(
   zone: str | None = None,
   project: str | None = None,
   timeout: float = TIMEOUT,
-  make_client: Callable[..., Any] = cloud_tpu_client.Client,
+  make_client: Callable[..., Any] = tpu_cluster_resolver.client.Client,
   environment: Mapping[str, str] = os.environ,
 ) -> TpuSlice:
   """Looks a TPU up.

@@ -4,11 +4,11 @@ import ast
 import configparser
 import contextlib
 import pathlib
-import re
 import runpy
 from unittest import mock
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
+from packaging import requirements, utils
 
 import official_coatnet
 
@@ -226,7 +226,7 @@ class TypesTest(absltest.TestCase):
       self.assertTrue(path.is_file(), f'mypy.ini names {name}')
 
 
-class PackagingTest(absltest.TestCase):
+class PackagingTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.enter_context(contextlib.chdir(ROOT))  # find_packages looks there.
@@ -241,14 +241,25 @@ class PackagingTest(absltest.TestCase):
   def test_version_is_that_of_the_package(self):
     self.assertEqual(self.setup['version'], official_coatnet.__version__)
 
-  def test_lock_pins_what_setup_asks_for(self):
-    lines = (ROOT / 'requirements.lock').read_text().splitlines()
+  @parameterized.parameters(
+    ('requirements.lock', '3.11'), ('requirements-tf2.20.lock', '3.12')
+  )
+  def test_lock_pins_what_setup_asks_for(self, lock, python):
+    lines = (ROOT / lock).read_text().splitlines()
     pins = [line for line in lines if not line.startswith('#')]
+    locked = {}
     for pin in pins:
       self.assertRegex(pin, r'^[\w.-]+==[\w.]+$', 'not an exact version')
-    locked = {pin.split('==')[0] for pin in pins}
-    for wanted in self.setup['install_requires']:
-      self.assertIn(re.match(r'[\w-]+', wanted)[0], locked)
+      name, version = pin.split('==')
+      locked[utils.canonicalize_name(name)] = version
+    for wanted in map(requirements.Requirement, self.setup['install_requires']):
+      name = utils.canonicalize_name(wanted.name)
+      if wanted.marker and not wanted.marker.evaluate(
+        {'python_version': python}
+      ):
+        continue
+      self.assertIn(name, locked)
+      self.assertIn(locked[name], wanted.specifier, name)
 
 
 if __name__ == '__main__':

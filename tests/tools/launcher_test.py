@@ -1,4 +1,4 @@
-"""How a tool ends: tools/prologue.py and tools/stopping.py.
+"""How a tool ends: tools/prologue.py, tools/stopping.py, tools/watch.py.
 
 Tools without TensorFlow stand for all, since to import it takes seconds.
 """
@@ -35,7 +35,7 @@ if __name__ == '__main__':
 """
 # However slow the machine is, what the tool cleans up is waited for.
 _SLEEP = """
-  tools.stopping._GRACE_SECONDS = 600
+  tools.watch._GRACE_SECONDS = 600
   try:
     ready()
     time.sleep(600)

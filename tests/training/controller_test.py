@@ -13,6 +13,7 @@ import tensorflow as tf
 from official_coatnet.training import (
   checkpoints,
   controller,
+  eval_mode,
   model_dir as model_dir_lib,
   per_class,
 )
@@ -163,7 +164,7 @@ class PlainRunTest(tf.test.TestCase):
     for mode in ('eval', 'continuous_eval'):
       with (
         self.assertLogs(level='WARNING') as logs,
-        mock.patch.object(controller, 'CONTINUOUS_EVAL_TIMEOUT', 0.0),
+        mock.patch.object(eval_mode, 'CONTINUOUS_EVAL_TIMEOUT', 0.0),
       ):
         _run(self.experiment, mode=mode, model_dir=self.folder)
       words = '\n'.join(logs.output)

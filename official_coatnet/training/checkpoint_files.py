@@ -63,9 +63,9 @@ def newest_whole(model_dir: str, *, finite: bool = False) -> str | None:
   if found.prefix is None and found.problems:
     raise ValueError(
       f'{model_dir!r} has checkpoints, but none can be used: '
-      f'{" ".join(found.problems)} Copy them again from where they are whole; '
-      'to begin at step 0, give another --model_dir, or --restart, which moves '
-      'what is there aside.'
+      f'{" ".join(found.problems)} Copy them again from where they are whole. '
+      'A training begins at step 0 in another --model_dir, or with --restart, '
+      'which moves what is there aside.'
     )
   warn(found)
   return found.prefix
@@ -194,7 +194,7 @@ def find(path: str, *, step: int | None = None) -> str:
   """
   files.check_no_pattern(path, name='The path', is_new=False)
   if step is not None:
-    return _find_step(path, step)
+    return _whole(prefix_at(path, step))
   best = best_file.read(path)
   if best is not None:
     prefix = best_file.prefix(path, best.step)
@@ -220,13 +220,18 @@ def find(path: str, *, step: int | None = None) -> str:
   raise ValueError(f'No checkpoint in {path!r}: {_why_no_checkpoint(path)}')
 
 
-def _find_step(model_dir: str, step: int) -> str:
+def prefix_at(model_dir: str, step: int) -> str:
+  """Returns the path of a run's checkpoint of a step, whole or damaged.
+
+  Raises:
+    ValueError: If there is none; with the steps that there are.
+  """
   steps = set(list_steps(model_dir))
   if step in steps:
-    return _whole(prefix_of(model_dir, step))
+    return prefix_of(model_dir, step)
   best = best_file.read(model_dir)
   if best is not None and best.step == step:
-    return _whole(best_file.prefix(model_dir, step))
+    return best_file.prefix(model_dir, step)
   steps |= {best.step} if best is not None else set()
   there = ', '.join(map(str, sorted(steps))) or 'none'
   raise ValueError(

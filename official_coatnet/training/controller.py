@@ -96,6 +96,8 @@ def run(
   )
   if problems:
     raise ValueError(preflight.join_problems(problems))
+  if checkpoint_step is not None:
+    checkpoint_files.prefix_at(model_dir, checkpoint_step)  # At once if not.
   agreement = agreement_lib.Agreement(strategy)
   asked = agreement_lib.AgreedStop(stop or stop_lib.Stop(), agreement)
   with contextlib.ExitStack() as stack:

@@ -157,7 +157,9 @@ def read_whole(prefix: str, *, finite: bool = False) -> str | None:
   except _OF_THE_SYSTEM:
     raise
   except UNREADABLE as error:
-    where = f'; {_readable(key)} cannot be read' if key else ''
+    # TensorFlow's own entries begin with a line.
+    is_ours = key is not None and not key.startswith('_')
+    where = f'; {_readable(key)} cannot be read' if is_ours else ''
     return f'{_gist(error)}{where}'
   return None
 
@@ -176,8 +178,9 @@ def _readable(key: str) -> str:
 
 
 def _gist(error: BaseException) -> str:
-  text = getattr(error, 'message', None) or str(error) or type(error).__name__
-  return f'is damaged or cut off ({str(text).splitlines()[0].rstrip(".")})'
+  # TensorFlow speaks of its tables and buffers, which tells nobody anything.
+  reason = getattr(error, 'strerror', None)
+  return f'cannot be read ({reason})' if reason else 'is damaged or cut off'
 
 
 def _crc32(path: str) -> str:

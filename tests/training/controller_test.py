@@ -16,6 +16,7 @@ from official_coatnet.training import (
   eval_mode,
   model_dir as model_dir_lib,
   per_class,
+  restart,
 )
 from tests.fixtures import damage, experiments as fixture, graphs
 
@@ -192,6 +193,17 @@ class PlainRunTest(tf.test.TestCase):
     with self.assertRaisesRegex(ValueError, 'none can be used.*--restart'):
       _run(self.experiment, model_dir=self.folder)
     self.assertEqual(_files(self.folder), before)
+
+  def test_restart(self):
+    lines = _lines(self.folder)
+    before = _weights(self.folder)
+    with mock.patch.object(restart, 'new_folder', lambda folder: f'{folder}/a'):
+      results = _run(self.experiment, model_dir=self.folder, restart=True)
+    self.assertEqual(results, self.results)
+    for folder in (self.folder, os.path.join(self.folder, 'a')):
+      self.assertLen(_lines(folder), len(lines))
+      for name, value in _weights(folder).items():
+        self.assertAllEqual(value, before[name])
 
   def test_ema_that_is_not_there(self):
     experiment = fixture.make_experiment(run={'weights': 'ema'})

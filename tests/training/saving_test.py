@@ -8,6 +8,7 @@ from unittest import mock
 import tensorflow as tf
 
 from official_coatnet.training import checkpoint_files, digest, saving
+from tests.fixtures import full_disk
 
 
 class _KilledError(BaseException):
@@ -242,9 +243,26 @@ class ManagerTest(tf.test.TestCase):
   def test_the_folder_is_removed_meanwhile(self):
     manager = self.make()
     manager.save(2)
-    tf.io.gfile.rmtree(self.folder)
+    manager.on_lost = lambda: open(f'{self.folder}/again', 'w').close()
     manager.save(4)
-    self.assertEqual(self.names(), self.files_of('ckpt-4'))
+    self.assertNotIn('again', self.names())
+    tf.io.gfile.rmtree(self.folder)
+    with self.assertLogs(level='WARNING') as logs:
+      manager.save(6)
+    self.assertRegex(logs.output[0], 'has been removed while the run was writ')
+    self.assertEqual(self.names(), sorted([*self.files_of('ckpt-6'), 'again']))
+
+  def test_a_disk_that_is_full(self):
+    self.value = tf.Variable(tf.zeros([50_000]))
+    manager = self.make()
+    manager.save(2)
+    with full_disk.full_disk(100_000):
+      with self.assertRaisesRegex(
+        OSError, r'ckpt-4.*\(File too large; 0.2 MB are needed.*make room'
+      ):
+        manager.save(4)
+    self.assertEqual(self.names(), self.files_of('ckpt-2'))
+    manager.save(4)
 
   def test_bytes_of_an_optimizer_count(self):
     weight = tf.Variable(tf.zeros([5]))

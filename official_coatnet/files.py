@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import fnmatch
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -22,6 +23,13 @@ from absl import logging
 _PATTERN_CHARACTERS = '*?[\\'
 # In the words of Linux, and of an exceeded quota or file size.
 _IS_FULL = re.compile('No space left|quota exceeded|File too large')
+_SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://')
+# What brings a file system that a TensorFlow may lack: the package, and the
+# module that registers it when it is imported.
+_PLUGINS = {
+  'gs': ('tensorflow-io-gcs-filesystem', 'tensorflow_io_gcs_filesystem')
+}
+_OTHER_PLUGIN = ('tensorflow-io', 'tensorflow_io')
 _VARIABLE = re.compile(r'\$(?:(\w+)|\{(\w+)\})')
 
 
@@ -35,7 +43,8 @@ def expand(path: str) -> str:
     path: as it was written in a flag or a gin file.
 
   Raises:
-    ValueError: if there is no such variable or user.
+    ValueError: if there is no such variable or user, or if TensorFlow has no
+      such file system.
   """
   if path.startswith('file://'):
     path = path.removeprefix('file://')
@@ -59,7 +68,43 @@ def expand(path: str) -> str:
       f'there is no user {path.split("/")[0][1:]!r}, whose folder {path!r} '
       'begins with; write the path itself, or ./~ for a file of that name.'
     )
-  return _VARIABLE.sub(lambda m: os.environ[m[1] or m[2]], expanded)
+  expanded = _VARIABLE.sub(lambda m: os.environ[m[1] or m[2]], expanded)
+  check_file_system(expanded)
+  return expanded
+
+
+def check_file_system(path: str) -> None:
+  """Refuses a path such as `s3://bucket/run` that TensorFlow cannot open.
+
+  A wheel of TensorFlow has `gs://` built in, or finds it in a package beside
+  it; for others there is a package. What is installed is taken.
+
+  Args:
+    path: any path.
+
+  Raises:
+    ValueError: if there is no such file system, with what brings it.
+  """
+  match = _SCHEME.match(path)
+  scheme = match[1].lower() if match else ''
+  if scheme in tf.io.gfile.get_registered_schemes():
+    return
+  package, module = _PLUGINS.get(scheme, _OTHER_PLUGIN)
+  reason = 'is not installed'
+  try:
+    importlib.import_module(module)
+    reason = 'does not bring it'
+  except ModuleNotFoundError:
+    pass
+  except Exception as error:  # Of another TensorFlow it may raise anything.
+    reason = f'cannot be imported ({type(error).__name__}: {error})'
+  if scheme in tf.io.gfile.get_registered_schemes():
+    return
+  raise ValueError(
+    f'TensorFlow has no file system for {scheme}://, as in '
+    f'{path!r}, and {package} {reason}; run `pip install {package}` in the '
+    'version for this TensorFlow, or copy what is there to a local folder.'
+  )
 
 
 def check_no_pattern(path: str, *, name: str, is_new: bool = True) -> None:

@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
+import importlib
 import os
+import sys
+import types
 from unittest import mock
 
 import tensorflow as tf
@@ -143,6 +146,45 @@ class PathsTest(tf.test.TestCase):
     ):
       with self.assertRaisesRegex(ValueError, words):
         files.expand(path)
+
+  def test_file_systems_that_are_not_there(self):
+    for path in ('gs://bucket/run', 'GS://bucket', 'ram://x', '/x', 'x', 'a:b'):
+      files.check_file_system(path)
+    with self.assertRaisesRegex(
+      ValueError,
+      'TensorFlow has no file system for no-such://, as in '
+      "'no-such://a/run', and tensorflow-io .*pip install tensorflow-io`",
+    ):
+      files.expand('no-such://a/run')
+
+  def test_what_is_installed_brings_its_file_system(self):
+    known = ['', 'file', 'ram']
+    path = 'gs://bucket/run'
+    name = 'tensorflow_io_gcs_filesystem'
+    with mock.patch.object(
+      tf.io.gfile, 'get_registered_schemes', lambda: list(known)
+    ):
+      with mock.patch.dict(sys.modules, {name: None}):
+        with self.assertRaisesRegex(
+          ValueError,
+          f"for gs://, as in '{path}', and tensorflow-io-gcs-filesystem is not "
+          'installed; run `pip install tensorflow-io-gcs-filesystem`',
+        ):
+          files.expand(path)
+      with mock.patch.dict(sys.modules, {name: types.ModuleType(name)}):
+        with self.assertRaisesRegex(ValueError, 'does not bring it; run'):
+          files.check_file_system(path)
+      with mock.patch.object(
+        importlib, 'import_module', side_effect=OSError('undefined symbol')
+      ):
+        with self.assertRaisesRegex(
+          ValueError, r'imported \(OSError: undefined'
+        ):
+          files.check_file_system(path)
+      with mock.patch.object(
+        importlib, 'import_module', side_effect=lambda _: known.append('gs')
+      ):
+        self.assertEqual(files.expand(path), path)
 
   def test_what_is_there_is_meant(self):
     folder = self.create_tempdir().full_path

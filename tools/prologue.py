@@ -34,9 +34,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 # To import TensorFlow takes seconds, in which a tool can be stopped as well.
-# Not where a test imports it, nor in a process that a tool has started.
+# Not where a test imports it, nor in a process that a tool has started. Bazel
+# has links in the place of files.
 _main = getattr(sys.modules.get('__main__'), '__file__', None) or ''
-if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
+_tools = os.path.dirname(os.path.realpath(__file__))
+if os.path.realpath(_main).startswith(_tools + os.sep):
   stopping.end_while_starting()
   # It asks for a TensorFlow that it runs on; what it says is for the user.
   try:
@@ -70,7 +72,7 @@ class Exit(enum.IntEnum):
 # Ends of their own, by name: to import these modules takes seconds.
 _EXITS = {
   'official_coatnet.training.devices.WorkerLostError': Exit.AGAIN,
-  'official_coatnet.training.stop.StoppedError': Exit.AGAIN,
+  'official_coatnet.training.guard.NonFiniteEvaluationError': Exit.NOT_FINITE,
 }
 # What comes of wrong values, files and machines, and not of wrong code.
 _MENDABLE: tuple[type[Exception], ...] = (
@@ -168,12 +170,11 @@ def _end_of_its_own(error: Exception) -> SystemExit | None:
   """Returns how a tool ends by an error that has its own exit code."""
   names = [f'{kind.__module__}.{kind.__name__}' for kind in type(error).__mro__]
   code = next((_EXITS[name] for name in names if name in _EXITS), None)
-  if code is None:
-    return None
+  words = explain(error)
   if isinstance(error, stop_lib.StoppedError):
     code, words = _explain_stop(error)
-  else:
-    words = explain(error)
+  if code is None:
+    return None
   print(f'{program()}: {words}', file=sys.stderr, flush=True)
   return (_EndsAtOnce if isinstance(error, ConnectionError) else SystemExit)(
     int(code)

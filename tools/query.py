@@ -305,7 +305,8 @@ def _make_client() -> Client:
     )
   except ImportError as e:
     raise ImportError(
-      f'{e}. gRPC needs `pip install tensorflow-serving-api`; REST does not.'
+      f'{e}. gRPC needs `pip install "official_coatnet[serving]"`; REST does '
+      'not.'
     ) from e
 
 

@@ -29,7 +29,7 @@ from official_coatnet.pretrained import hub, importing
 from official_coatnet.training import (
   controller,
   devices,
-  experiment as experiment_lib,
+  dry_run,
   gin_config,
   model_dir as model_dir_lib,
   per_class,
@@ -37,15 +37,14 @@ from official_coatnet.training import (
   restart,
   tpu as tpu_lib,
 )
-from tools import path_flags
+from tools import gin_flags, path_flags
 
 _TRAINING_MODES = ('train', 'train_and_eval')
 
-_GIN_FILE = path_flags.DEFINE_multi_path(
-  'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-  'gin_bindings', [], 'Bindings over the file, such as "BATCH_SIZE = 1024".'
+_GIN = gin_flags.DEFINE_gin(
+  None,
+  file_help='Gin file of the run, such as gin/imagenet1k_coatnet0.gin.',
+  bindings_help='Bindings over the file, such as "BATCH_SIZE = 1024".',
 )
 _TPU = flags.DEFINE_string(
   'tpu',
@@ -118,10 +117,7 @@ def main(argv):
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
-  experiment = gin_config.load(
-    _GIN_FILE.value or [],
-    _GIN_BINDINGS.value,
-    root=tools.prologue.ROOT,
+  experiment = _GIN.load(
     find_start=_find_start,
     model_dir=None if _RESTART.value else _MODEL_DIR.value,
   )
@@ -254,14 +250,15 @@ def _dry_run(experiment):
     if problems:
       raise ValueError(preflight.join_problems(problems))
   strategy = _make_strategy()
-  experiment = experiment_lib.shrink(
+  experiment = dry_run.shrink(
     experiment, num_replicas=strategy.num_replicas_in_sync
   )
   with tempfile.TemporaryDirectory() as temporary:
     model_dir = _MODEL_DIR.value or temporary
     _train(experiment, strategy, model_dir=model_dir)
     export_dir = model_dir_lib.export_folder(model_dir)
-    path = saved_model.export(model_dir, export_dir)
+    with tools.prologue.STOP.patient():
+      path = saved_model.export(model_dir, export_dir)
     logging.info('Dry run passed: trained, evaluated and exported to %s.', path)
 
 

@@ -5,11 +5,13 @@ TensorFlow for minutes. So a thread waits for the signals as well: what the main
 thread does not heed in time, it ends.
 """
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 from official_coatnet.training import stop as stop_lib
 from tools import stopping
@@ -31,7 +33,8 @@ class Watch(stop_lib.Stop):
   """From its start on, a signal unwinds the main thread, or else ends it.
 
   Between `begin` and `end` it does neither: the first one is there for who asks
-  for a `reason`, and the second one ends the process.
+  for a `reason`, and the second one ends the process. Within `patient` it does
+  unwind, and does not end what takes its time.
 
   Attributes:
     received: Number of the signal that has unwound the main thread, or None.
@@ -42,6 +45,7 @@ class Watch(stop_lib.Stop):
     self.received: int | None = None
     self._asked: int | None = None
     self._is_asked_for = False
+    self._is_patient = False
     self._is_started = False
 
   def start(self) -> None:
@@ -72,6 +76,15 @@ class Watch(stop_lib.Stop):
   def end(self) -> None:
     self._is_asked_for = False
 
+  @contextlib.contextmanager
+  def patient(self) -> Iterator[None]:
+    """Within it, what is half written is removed, however long that takes."""
+    self._is_patient = True
+    try:
+      yield
+    finally:
+      self._is_patient = False
+
   def reason(self) -> stop_lib.Reason | None:
     return _REASONS[self._asked] if self._asked else None
 
@@ -88,7 +101,7 @@ class Watch(stop_lib.Stop):
   def _wait(self, reader: int) -> None:
     """Reads the numbers of signals, which C writes; runs in a thread."""
     number = _read_signal(reader)
-    if self._is_asked_for:
+    if self._is_asked_for or self._is_patient:
       self._asked = number
       name = stopping.name(number)
       stopping.say(

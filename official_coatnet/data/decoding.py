@@ -161,9 +161,9 @@ def _expect_image(
       *where,
       ': the image, of ',
       tf.strings.length(encoded, unit='BYTE'),
-      ' bytes, does not decode: it is damaged or cut off, or neither JPEG, '
-      'PNG, GIF nor BMP. `tools/tfrecords.py validate` lists such images; '
-      f'build the records again, {_SKIP}',
+      ' bytes, does not decode: it is damaged or cut off, or none of '
+      f'{", ".join(images.DECODED)}. `tools/tfrecords.py validate` lists such '
+      f'images; build the records again, {_SKIP}',
     ],
   )
 

@@ -7,6 +7,8 @@ TensorFlow's reader calls that, and a compressed shard, a corrupted record.
 import struct
 import zlib
 
+import google_crc32c
+
 from official_coatnet import files
 
 COMPRESSIONS = ('GZIP', 'ZLIB')
@@ -74,12 +76,22 @@ _IMAGES = (
 _BRANDS = {b'avif': 'AVIF', b'avis': 'AVIF', b'heic': 'HEIC', b'mif1': 'HEIC'}
 
 
+def masked_crc32c(data: bytes) -> int:
+  """Returns the CRC-32C of bytes as TFRecord files store it.
+
+  Turned and added to, so that the checksum of data that holds checksums itself
+  does not come out special.
+  """
+  crc = google_crc32c.value(data)
+  return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def is_framed(head: bytes) -> bool:
   """Whether a TFRecord file begins like this: a length and its checksum."""
   if len(head) < _HEADER.size:
     return False
   _, stored = _HEADER.unpack_from(head)
-  return _masked_crc32c(head[:8]) == stored
+  return masked_crc32c(head[:8]) == stored
 
 
 def compression_of(head: bytes) -> str | None:
@@ -213,17 +225,3 @@ def text_line(head: bytes, *, length: int = 60) -> str | None:
     return None
   line = text.strip().split('\n')[0].strip()
   return line if len(line) <= length else line[: length - 3] + '...'
-
-
-def _masked_crc32c(data: bytes) -> int:
-  """Returns the checksum that TFRecord files store of a few bytes.
-
-  Bit by bit: `records.framing` has the fast way, for whole files.
-  """
-  crc = 0xFFFFFFFF
-  for byte in data:
-    crc ^= byte
-    for _ in range(8):
-      crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-  crc ^= 0xFFFFFFFF
-  return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -11,10 +11,8 @@ import tensorflow as tf
 from google.protobuf import message
 from tensorflow.core.framework import tensor_pb2
 
-from official_coatnet.data import file_kinds
+from official_coatnet.data import file_kinds, images
 
-# Formats that a graph decodes.
-_DECODED = ('JPEG', 'PNG', 'GIF', 'BMP')
 # How JPEG, PNG and GIF begin in base64.
 _BASE64 = ('/9j/', 'iVBORw0KGgo', 'R0lGOD')
 _FIX = 'store image files instead, made by tf.io.encode_png'
@@ -33,7 +31,7 @@ def fault(data: bytes, *, height: int = 0, width: int = 0) -> str | None:
     decodes, as far as its beginning tells.
   """
   form = file_kinds.image_format(data)
-  if form in _DECODED:
+  if form in images.DECODED:
     return None
   if form is not None:
     return (

@@ -127,17 +127,20 @@ def decode(contents: bytes, options: Options = Options()) -> Image.Image:
 
 
 def raw_problem(contents: bytes) -> str:
-  """Says why TensorFlow does not decode a JPEG or BMP that Pillow does.
+  """Says why TensorFlow does not decode a JPEG, BMP or WebP that Pillow does.
 
   Args:
     contents: an image file, as a graph gets it without these tools.
 
   Returns:
-    What is wrong, or ''. data/images.py refuses BMPs by the same rule.
+    What is wrong, or ''. data/images.py refuses BMPs by the same rule. Of WebP
+    it is what a TensorFlow that decodes it does not.
   """
   if contents[:2] == b'\xff\xd8' and _jpeg_frame(contents) not in _JPEG_FRAMES:
     return 'JPEG of a kind that TensorFlow does not decode'
   header = contents[:66].ljust(66, b'\0')
+  if header[:4] == b'RIFF' and header[8:12] == b'WEBP':
+    return image_formats.webp_problem(header)
   if header[:2] != b'BM':
     return ''
   size, bits, compression = (

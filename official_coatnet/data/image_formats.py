@@ -38,6 +38,8 @@ REFUSED = {
 # Of a TIFF, how a number is stored: a tag, and two of its values.
 _SAMPLE_FORMAT = 339
 _UNSIGNED, _SIGNED = 1, 2
+# Flags of an extended WebP, and one in the header of a lossless one.
+_WEBP_FRAMES, _WEBP_ALPHA, _WEBP_LOSSLESS_ALPHA = 0x02, 0x10, 0x10
 # First bytes, for formats that Pillow does not know or takes for others.
 _SIGNATURES = (
   (b'%PDF', 'PDF'),
@@ -158,3 +160,19 @@ def is_signed(image: Image.Image) -> bool:
 def is_unsigned(image: Image.Image) -> bool:
   """Whether 32 bits have no sign, for which Pillow has no type."""
   return image.mode == 'I' and read_tag(image, _SAMPLE_FORMAT) == _UNSIGNED
+
+
+def webp_problem(header: bytes) -> str:
+  """Says why a TensorFlow that decodes WebP does not decode this one, or ''.
+
+  Args:
+    header: its first bytes, 25 or more.
+  """
+  kind = header[12:16]
+  extended = header[20] if kind == b'VP8X' else 0
+  lossless = header[24] if kind == b'VP8L' else 0
+  if extended & _WEBP_FRAMES:
+    return 'WebP of several frames, which TensorFlow does not decode'
+  if extended & _WEBP_ALPHA or lossless & _WEBP_LOSSLESS_ALPHA:
+    return 'WebP with alpha, which TensorFlow does not decode'
+  return ''

@@ -1,7 +1,7 @@
 """From encoded bytes to uint8 images of one size, in graph operations.
 
 JPEG takes the fast way: libjpeg decodes no more than the crop. Anything else
-that TensorFlow reads (PNG, GIF, BMP) is decoded whole and sliced. What follows
+that TensorFlow reads (`DECODED`) is decoded whole and sliced. What follows
 is in `resizing`: bilinear with half-pixel centres and without antialiasing, as
 in Model Garden, unless bicubic is asked for. EXIF orientation is not applied,
 as in training corpora.
@@ -14,6 +14,14 @@ import tensorflow as tf
 
 from official_coatnet.data import messages, pixel_count, resizing
 
+# Formats that this TensorFlow decodes: WebP that of 2.20, and not that of 2.15.
+DECODED = (
+  'JPEG',
+  'PNG',
+  'GIF',
+  'BMP',
+  *(('WebP',) if hasattr(tf.raw_ops, 'DecodeWebP') else ()),
+)
 # The last two bytes of a JPEG, a PNG and a GIF.
 _ENDS = (b'\xff\xd9', b'\x60\x82', b'\x00;')
 # The shortest header of a BMP that says all that is asked.
@@ -43,7 +51,7 @@ def looks_whole(encoded: tf.Tensor) -> tf.Tensor:
     encoded: scalar string tensor, the image file.
 
   Returns:
-    A scalar bool tensor. A BMP has no end that could be told: False.
+    A scalar bool tensor. A BMP or WebP has no end that could be told: False.
   """
   size = tf.strings.length(encoded, unit='BYTE')
   tail = tf.strings.substr(encoded, tf.maximum(size - 2, 0), 2)
@@ -126,6 +134,7 @@ def decode_for_eval(
   Args:
     encoded: scalar string tensor, the image file: JPEG, PNG, BMP or GIF (its
       first frame); grey, RGB, RGBA (alpha is dropped) or CMYK; 8 or 16 bits.
+      Where it is in `DECODED`, WebP of one frame without alpha, too.
     image_size: side, or (height, width), of the result in pixels.
     center_crop: whether to cut out the middle; False squeezes the whole image
       into `image_size`.
@@ -221,11 +230,14 @@ def _limited(
 
 
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
-  """Decodes a PNG, a GIF or a BMP."""
+  """Decodes a PNG, a GIF, a BMP, or a WebP where TensorFlow knows it."""
   return tf.cond(
     tf.equal(tf.strings.substr(encoded, 0, 2), b'BM'),
     lambda: _decode_bmp(encoded),
-    # Without expand_animations=False a GIF has rank 4.
+    # Without expand_animations=False a GIF has rank 4. Three channels refuse a
+    # WebP with alpha or several frames; any number (0) would take the former,
+    # but the latter would end the process (TensorFlow 2.20, a segmentation
+    # fault).
     lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
   )
 

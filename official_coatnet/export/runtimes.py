@@ -15,7 +15,6 @@ which make it fast, want shapes that are known.
 """
 
 import dataclasses
-import importlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet import files
+from official_coatnet import extras, files
 from official_coatnet.export import versions
 from official_coatnet.training import experiment as experiment_lib, objective
 
@@ -221,10 +220,4 @@ _LOADERS = {'tflite': _load_tflite, 'onnx': _load_onnx}
 
 
 def _import(name: str):
-  try:
-    return importlib.import_module(name)
-  except ImportError as e:
-    raise ValueError(
-      f'The format onnx takes the package {name} ({e}). Run: pip install '
-      "'official_coatnet[onnx]'"
-    ) from e
+  return extras.load(name, extra='onnx', purpose='The format onnx')

@@ -86,6 +86,7 @@ def export(
       there is none, labels and classes differ in number, labels.txt of the run
       is not what it was trained on, the version is taken or `export_dir` cannot
       be written.
+    ImportError: If a library is missing that the format takes.
   """
   version = versions.choose_version(
     export_dir, version=version, file_format=file_format
@@ -101,6 +102,8 @@ def export(
     step=checkpoint_step,
   )
   runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
+  if file_format == 'saved_model':
+    warmup.check_library()
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),
     checkpoint=os.path.basename(stored.prefix),

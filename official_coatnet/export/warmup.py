@@ -8,28 +8,42 @@ and there may be 1000 at most.
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import (
-  classification_pb2,
-  predict_pb2,
-  prediction_log_pb2,
-)
 
+from official_coatnet import extras
 from official_coatnet.export import preprocessing, serving, versions
 from official_coatnet.export.options import ExportOptions
 
 
+def check_library() -> None:
+  """Raises an ImportError, with what to install, where it is missing."""
+  _messages('prediction_log_pb2')
+
+
+def _messages(name: str) -> Any:
+  """Returns a module of TF Serving's messages."""
+  return extras.load(
+    f'tensorflow_serving.apis.{name}',
+    extra='serving',
+    purpose='An export, for the requests that warm a server up,',
+  )
+
+
 def make_requests(
   options: ExportOptions, *, height: int, width: int
-) -> Iterator[prediction_log_pb2.PredictionLog]:
+) -> Iterator[Any]:
   """Makes a request of every signature in every size of the options.
 
   Args:
     options: Its `batch_sizes` are run.
     height: Of the network's images in pixels, as `width`.
     width: See `height`.
+
+  Yields:
+    TF Serving's `PredictionLog`s.
   """
   encoded = make_jpeg(height, width)
   example = make_example(encoded)
@@ -79,7 +93,8 @@ def _grey_pixels(size: int, height: int, width: int):
 
 
 def _predict_log(signature, *, name, tensor):
-  request = predict_pb2.PredictRequest()
+  prediction_log_pb2 = _messages('prediction_log_pb2')
+  request = _messages('predict_pb2').PredictRequest()
   request.model_spec.signature_name = signature
   request.inputs[name].CopyFrom(tensor)
   log = prediction_log_pb2.PredictLog(request=request)
@@ -87,7 +102,8 @@ def _predict_log(signature, *, name, tensor):
 
 
 def _classify_log(signature, examples):
-  request = classification_pb2.ClassificationRequest()
+  prediction_log_pb2 = _messages('prediction_log_pb2')
+  request = _messages('classification_pb2').ClassificationRequest()
   request.model_spec.signature_name = signature
   request.input.example_list.examples.extend(examples)
   log = prediction_log_pb2.ClassifyLog(request=request)
@@ -115,6 +131,7 @@ def read_requests(path: str) -> list[tuple[str, str, tf.Tensor]]:
     ValueError: If the file is missing, damaged, or holds other requests.
   """
   file = os.path.join(path, versions.WARMUP_FILE)
+  prediction_log_pb2 = _messages('prediction_log_pb2')
   try:
     records = list(tf.data.TFRecordDataset(file).as_numpy_iterator())
     logs = [prediction_log_pb2.PredictionLog.FromString(r) for r in records]

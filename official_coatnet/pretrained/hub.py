@@ -8,7 +8,7 @@ import dataclasses
 import os
 from typing import Any
 
-from official_coatnet import files
+from official_coatnet import extras, files
 from official_coatnet.data import file_kinds
 from official_coatnet.pretrained import published as published_lib
 from official_coatnet.pretrained.published import Published
@@ -17,7 +17,6 @@ WEIGHTS_FILE = 'model.safetensors'
 CONFIG_FILE = 'config.json'
 # As timm writes a repository of the hub that is none of its own.
 HUB_PREFIX = 'hf-hub:'
-INSTALL = "pip install 'huggingface_hub<1' safetensors"
 _ENDINGS = ('.safetensors', '.h5', '.hdf5')
 _PICKLED = ('.pth', '.pt', '.bin', '.ckpt', '.pkl', '.tar')
 _URL = 'https://huggingface.co/{}/resolve/main/{}'
@@ -172,14 +171,15 @@ def _download(repository: str, name: str) -> str:
     f'download {url} into a folder {folder!r}, and give its path in place of '
     'the name'
   )
-  try:
-    import huggingface_hub
-    from huggingface_hub import errors
-  except ImportError as error:
-    raise ImportError(
-      f'{repository!r} is fetched by the library huggingface_hub, which is not '
-      f'installed: {INSTALL}. Or {by_hand}.'
-    ) from error
+  huggingface_hub, errors = (
+    extras.load(
+      module,
+      extra='weights',
+      purpose=f'{repository!r} is on the hub of Hugging Face, which',
+      instead=by_hand,
+    )
+    for module in ('huggingface_hub', 'huggingface_hub.errors')
+  )
   try:
     try:
       return huggingface_hub.hf_hub_download(

@@ -10,7 +10,6 @@ they are asked for.
 """
 
 import dataclasses
-import importlib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from official_coatnet import files
+from official_coatnet import extras, files
 from official_coatnet.export import class_names
 from official_coatnet.modeling import network
 from official_coatnet.pretrained import publishing_card, timm_settings
@@ -230,11 +229,4 @@ def push(output_dir: str, repository: str) -> str:
 
 def _library(name: str) -> Any:
   """Imports a library of the extra `weights`."""
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    package = name.partition('.')[0]
-    raise ImportError(
-      f'{package} is needed for this, and is not installed ({error}): pip '
-      f"install 'official_coatnet[weights]', or {package} alone."
-    ) from error
+  return extras.load(name, extra='weights', purpose='To publish weights')

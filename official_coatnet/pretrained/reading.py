@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from official_coatnet import extras
 from official_coatnet.pretrained import hub
 
 State = dict[str, np.ndarray]
@@ -40,16 +41,12 @@ def _as_float32(array: np.ndarray) -> np.ndarray:
 
 
 def _read_safetensors(path: str) -> State:
+  safetensors, numpy_form = (
+    extras.load(module, extra='weights', purpose=f'To read {path}')
+    for module in ('safetensors', 'safetensors.numpy')
+  )
   try:
-    import safetensors
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      f'{path} is read by the library safetensors, which is not installed: '
-      f'{hub.INSTALL}.'
-    ) from error
-  try:
-    state: State = safetensors.numpy.load_file(path)
+    state: State = numpy_form.load_file(path)
   except safetensors.SafetensorError as error:
     raise _damaged(path, error) from error
   except (KeyError, TypeError) as error:
@@ -62,8 +59,7 @@ def _read_safetensors(path: str) -> State:
 
 def _read_hdf5(path: str) -> State:
   """Of Keras: of a whole model, or of its weights alone."""
-  import h5py
-
+  h5py = extras.load('h5py', extra='weights', purpose=f'To read {path}')
   try:
     with h5py.File(path, 'r') as file:
       group = file.get('model_weights', file)

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from official_coatnet import extras
 from official_coatnet.records import processes, receipts, writing
 
 
@@ -35,20 +36,20 @@ def map_tasks(
   Raises:
     ImportError: if Apache Beam is not installed.
   """
-  try:
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-  except ImportError as error:
-    raise ImportError(
-      'A runner is given, but Apache Beam is not installed; run: pip install '
-      'official_coatnet[beam], or leave the runner out to use the processes of '
-      'this machine.'
-    ) from error
+  beam, pipeline_options = (
+    extras.load(
+      module,
+      extra='beam',
+      purpose=f'The runner {runner!r} of Apache Beam',
+      instead='leave the runner out to use the processes of this machine',
+    )
+    for module in ('apache_beam', 'apache_beam.options.pipeline_options')
+  )
   tasks = list(tasks)
   if not tasks:
     return
   pipeline = beam.Pipeline(
-    options=PipelineOptions([f'--runner={runner}', *options])
+    options=pipeline_options.PipelineOptions([f'--runner={runner}', *options])
   )
   _ = (
     pipeline

@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from official_coatnet import files
+from official_coatnet import extras, files
 from official_coatnet.data import manifest as manifest_lib, schema
 from official_coatnet.records import corpus, writing
 
@@ -62,13 +62,9 @@ def load_split(split: str) -> tuple[np.ndarray, np.ndarray]:
     ImportError: if scikit-learn is not installed.
     ValueError: if there is no such split.
   """
-  try:
-    from sklearn import datasets  # Only the demo needs it.
-  except ImportError as error:
-    raise ImportError(
-      'The digits of the demo come with scikit-learn, which is not installed; '
-      'run: pip install official_coatnet[demo]'
-    ) from error
+  datasets = extras.load(
+    'sklearn.datasets', extra='demo', purpose="The demo's set of digits"
+  )
   if split not in ('train', 'validation'):
     raise ValueError(
       f"split is {split!r}, but the digits have 'train' and 'validation' only."

@@ -21,6 +21,7 @@ from PIL import Image
 from official_coatnet import files
 from official_coatnet.data import (
   image_files,
+  images,
   record_features,
   schema as schema_lib,
   sketch,
@@ -34,8 +35,8 @@ from official_coatnet.records import (
   processes,
 )
 
-# What TensorFlow decodes; Pillow knows many more.
-_FORMATS = ('JPEG', 'MPO', 'PNG', 'GIF', 'BMP')
+# What TensorFlow decodes, as Pillow calls it, which knows many more.
+_FORMATS = ('MPO', *(name.upper() for name in images.DECODED))
 # Problems of one file that are spelt out; the rest is counted.
 _MAX_LISTED = 100
 _NAME_KEYS = ('image/key', 'image/filename', 'id')

@@ -4,7 +4,12 @@ import dataclasses
 import os
 
 from official_coatnet import files
-from official_coatnet.data import checks, pairs, sources as sources_lib
+from official_coatnet.data import (
+  checks,
+  config as config_lib,
+  pairs,
+  sources as sources_lib,
+)
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   best,
@@ -48,14 +53,12 @@ def examine(
     One sentence or more a problem; empty if there is none. And what it has
     opened to look at, 'train_data' or 'eval_data' or both, for the run to read.
   """
+  splits = _splits(experiment, mode)
+  if problems := _file_system_problems(experiment, splits, model_dir):
+    return problems, {}  # Whatever follows would stumble over them.
   problems = plan.batch_problems(experiment, num_replicas=num_replicas)
   problems += _model_dir_problems(experiment, model_dir, mode=mode)
   problems += _export_only_problems(experiment, mode)
-  splits = {'eval_data': experiment.eval_data}
-  if mode in _TRAINING_MODES:
-    splits['train_data'] = experiment.train_data
-  if mode == 'train':
-    del splits['eval_data']
   if remote_workers:
     problems += _storage_problems(splits, model_dir)
   sources = {}
@@ -91,10 +94,41 @@ def examine(
   return problems, sources
 
 
+def _splits(experiment, mode: str) -> dict[str, config_lib.DataConfig]:
+  """Returns what the mode reads."""
+  splits = {'eval_data': experiment.eval_data}
+  if mode in _TRAINING_MODES:
+    splits['train_data'] = experiment.train_data
+  if mode == 'train':
+    del splits['eval_data']
+  return splits
+
+
 def join_problems(problems: list[str]) -> str:
   """Makes one message of all that stands in the way of a run."""
   lines = '\n'.join(f'  - {problem}' for problem in problems)
   return f'The run cannot start:\n{lines}'
+
+
+def _file_system_problems(
+  experiment, splits, model_dir: str | None
+) -> list[str]:
+  """Names paths that TensorFlow has no file system for, such as s3://."""
+  paths = {
+    '--model_dir': model_dir,
+    '`init_checkpoint`': experiment.run.init_checkpoint,
+  }
+  for split, data in splits.items():
+    if data.source != 'synthetic':
+      paths[f'data_dir of `{split}`'] = data.data_dir
+      paths[f'file_pattern of `{split}`'] = data.file_pattern
+  problems = []
+  for name, path in paths.items():
+    try:
+      files.check_file_system(path or '')
+    except ValueError as e:
+      problems.append(f'{name}: {e}')
+  return problems
 
 
 def _export_only_problems(experiment, mode: str) -> list[str]:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import socket
 import threading
 import time
@@ -63,6 +64,21 @@ class Writer:
   def is_gone(self) -> bool:
     """Whether it is of this machine and has ended."""
     return self.is_here and _started(self.pid) != self.started
+
+
+def mark() -> str:
+  """Returns what marks a name as of this process, for `has_ended`."""
+  me = this_process()
+  return f'{me.machine}-{me.pid}-{me.started}-{me.token}'
+
+
+def has_ended(name: str) -> bool:
+  """Whether a name ends with the mark of a process here that has ended."""
+  found = re.search(r'(\w+)-(\d+)-(\d+)-\w+$', name)
+  if found is None:
+    return False
+  machine, pid, started = found.groups()
+  return Writer('', machine, int(pid), started, '').is_gone
 
 
 def this_process() -> Writer:

@@ -1,8 +1,13 @@
-"""Tests of official_coatnet.data.augment_ops against Model Garden, by pixel."""
+"""Tests of official_coatnet.data.augment_ops against Model Garden, by pixel.
+
+Where Model Garden is not that of 2.15, what it has changed since is left to
+tests/golden/randaugment_test.py, which has the bytes of 2.15.
+"""
+
+import unittest
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_addons as tfa
 from absl.testing import parameterized
 from official.vision.ops import augment as reference
 
@@ -11,6 +16,8 @@ from official_coatnet.data import augment_ops
 HEIGHT, WIDTH = 46, 62
 RECIPES = (5, 15, 20)
 SWEEP = tuple(range(31))
+# Later ones have another contrast, and there is no TensorFlow Addons for them.
+IS_2_15 = tf.__version__.startswith('2.15.')
 UNDERSCORED = {'SolarizeAdd': 'solarize_add'}
 
 
@@ -58,6 +65,8 @@ class AugmentOpsTest(parameterized.TestCase, tf.test.TestCase):
     'Posterize', 'Solarize', 'SolarizeAdd', 'Brightness', 'Contrast'
   )
   def test_of_every_byte(self, operation):
+    if operation == 'Contrast' and not IS_2_15:
+      self.skipTest('This Model Garden has another contrast.')
     every_byte = tf.reshape(tf.range(256), [16, 16, 1])
     every_byte = tf.image.grayscale_to_rgb(tf.cast(every_byte, tf.uint8))
     ours = getattr(augment_ops, UNDERSCORED.get(operation, operation.lower()))
@@ -69,6 +78,7 @@ class AugmentOpsTest(parameterized.TestCase, tf.test.TestCase):
           ours(every_byte, argument), theirs(every_byte, argument)
         )
 
+  @unittest.skipUnless(IS_2_15, 'This Model Garden has another contrast.')
   @parameterized.parameters((46, 62), (224, 224), (256, 260))
   def test_contrast_of_sizes(self, *size):
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
@@ -120,6 +130,8 @@ GEOMETRIC = {
 
 def google_code(operation, argument, image):
   """A geometric operation of the reference TPU code, grey included."""
+  import tensorflow_addons as tfa
+
   wrapped = tf.concat([image, tf.ones([*image.shape[:2], 1], tf.uint8)], -1)
   if operation == 'Rotate':
     moved = tfa.image.rotate(wrapped, argument * (np.pi / 180))
@@ -157,6 +169,7 @@ class GeometricOpsTest(parameterized.TestCase, tf.test.TestCase):
           theirs(self.image, tf.constant(argument), [128] * 3),
         )
 
+  @unittest.skipUnless(IS_2_15, 'There is no TensorFlow Addons for this one.')
   @parameterized.product(operation=list(GEOMETRIC), sign=(1, -1))
   def test_grey_is_the_reference_codes(self, operation, sign):
     for magnitude in (0, 2, *RECIPES):

@@ -6,7 +6,7 @@ from absl.testing import parameterized
 from official.vision.ops import augment as reference
 from scipy import stats
 
-from official_coatnet.data import augment
+from official_coatnet.data import augment, augment_ops
 
 
 def make_image(height, width):
@@ -36,6 +36,8 @@ def model_garden(operation, magnitude, image):
   image = tf.constant(image)
   function = reference.NAME_TO_FUNC[operation]
   arguments = reference.level_to_arg(40.0, 100.0)[operation](float(magnitude))
+  if operation == 'Contrast':  # Later Model Gardens have another: see golden.
+    return [augment_ops.contrast(image, arguments[0])]
   if operation in reference.REPLACE_FUNCS:
     value = abs(tf.constant(arguments[0]))
     return [function(image, sign * value, [128] * 3) for sign in (1, -1)]

@@ -30,7 +30,8 @@ def encode(image_format):
   return buffer.getvalue()
 
 
-JPEG, PNG, GIF, BMP = map(encode, ('JPEG', 'PNG', 'GIF', 'BMP'))
+JPEG, PNG, GIF, BMP, WEBP = map(encode, ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP'))
+WEBPS = [WEBP] if 'WebP' in images.DECODED else []
 
 
 def flip(content, place):
@@ -69,8 +70,11 @@ DAMAGED = {
   'page': b'<!DOCTYPE html><html><body>404 Not Found</body></html>',
   'text': b'no image',
   'one byte': b'\xff',
-  'WebP': encode('WEBP'),
+  'TIFF': encode('TIFF'),
+  'cut WebP': WEBP[: len(WEBP) // 2],
 }
+if 'WebP' not in images.DECODED:
+  DAMAGED['WebP'] = WEBP
 # Both ends are right.
 DAMAGED_WITHIN = {
   'JPEG without its frame': JPEG.replace(b'\xff\xc0', b'\xff\xfe', 1),
@@ -119,7 +123,7 @@ class DecodeTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_good_images(self, **options):
     decode = make(**options)
-    for encoded in (JPEG, PNG, GIF, BMP, JPEG + b'tail'):
+    for encoded in (JPEG, PNG, GIF, BMP, JPEG + b'tail', *WEBPS):
       image, skipped = decode(encoded)
       self.assertFalse(skipped)
       self.assertAllEqual(

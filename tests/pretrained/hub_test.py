@@ -91,7 +91,9 @@ class HubTest(parameterized.TestCase):
   def test_without_the_library(self):
     with (
       mock.patch.dict(sys.modules, {'huggingface_hub': None}),
-      self.assertRaisesRegex(ImportError, 'pip install .*Or download https://'),
+      self.assertRaisesRegex(
+        ImportError, 'pip install .*, or download https://'
+      ),
     ):
       hub.find(hub_files.NAME)
 

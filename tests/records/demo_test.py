@@ -94,7 +94,7 @@ class DemoDigitsTest(tf.test.TestCase):
     with (
       mock.patch.dict(sys.modules, {'sklearn': None}),
       self.assertRaisesRegex(
-        ImportError, r'pip install official_coatnet\[demo\]'
+        ImportError, r'pip install "official_coatnet\[demo\]"'
       ),
     ):
       demo.load_split('train')

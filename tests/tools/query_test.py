@@ -334,7 +334,7 @@ class WithoutTensorFlowTest(queries.ToolTest):
     process = self._process('--grpc=localhost:1', self.image)
     self.assertEqual(process.returncode, 1)
     self.assertNotIn('Traceback', process.stderr)
-    self.assertIn('pip install tensorflow-serving-api', process.stderr)
+    self.assertIn('pip install "official_coatnet[serving]"', process.stderr)
 
   def test_flags(self):
     for arguments in ([], ['--rest=http://x', '--grpc=x']):

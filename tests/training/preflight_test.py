@@ -153,6 +153,20 @@ class PreflightTest(absltest.TestCase):
     self.assertEqual(problems, [])
     self.assertLen(_find(experiment, model_dir=self.folder, mode='train'), 1)
 
+  def test_file_systems_that_are_not_there(self):
+    experiment = fixture.make_experiment(
+      train_data={'source': 'tfrecord', 'data_dir': 'no-such://data'},
+      eval_data={'source': 'tfds', 'tfds_name': 'mnist', 'data_dir': 's4://x'},
+    )
+    for mode, names in (
+      ('train', ['--model_dir', 'data_dir of `train_data`']),
+      ('eval', ['--model_dir', 'data_dir of `eval_data`']),
+    ):
+      problems = _find(experiment, model_dir='no-such://run', mode=mode)
+      self.assertEqual([each.split(':')[0] for each in problems], names)
+      for problem in problems:
+        self.assertIn('has no file system for', problem)
+
   def test_local_folders_and_workers_elsewhere(self):
     data = {'source': 'tfrecord', 'data_dir': self.folder}
     experiment = fixture.make_experiment(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from official_coatnet import files
+from official_coatnet import extras, files
 from official_coatnet.data import image_files
 from official_coatnet.training import model_dir as model_dir_lib
 
@@ -51,13 +51,7 @@ def _figure(**kwargs):
   Raises:
     ImportError: If matplotlib is not installed; says how to install it.
   """
-  try:
-    from matplotlib import figure
-  except ImportError as e:
-    raise ImportError(
-      'Drawing needs matplotlib, which is not installed. Install the extra '
-      '`demo`: pip install "official_coatnet[demo]".'
-    ) from e
+  figure = extras.load('matplotlib.figure', extra='demo', purpose='Drawing')
   return figure.Figure(layout='constrained', **kwargs)
 
 

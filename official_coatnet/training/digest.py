@@ -158,8 +158,9 @@ def read_whole(prefix: str, *, finite: bool = False) -> str | None:
     raise
   except UNREADABLE as error:
     # TensorFlow's own entries begin with a line.
-    is_ours = key is not None and not key.startswith('_')
-    where = f'; {_readable(key)} cannot be read' if is_ours else ''
+    where = ''
+    if key is not None and not key.startswith('_'):
+      where = f'; {_readable(key)} cannot be read'
     return f'{_gist(error)}{where}'
   return None
 

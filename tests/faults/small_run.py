@@ -126,7 +126,9 @@ def metrics(model_dir: str) -> list[dict[str, Any]]:
         values = json.loads(line)
       except ValueError as e:
         raise ValueError(f'metrics.jsonl, line {number}: {line!r}') from e
-      lines.append({k: v for k, v in values.items() if not _OF_TIME.search(k)})
+      lines.append(
+        {k: v for k, v in values.items() if not _OF_TIME.search(k)}
+      )
   return lines
 
 

@@ -74,6 +74,7 @@ def publish(
     weights=weights or experiment.run.weights,
     step=checkpoint_step,
   )
+  stored.check_finite(what='Nothing is published of')
   state = timm_settings.to_state(
     _read_weights(experiment, stored), experiment.model
   )

@@ -8,7 +8,7 @@ depends on the order in which a program built its objects.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,7 @@ from official_coatnet.modeling import attention
 from official_coatnet.training import (
   checkpoint_files,
   experiment as experiment_lib,
+  guard,
   model_dir as model_dir_lib,
 )
 
@@ -114,6 +115,20 @@ class StoredWeights:
     """Returns the value of one weight; a ValueError if it is damaged."""
     with readable(self.prefix):
       return self._reader.get_tensor(self._keys[name])
+
+  def check_finite(self, *, what: str) -> None:
+    """Refuses weights that are not finite. Reads them all.
+
+    Args:
+      what: What is not done with them, the beginning of a sentence.
+
+    Raises:
+      guard.NonFiniteWeightsError: If there are any; says which.
+    """
+    ruined = [n for n in self.shapes if not np.isfinite(self.read(n)).all()]
+    guard.check_weights(
+      ruined, what=f'{what} the checkpoint {self.prefix!r} ({self.group})'
+    )
 
 
 @contextlib.contextmanager
@@ -279,17 +294,40 @@ def _mismatches(
   return problems
 
 
+class CheckedCheckpoint(tf.train.Checkpoint):
+  """A checkpoint that asks before it is written whether it may be."""
+
+  def __init__(self, *, check: Callable[[], None], **objects):
+    """Takes what it holds.
+
+    Args:
+      check: Called before each write; raises if there is to be none.
+      **objects: As of tf.train.Checkpoint.
+    """
+    super().__init__(**objects)
+    self._check = check
+
+  def write(self, file_prefix, options=None):
+    self._check()
+    return super().write(file_prefix, options)
+
+
 def make_checkpoint(
-  model: tf.keras.Model, *, averages: Mapping[str, tf.Variable], **objects
+  model: tf.keras.Model,
+  *,
+  averages: Mapping[str, tf.Variable],
+  check: Callable[[], None] = lambda: None,
+  **objects,
 ) -> tf.train.Checkpoint:
   """Returns a checkpoint with weights and averages under their names.
 
   Args:
     model: The network.
     averages: Name to average; empty for a run without EMA.
+    check: Called before each write; raises if there is to be none.
     **objects: What else a resumed run needs: optimizer, clock.
   """
   groups = {'weights': named_weights(model)}
   if averages:
     groups['ema'] = dict(averages)
-  return tf.train.Checkpoint(**groups, **objects)
+  return CheckedCheckpoint(check=check, **groups, **objects)

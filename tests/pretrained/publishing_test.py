@@ -196,7 +196,9 @@ class PushTest(parameterized.TestCase):
 
   def test_missing_library(self):
     with mock.patch.dict('sys.modules', {'huggingface_hub': None}):
-      with self.assertRaisesRegex(ImportError, 'huggingface_hub is needed'):
+      with self.assertRaisesRegex(
+        ImportError, 'takes the package huggingface_hub'
+      ):
         publishing.check_repository('owner/name')
 
 

@@ -65,8 +65,7 @@ venv: $(VENV)
 # there whose Python is of the other stack, or gone.
 stack:
 	@if test -L $(PYTHON) || test -e $(PYTHON); then \
-	  $(PYTHON) -c 'import sys; v = sys.version_info; \
-	    sys.exit("%d.%d" % v[:2] != "$(VERSION)")' 2>/dev/null || { \
+	  tools/find_python.sh $(VERSION) $(PYTHON) >/dev/null || { \
 	    echo 'error: $(ENV) has another Python than the $(VERSION) of the' \
 	      'stack $(STACK), or none that runs. Remove the folder' \
 	      '(rm -r $(ENV)), then try again.' >&2; exit 1; }; \

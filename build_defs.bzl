@@ -39,7 +39,10 @@ def topic_test(name, modules, deps, size = "medium", **kwargs):
     py_test(
         name = name,
         size = size,
-        srcs = [module + ".py" for module in modules] + ["//tests:run.py"],
+        srcs = [module + ".py" for module in modules] + [
+            "//tests:__init__.py",
+            "//tests:run.py",
+        ],
         main = "//tests:run.py",
         args = [package + "." + module.replace("/", ".") for module in modules],
         deps = deps + ["//tests/fixtures"],

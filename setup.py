@@ -1,13 +1,52 @@
 """Packaging of official_coatnet. The two locks have the tested versions."""
 
+import importlib.metadata
 import pathlib
 import re
+import site
+import sysconfig
 
 from setuptools import find_packages, setup
 
 # Read and not imported: the package wants TensorFlow.
 _INIT = pathlib.Path(__file__).with_name('official_coatnet') / '__init__.py'
 _VERSION = re.search(r"^__version__ = '(.+)'$", _INIT.read_text(), re.MULTILINE)
+
+
+def _own_tensorflow():
+  """Version of the TensorFlow that is installed, or ''.
+
+  pip would exchange it for the newest that will do, as soon as another
+  package names that one. Of a TPU VM or a container it is to stay. pip runs
+  this file in an environment of its own, so the folders are named.
+  """
+  folders = [*map(sysconfig.get_path, ('purelib', 'platlib'))]
+  folders.append(site.getusersitepackages())
+  for found in importlib.metadata.distributions(path=folders):
+    if found.metadata['Name'] == 'tensorflow':
+      return found.version
+  return ''
+
+
+def tensorflow_packages(own):
+  """Returns the TensorFlow that is installed, and what only some have.
+
+  Args:
+    own: Version of one that is to stay, or '': by the version of Python it is
+      that of a stack then.
+  """
+  if re.match(r'2\.(16|17|18|19|20)\.', own):
+    return [f'tensorflow=={own}']
+  chosen = 'tensorflow<2.16; python_version < "3.12"'
+  if own.startswith('2.15.'):
+    chosen = f'tensorflow=={own}'
+  # The others end with TensorFlow 2.15. Later ones have a client of their own.
+  return [
+    chosen,
+    'tensorflow-addons; python_version < "3.12"',
+    'cloud-tpu-client; python_version < "3.12"',
+  ]
+
 
 setup(
   name='official_coatnet',
@@ -19,13 +58,11 @@ setup(
   package_data={'official_coatnet.pretrained': ['class_names/*.txt']},
   python_requires='>=3.10',
   install_requires=[
-    # Ranges, so that the TensorFlow of a TPU VM or of a container can stay as
-    # it is. Each tf-keras and tf-models-official names its own TensorFlow.
     'tensorflow>=2.15,<2.21',
+    *tensorflow_packages(_own_tensorflow()),
+    # Each names its own TensorFlow.
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
-    # They end with TensorFlow 2.15, which ends with Python 3.11.
-    'tensorflow-addons; python_version < "3.12"',
     'tensorflow-datasets',
     'numpy>=1.26',
     # Checksums of records.
@@ -38,9 +75,7 @@ setup(
     'pillow>=11.3',
     'gin-config',
     'absl-py',
-    # Asks about TPUs. TensorFlow 2.20 has a client of its own, which needs the
-    # other two alone.
-    'cloud-tpu-client; python_version < "3.12"',
+    # With these TensorFlow asks about TPUs.
     'google-api-core',
     'google-api-python-client',
     'google-auth',

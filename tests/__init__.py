@@ -1,0 +1,3 @@
+"""Tests. Whatever one imports first, the package chooses its Keras before."""
+
+import official_coatnet  # noqa: F401

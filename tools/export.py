@@ -224,7 +224,10 @@ def main(argv):
   options = _options()
   _check_flags(options)
   is_tflite = _FORMAT.value == 'tflite'
-  with _quiet_converter() if is_tflite else contextlib.nullcontext():
+  with (
+    tools.prologue.STOP.patient(),
+    _quiet_converter() if is_tflite else contextlib.nullcontext(),
+  ):
     path = saved_model.export(
       _MODEL_DIR.value,
       _EXPORT_DIR.value,

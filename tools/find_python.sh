@@ -1,8 +1,11 @@
 #!/bin/sh
-# Prints the path of a Python of a version, such as 3.12. Fails if there is none.
+# Prints the path of a Python of a version; fails if there is none.
+#
+#     tools/find_python.sh 3.12                    of those that are installed
+#     tools/find_python.sh 3.12 .venv/bin/python   whether this is one, and runs
 
 # On PATH it may be a shim that refuses to run, and beside it the real one.
-candidates() {
+installed() {
   echo "python$1"
   echo python3
   pyenv prefix "$1" | sed 's|$|/bin/python|'
@@ -11,7 +14,7 @@ candidates() {
 }
 
 wanted="import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')"
-for python in $(candidates "$1" 2>/dev/null); do
+for python in ${2:-$(installed "$1" 2>/dev/null)}; do
   if "$python" -c "$wanted" 2>/dev/null; then
     command -v "$python"
     exit

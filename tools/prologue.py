@@ -8,16 +8,18 @@
 Of these only the first needs help to find the library: tools/tools.py gives it.
 
 `run(main)` at a tool's end is absl's `app.run`, with one kind of end for each
-kind of trouble. What the user can mend is one message and exit code 1; Ctrl-C
-and SIGTERM are one line and 130 or 143; a fault of ours keeps its traceback.
+kind of trouble: `Exit` has their codes. What the user can mend is one message;
+Ctrl-C and SIGTERM are one line; a fault of ours keeps its traceback.
 """
 
 import contextlib
 import difflib
+import enum
 import functools
 import os
 import re
 import select
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -32,9 +34,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 # To import TensorFlow takes seconds, in which a tool can be stopped as well.
-# Not where a test imports it, nor in a process that a tool has started.
+# Not where a test imports it, nor in a process that a tool has started. Bazel
+# has links in the place of files.
 _main = getattr(sys.modules.get('__main__'), '__file__', None) or ''
-if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
+_tools = os.path.dirname(os.path.realpath(__file__))
+if os.path.realpath(_main).startswith(_tools + os.sep):
   stopping.end_while_starting()
   # It asks for a TensorFlow that it runs on; what it says is for the user.
   try:
@@ -42,8 +46,34 @@ if os.path.abspath(_main).startswith(os.path.join(ROOT, 'tools') + os.sep):
   except ImportError as error:
     sys.exit(f'{os.path.basename(sys.argv[0])}: {error}')
 
-# What a shell reports of a command whose reader has gone, as `| head` does.
-_BROKEN_PIPE = 141
+from official_coatnet.training import stop as stop_lib  # noqa: E402
+from tools import watch  # noqa: E402
+
+# Asked by what takes long; from the start of `run` on it hears of signals.
+STOP = watch.Watch()
+
+
+class Exit(enum.IntEnum):
+  """With which codes all tools end; docs/training.md tells of them."""
+
+  DONE = 0
+  # What a person must mend, or what a check has found.
+  MEND = 1
+  # As EX_TEMPFAIL of sysexits.h: the same command goes on.
+  AGAIN = 75
+  # An evaluation whose loss is no number.
+  NOT_FINITE = 76
+  # Those that shells make of a process that died of a signal.
+  INTERRUPTED = 130
+  BROKEN_PIPE = 141
+  TERMINATED = 143
+
+
+# Ends of their own, by name: to import these modules takes seconds.
+_EXITS = {
+  'official_coatnet.training.devices.WorkerLostError': Exit.AGAIN,
+  'official_coatnet.training.guard.NonFiniteEvaluationError': Exit.NOT_FINITE,
+}
 # What comes of wrong values, files and machines, and not of wrong code.
 _MENDABLE: tuple[type[Exception], ...] = (
   ValueError,
@@ -80,15 +110,17 @@ def run(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> None:
     except app.UsageError as error:
       sys.exit(_usage(error))
 
-  watch = stopping.Watch()
-  watch.start()
+  STOP.start()
   try:
     app.run(run_main, flags_parser=_parse_flags)
+  except _EndsAtOnce as at_once:
+    _flush()
+    os._exit(at_once.number)
   finally:
     # Whatever came of it: libraries may have caught it, or changed its name.
-    if watch.received is not None:
+    if STOP.received is not None:
       _flush()
-      stopping.end(watch.received)
+      stopping.end(STOP.received)
 
 
 def guard(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> Main:
@@ -114,6 +146,9 @@ def guard(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> Main:
     except Exception as error:
       if _reader_has_gone(error):
         _end_quietly()
+      own_end = _end_of_its_own(error)
+      if own_end is not None:
+        raise own_end from error
       kinds = _MENDABLE + _tensorflow_errors() + mendable
       known = flags.FLAGS.flag_values_dict()
       if known.get('traceback') or not isinstance(error, kinds):
@@ -121,6 +156,42 @@ def guard(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> Main:
       sys.exit(f'{program()}: {explain(error)}')
 
   return guarded
+
+
+class _EndsAtOnce(SystemExit):
+  """Python's clean-up would wait for another machine, which has gone."""
+
+  def __init__(self, number: int):
+    super().__init__(number)
+    self.number = number
+
+
+def _end_of_its_own(error: Exception) -> SystemExit | None:
+  """Returns how a tool ends by an error that has its own exit code."""
+  names = [f'{kind.__module__}.{kind.__name__}' for kind in type(error).__mro__]
+  code = next((_EXITS[name] for name in names if name in _EXITS), None)
+  words = explain(error)
+  if isinstance(error, stop_lib.StoppedError):
+    code, words = _explain_stop(error)
+  if code is None:
+    return None
+  print(f'{program()}: {words}', file=sys.stderr, flush=True)
+  return (_EndsAtOnce if isinstance(error, ConnectionError) else SystemExit)(
+    int(code)
+  )
+
+
+def _explain_stop(error: stop_lib.StoppedError) -> tuple[Exit, str]:
+  """Returns exit code and words of what has ended where it could."""
+  is_again = error.reason == stop_lib.Reason.AGAIN
+  number = signal.SIGTERM if is_again else signal.SIGINT
+  words = f'stopped by {stopping.name(number)}'
+  if error.step is None:
+    return (Exit.TERMINATED if is_again else Exit.INTERRUPTED), f'{words}.'
+  words += f' at step {error.step}, which is saved'
+  if is_again:
+    return Exit.AGAIN, f'{words}: start the same command again.'
+  return Exit.INTERRUPTED, f'{words}: the same command goes on from there.'
 
 
 def program() -> str:
@@ -183,7 +254,7 @@ def _reader_has_gone(error: Exception) -> bool:
 def _end_quietly() -> NoReturn:
   # What is buffered would be written again when Python ends.
   os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-  sys.exit(_BROKEN_PIPE)
+  sys.exit(Exit.BROKEN_PIPE)
 
 
 def _flush() -> None:

@@ -1,25 +1,18 @@
-"""Ctrl-C and SIGTERM: a tool ends at once, with one line and 130 or 143.
+"""Ctrl-C and SIGTERM: a tool ends at once, or where it can be left.
 
-Python runs its handlers between two steps of the main thread, which may wait in
-TensorFlow for minutes. So a thread waits for the signals as well: what the main
-thread does not heed in time, it ends.
+At once is with one line and 130 or 143. `watch` has the rest: what has said
+that it asks, such as a run that trains, is given time to come to where it does.
+Here is what a tool needs before it can import anything.
 """
 
 import contextlib
 import os
-import select
 import signal
 import sys
 import threading
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# For the main thread to remove what is half done.
-_GRACE_SECONDS = 1.0
-
-
-class Stopped(KeyboardInterrupt):
-  """Raised in the main thread when the tool is told to end."""
 
 
 def end_while_starting() -> None:
@@ -33,42 +26,18 @@ def end_while_starting() -> None:
       signal.signal(number, lambda number, frame: end(number))
 
 
-class Watch:
-  """From its start on, a signal unwinds the main thread, or else ends it.
+def name(number: int) -> str:
+  """Returns what people call a signal."""
+  if number == signal.SIGINT:
+    return 'Ctrl-C'
+  return signal.Signals(number).name
 
-  Attributes:
-    received: Number of the signal that came first, or None.
-  """
 
-  def __init__(self) -> None:
-    """Makes a watch that is not started."""
-    self.received: int | None = None
-
-  def start(self) -> None:
-    """Watches, until the process ends."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=self._wait, args=(reader,), daemon=True).start()
-    for number in SIGNALS:
-      if signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, self._unwind)
-
-  def _unwind(self, number: int, frame) -> NoReturn:
-    del frame
-    if self.received is None:
-      self.received = number
-    # Where it cannot be raised, as within a destructor, it would be printed.
-    sys.unraisablehook = lambda unraisable: None
-    raise Stopped
-
-  def _wait(self, reader: int) -> None:
-    """Reads the numbers of signals, which C writes; runs in a thread."""
-    while (number := os.read(reader, 1)[0]) not in SIGNALS:
-      pass
-    # Who asks twice does not want to wait.
-    select.select([reader], [], [], _GRACE_SECONDS)
-    end(number)
+def say(words: str) -> None:
+  """Writes a line to standard error, whatever the main thread does."""
+  line = f'{os.path.basename(sys.argv[0])}: {words}\n'
+  with contextlib.suppress(OSError):  # Perhaps nobody listens.
+    os.write(2, line.encode())
 
 
 _ending = threading.Lock()
@@ -82,10 +51,7 @@ def end(number: int) -> NoReturn:
   """
   if not _ending.acquire(blocking=False):
     signal.pause()  # Another thread is at it.
-  name = 'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name
-  line = f'{os.path.basename(sys.argv[0])}: stopped by {name}.\n'
-  with contextlib.suppress(OSError):  # Perhaps nobody listens.
-    os.write(2, line.encode())
+  say(f'stopped by {name(number)}.')
   for process in descendants(os.getpid()):
     with contextlib.suppress(ProcessLookupError):
       os.kill(process, signal.SIGKILL)

@@ -20,8 +20,7 @@ from absl import app, flags
 
 from official_coatnet.analysis.runs import drawings, summary
 from official_coatnet.modeling import config as model_config
-from official_coatnet.training import gin_config
-from tools import path_flags
+from tools import gin_flags, path_flags
 
 _MODEL = flags.DEFINE_string(
   'model', None, 'Network to summarise, such as coatnet_0.'
@@ -30,11 +29,10 @@ _IMAGE_SIZE = flags.DEFINE_list(
   'image_size', ['224'], 'With --model: side, or height,width, in pixels.'
 )
 _NUM_CLASSES = flags.DEFINE_integer('num_classes', 1000, 'With --model.')
-_GIN_FILE = path_flags.DEFINE_multi_path(
-  'gin_file', [], 'Instead of --model: gin file of a run with the network.'
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-  'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
+_GIN = gin_flags.DEFINE_gin(
+  [],
+  file_help='Instead of --model: gin file of a run with the network.',
+  bindings_help='Bindings over --gin_file, such as "IMAGE_SIZE = 384".',
 )
 _MODEL_DIR = path_flags.DEFINE_path(
   'model_dir', None, 'Instead of --model: folder of a run to summarise.'
@@ -51,10 +49,8 @@ _FORMAT = flags.DEFINE_enum(
 
 
 def _summarize_network() -> str:
-  if _GIN_FILE.value:
-    config = gin_config.load(
-      _GIN_FILE.value, _GIN_BINDINGS.value, root=tools.prologue.ROOT
-    ).model
+  if _GIN.files.value:
+    config = _GIN.load().model
   else:
     config = model_config.ModelConfig(
       _MODEL.value,
@@ -109,7 +105,7 @@ def _parse_image_size(sides: list[str]) -> Any:
 
 def _check_flags():
   """Raises UsageError unless the flags say what to summarise, once."""
-  what = (_MODEL.value, _GIN_FILE.value, _MODEL_DIR.value)
+  what = (_MODEL.value, _GIN.files.value, _MODEL_DIR.value)
   if sum(bool(value) for value in what) != 1:
     raise app.UsageError(
       'Give one of --model, --gin_file and --model_dir, which say what to '
@@ -121,7 +117,7 @@ def _check_flags():
     raise app.UsageError(
       '--baseline_dir is compared with --model_dir: give it.'
     )
-  if _GIN_BINDINGS.value and not _GIN_FILE.value:
+  if _GIN.bindings.value and not _GIN.files.value:
     raise app.UsageError('--gin_bindings needs --gin_file.')
 
 

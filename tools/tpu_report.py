@@ -30,14 +30,15 @@ from official_coatnet.analysis.tpu import (
   tables as tables_lib,
 )
 from official_coatnet.training import gin_config
-from tools import path_flags, progress
+from tools import gin_flags, path_flags, progress
 
 _PAGE = os.path.join(tools.prologue.ROOT, 'docs', 'tpu.md')
 _FIGURES = os.path.join(tools.prologue.ROOT, 'docs', 'tpu.json')
 
-_GIN_FILE = path_flags.DEFINE_multi_path('gin_file', [], 'Gin file of the run.')
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-  'gin_bindings', [], 'Bindings over --gin_file, such as "IMAGE_SIZE = 384".'
+_GIN = gin_flags.DEFINE_gin(
+  [],
+  file_help='Gin file of the run.',
+  bindings_help='Bindings over --gin_file, such as "IMAGE_SIZE = 384".',
 )
 _TOPOLOGY = flags.DEFINE_string(
   'topology', 'v3', f'One of {", ".join(compiler.TOPOLOGIES)}.'
@@ -70,9 +71,7 @@ _CACHE_DIR = path_flags.DEFINE_path(
 
 
 def _report() -> str:
-  experiment = gin_config.load(
-    _GIN_FILE.value, _GIN_BINDINGS.value, root=tools.prologue.ROOT
-  )
+  experiment = _GIN.load()
   common = dict(topology=_TOPOLOGY.value, cache_dir=_CACHE_DIR.value)
   # First, since a part of a batch that does not fit may not fit either.
   measured = _memory(experiment, **common) if _MEMORY.value else None
@@ -179,7 +178,7 @@ def main(argv):
   """Prints a report, or writes the tables."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
-  if bool(_GIN_FILE.value) == bool(_TABLES.value):
+  if bool(_GIN.files.value) == bool(_TABLES.value):
     raise app.UsageError('Give --gin_file, the run to report on, or --tables.')
   tf.get_logger().setLevel('ERROR')
   print(_write_tables() if _TABLES.value else _report())

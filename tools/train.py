@@ -4,10 +4,12 @@
         --model_dir=gs://my-bucket/run
 
 A run resumes from the latest checkpoint of its --model_dir: start the same
-command again. Where a worker or a TPU has gone, it ends with exit code 75,
-which says that to start again may help. docs/pods.md tells of TPU slices and of
-several machines. --dry_run takes the same configuration through two training
-steps, an evaluation and an export on synthetic images, without data.
+command again. SIGTERM ends it after the loop in hand, with a checkpoint and
+exit code 75, which says that to start again helps; 75 it is as well where a
+worker or a TPU has gone. Ctrl-C saves likewise, and ends with 130. A second
+signal ends it at once. docs/pods.md tells of TPU slices and of several
+machines. --dry_run takes the same configuration through two training steps, an
+evaluation and an export on synthetic images, without data.
 
 --mode=eval --per_class evaluates class by class: docs/training.md says what it
 writes, and where.
@@ -16,8 +18,6 @@ writes, and where.
 import tools.prologue
 
 import logging as python_logging
-import os
-import sys
 import tempfile
 from typing import Any
 
@@ -29,23 +29,19 @@ from official_coatnet.pretrained import hub, importing
 from official_coatnet.training import (
   controller,
   devices,
-  experiment as experiment_lib,
+  dry_run,
   gin_config,
   model_dir as model_dir_lib,
   per_class,
   preflight,
   tpu as tpu_lib,
 )
-from tools import path_flags
+from tools import gin_flags, path_flags
 
-# What sysexits.h calls EX_TEMPFAIL: the same command may succeed later.
-_TRY_AGAIN = 75
-
-_GIN_FILE = path_flags.DEFINE_multi_path(
-  'gin_file', None, 'Gin file of the run, such as gin/imagenet1k_coatnet0.gin.'
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-  'gin_bindings', [], 'Bindings over the file, such as "BATCH_SIZE = 1024".'
+_GIN = gin_flags.DEFINE_gin(
+  None,
+  file_help='Gin file of the run, such as gin/imagenet1k_coatnet0.gin.',
+  bindings_help='Bindings over the file, such as "BATCH_SIZE = 1024".',
 )
 _TPU = flags.DEFINE_string(
   'tpu',
@@ -98,22 +94,11 @@ def main(argv):
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
-  experiment = gin_config.load(
-    _GIN_FILE.value or [],
-    _GIN_BINDINGS.value,
-    root=tools.prologue.ROOT,
-    find_start=_find_start,
-    model_dir=_MODEL_DIR.value,
-  )
-  try:
-    if _DRY_RUN.value:
-      _dry_run(experiment)
-    else:
-      _run(experiment)
-  except devices.WorkerLostError as e:
-    print(f'{tools.prologue.program()}: {e}', file=sys.stderr, flush=True)
-    # Not sys.exit: its clean-up would wait for the worker that has gone.
-    os._exit(_TRY_AGAIN)
+  experiment = _GIN.load(find_start=_find_start, model_dir=_MODEL_DIR.value)
+  if _DRY_RUN.value:
+    _dry_run(experiment)
+  else:
+    _run(experiment)
 
 
 def _find_start(path: str) -> str | None:
@@ -178,12 +163,14 @@ def _make_strategy():
       '--mode is continuous_eval and TF_CONFIG is set: the workers might see '
       'different checkpoints. Unset TF_CONFIG, and evaluate on one machine.'
     )
-  return devices.make_strategy(
+  strategy = devices.make_strategy(
     _TPU.value,
     zone=_TPU_ZONE.value,
     project=_GCP_PROJECT.value,
     cluster=machines,
   )
+  tools.prologue.STOP.listen()
+  return strategy
 
 
 def _report_classes(tally: per_class.Tally):
@@ -216,6 +203,7 @@ def _train(experiment, strategy, *, model_dir, tally=None):
     on_start=lambda: gin_config.write_config(model_dir),
     on_first_loop=lambda: gin_config.write_operative_config(model_dir),
     tally=tally,
+    stop=tools.prologue.STOP,
   )
 
 
@@ -231,14 +219,15 @@ def _dry_run(experiment):
     if problems:
       raise ValueError(preflight.join_problems(problems))
   strategy = _make_strategy()
-  experiment = experiment_lib.shrink(
+  experiment = dry_run.shrink(
     experiment, num_replicas=strategy.num_replicas_in_sync
   )
   with tempfile.TemporaryDirectory() as temporary:
     model_dir = _MODEL_DIR.value or temporary
     _train(experiment, strategy, model_dir=model_dir)
     export_dir = model_dir_lib.export_folder(model_dir)
-    path = saved_model.export(model_dir, export_dir)
+    with tools.prologue.STOP.patient():
+      path = saved_model.export(model_dir, export_dir)
     logging.info('Dry run passed: trained, evaluated and exported to %s.', path)
 
 

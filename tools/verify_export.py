@@ -22,6 +22,7 @@ from official_coatnet.export.verify import (
   c_api,
   comparison,
   contents,
+  fuzzing,
   runners,
   samples,
   verification,
@@ -46,7 +47,8 @@ _BATCHING_CONFIG = path_flags.DEFINE_path(
 _FUZZ = flags.DEFINE_integer(
   'fuzz',
   0,
-  'Damaged images to send as well; 10000 take some minutes.',
+  'Damaged images to send as well, and files made to cost much; none may take '
+  'over 2 s of CPU. 10000 take some minutes.',
   lower_bound=0,
 )
 
@@ -88,7 +90,8 @@ def main(argv):
     checks.append(contents.check_batching(path, config))
   if _FUZZ.value:
     show = progress.Progress('damaged images')
-    checks.append(verification.fuzz(path, count=_FUZZ.value, progress=show))
+    checks += fuzzing.send_bombs(path)
+    checks.append(fuzzing.send_damaged(path, count=_FUZZ.value, progress=show))
   for check in checks:
     print(format_check(check))
   failed = sum(bool(check.problems) for check in checks)

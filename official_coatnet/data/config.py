@@ -1,23 +1,171 @@
 """What a run reads and how: the configuration of the input pipeline."""
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 
+from official_coatnet import fields, kinds
 from official_coatnet.data import (
   augment,
   device,
   file_kinds,
   images,
   resizing,
-  rules,
   schema as schema_lib,
 )
 
 ON_ERROR = ('raise', 'skip')
 SOURCES = ('tfrecord', 'tfds', 'synthetic')
+_SHARES = (
+  'Use (0.5, 0.5, 0.5), or leave it out for that of ImageNet; divide values '
+  'for pixels in 0..255 by 255.'
+)
 
 
+def _is_range(pair: tuple[float, ...]) -> bool:
+  return pair[0] <= pair[1]
+
+
+def _is_randaugment(pair: tuple[float, ...]) -> bool:
+  return pair[0] >= 1 and pair[0] == int(pair[0])
+
+
+@fields.rules(
+  num_classes=kinds.Whole(
+    1,
+    kinds.LARGEST_INT32,
+    fix='Set it to the classes of the data, 1000 for ImageNet.',
+  ),
+  image_size=kinds.Either(
+    (
+      kinds.Whole(1, kinds.LARGEST_INT32),
+      kinds.Several(
+        kinds.Whole(1, kinds.LARGEST_INT32),
+        'a (height, width) of such',
+        count=2,
+      ),
+    ),
+    fix='Use 224.',
+  ),
+  batch_size=kinds.Whole(1, fix='Give the batch over all replicas.'),
+  source=kinds.Choice(
+    SOURCES, fix="Use 'tfrecord' for a folder of TFRecord files."
+  ),
+  data_dir=kinds.Path(none='for no folder'),
+  tfds_name=kinds.Text(
+    "the name of a data set, such as 'imagenet2012:5.1.0'",
+    none='where it is not TFDS',
+  ),
+  split=kinds.Text(
+    'the name of a split', fix="Set it to 'train' or 'validation'."
+  ),
+  file_pattern=kinds.Path(
+    "a pattern of file names, such as 'train-*'",
+    none='for the files of the split',
+  ),
+  compression=kinds.Choice(
+    file_kinds.COMPRESSIONS,
+    none='for files that are not compressed',
+    fix="Use 'GZIP' for shards compressed by gzip, None for others.",
+  ),
+  schema=kinds.Choice(tuple(schema_lib.SCHEMAS)),
+  feature_keys=kinds.Made(
+    schema_lib.normalize_keys,
+    f'a dict of some of {", ".join(schema_lib.ROLES)} to names of features',
+    types=(Mapping, tuple, list),
+    none="for the schema's own",
+    fix="Write it as in {'encoded': 'image', 'labels': 'label'}.",
+  ),
+  labels_optional=kinds.Flag(),
+  label_offset=kinds.Whole(
+    None,
+    kinds.LARGEST_INT32,
+    none='for what the source says',
+    fix='Use None for what the source says.',
+  ),
+  confidence_threshold=kinds.Number(
+    '[0, inf)', none='for labels of any confidence'
+  ),
+  max_labels=kinds.Whole(
+    1, kinds.LARGEST_INT32, fix='Use 1 where images have one label.'
+  ),
+  center_crop=kinds.Flag(),
+  crop_area_range=kinds.Several(
+    kinds.Number('(0, 1]'),
+    '(lowest, highest) with 0 < lowest <= highest <= 1',
+    count=2,
+    together=_is_range,
+    fix='The usual values are (0.08, 1).',
+  ),
+  crop_aspect_range=kinds.Several(
+    kinds.Number('(0, inf)'),
+    '(lowest, highest) with 0 < lowest <= highest',
+    count=2,
+    together=_is_range,
+    fix='The usual values are (3/4, 4/3), as numbers.',
+  ),
+  eval_crop_fraction=kinds.Number(
+    '(0, 1]', fix='Use 0.875, or center_crop = False for the whole image.'
+  ),
+  interpolation=kinds.Choice(
+    tuple(resizing.METHODS),
+    fix="Use 'bilinear', or 'bicubic' for weights that were trained so.",
+  ),
+  mean=kinds.Several(
+    kinds.Number('[0, 1]'),
+    'three numbers in [0, 1], of red, green and blue',
+    count=3,
+    fix=_SHARES,
+  ),
+  deviation=kinds.Several(
+    kinds.Number('(0, 1]'),
+    'three numbers in (0, 1], of red, green and blue',
+    count=3,
+    fix=_SHARES,
+  ),
+  random_flip=kinds.Flag(),
+  randaugment=kinds.Several(
+    kinds.Number('[0, 100]'),
+    '(layers, magnitude): an integer of at least 1 and a number of at least 0, '
+    'of at most 100',
+    count=2,
+    together=_is_randaugment,
+    none='for no RandAugment',
+    fix='Use (2, 15) for ImageNet-1K, None to switch it off.',
+  ),
+  randaugment_exclude=kinds.Several(
+    kinds.Choice(tuple(augment.OPERATIONS)),
+    f'a tuple of some of {", ".join(augment.OPERATIONS)}',
+    fix='Use () to leave none out.',
+  ),
+  randaugment_fill=kinds.Choice(
+    augment.FILLS, fix="Use 'reflect' for that of Model Garden."
+  ),
+  mixup_alpha=kinds.Number(
+    '(0, inf)', none='for no mixup', fix='Use None to switch mixup off.'
+  ),
+  max_pixels=kinds.Whole(1, fix='Use 100000000.'),
+  on_error=kinds.Choice(
+    ON_ERROR, fix="Use 'skip' to leave images out that do not decode."
+  ),
+  max_skipped=kinds.Number(
+    '[0, 1]', fix='It is a share of the images; use 0.001.'
+  ),
+  shuffle_buffer=kinds.Whole(
+    1, fix='Use 1 not to shuffle beyond the order of files.'
+  ),
+  num_examples=kinds.Whole(1, none='for what the manifest says'),
+  deterministic=kinds.Flag(),
+  parallel_calls=kinds.Whole(
+    1, kinds.LARGEST_INT32, none='for as many as tf.data chooses'
+  ),
+  prefetch=kinds.Whole(0, kinds.LARGEST_INT32, fix='Use 2.'),
+  data_service=kinds.Text(
+    "an address, 'grpc://host:port'",
+    r'grpc://.+:\d+',
+    none='for batches that the hosts make',
+    fix="Give the dispatcher's address, such as 'grpc://10.0.0.2:5050'.",
+  ),
+)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
   """Configuration of an input pipeline; each attribute is a gin key.
@@ -115,211 +263,66 @@ class DataConfig:
   data_service: str | None = None
 
   def __post_init__(self) -> None:
-    self._check_source()
+    if self.compression == '':
+      object.__setattr__(self, 'compression', None)
+    fields.check(self)
+    for name in ('mean', 'deviation'):
+      # The same out of JSON, and to compare.
+      values = tuple(float(v) for v in getattr(self, name))
+      object.__setattr__(self, name, values)
+    self._check_tfds()
     self._check_records()
-    self._check_sizes()
-    self._check_preprocessing()
-    self._check_augmentation()
-    self._check_damage()
+    fields.require(
+      self.mixup_alpha is None or self.batch_size % 2 == 0,
+      'DataConfig.batch_size',
+      value=self.batch_size,
+      rule='must be even with mixup, which pairs examples',
+      fix='use an even number a replica',
+    )
+    self.make_randaugment()  # Its own checks.
 
-  def _check_source(self) -> None:
-    rules.require(
-      self.source in SOURCES,
-      'source',
-      self.source,
-      f'must be one of {list(SOURCES)}',
-      "use 'tfrecord' for a folder of TFRecord files",
-    )
-    rules.require(
-      self.source != 'tfds' or self.tfds_name,
-      'tfds_name',
+  def _check_tfds(self) -> None:
+    if self.source != 'tfds':
+      return
+    fields.require(
       self.tfds_name,
-      "must name a data set where source is 'tfds'",
-      "set it, for instance to 'imagenet2012:5.1.0'",
+      'DataConfig.tfds_name',
+      value=self.tfds_name,
+      rule="must name a data set where source is 'tfds'",
+      fix="set it, for instance to 'imagenet2012:5.1.0'",
     )
-    rules.require(
-      bool(self.split),
-      'split',
-      self.split,
-      'must not be empty',
-      "set it to 'train' or 'validation'",
+    fields.require(
+      self.feature_keys is None,
+      'DataConfig.feature_keys',
+      value=self.feature_keys and dict(self.feature_keys),
+      rule="must be None where source is 'tfds', which says which feature is "
+      'what',
+      fix='unset it',
+    )
+    fields.require(
+      self.compression is None,
+      'DataConfig.compression',
+      value=self.compression,
+      rule="must be None where source is 'tfds'",
+      fix='unset it',
     )
 
   def _check_records(self) -> None:
-    # As pairs, which can be hashed, and are the same out of JSON.
-    keys = schema_lib.normalize_keys(self.feature_keys)
-    object.__setattr__(self, 'feature_keys', keys)
-    object.__setattr__(self, 'compression', self.compression or None)
     schema = self.record_schema
-    rules.require(
-      keys is None or self.source != 'tfds',
-      'feature_keys',
-      keys and dict(keys),
-      "must be None where source is 'tfds', which says which feature is what",
-      'unset it',
-    )
-    rules.require(
-      self.compression in (None, *file_kinds.COMPRESSIONS),
-      'compression',
-      self.compression,
-      f'must be one of {list(file_kinds.COMPRESSIONS)}, or None',
-      "use 'GZIP' for shards compressed by gzip, None for others",
-    )
-    rules.require(
-      self.compression is None or self.source != 'tfds',
-      'compression',
-      self.compression,
-      "must be None where source is 'tfds'",
-      'unset it',
-    )
-    rules.require(
+    fields.require(
       not (self.labels_optional and schema.single_label),
-      'labels_optional',
-      self.labels_optional,
-      f'must be False in schema {self.schema!r}, whose records have one label',
-      "unset it, or set schema to 'multilabel'",
+      'DataConfig.labels_optional',
+      value=self.labels_optional,
+      rule=f'must be False in schema {self.schema!r}, whose records have one '
+      'label',
+      fix="unset it, or set schema to 'multilabel'",
     )
-    rules.require(
+    fields.require(
       self.confidence_threshold is None or schema.confidences,
-      'confidence_threshold',
-      self.confidence_threshold,
-      f'must be None in schema {self.schema!r}, which has no confidences',
-      "unset it, set schema to 'multilabel', or name them in feature_keys",
-    )
-
-  def _check_sizes(self) -> None:
-    for name, fix in (
-      ('num_classes', 'set it to the classes of the data, 1000 for ImageNet'),
-      ('batch_size', 'give the batch over all replicas'),
-      ('max_labels', 'use 1 where images have one label'),
-      ('max_pixels', 'use 100_000_000'),
-      ('shuffle_buffer', 'use 1 not to shuffle beyond the order of files'),
-    ):
-      rules.check_positive(name, getattr(self, name), fix)
-    for name in ('num_examples', 'parallel_calls'):
-      if getattr(self, name) is not None:
-        rules.check_positive(
-          name, getattr(self, name), 'unset it for the default'
-        )
-    rules.require(
-      self.label_offset is None or rules.is_int(self.label_offset),
-      'label_offset',
-      self.label_offset,
-      'must be an integer or None',
-      'use None for what the source says',
-    )
-    rules.require(
-      rules.is_int(self.prefetch) and self.prefetch >= 0,
-      'prefetch',
-      self.prefetch,
-      'must be an integer, 0 or more',
-      'use 2',
-    )
-    size = self.image_size
-    sides = size if rules.is_pair(size) else (size,)
-    rules.require(
-      all(rules.is_int(side) and side > 0 for side in sides),
-      'image_size',
-      size,
-      'must be a positive integer or a (height, width) of such',
-      'use 224',
-    )
-
-  def _check_preprocessing(self) -> None:
-    rules.require(
-      0 < self.eval_crop_fraction <= 1,
-      'eval_crop_fraction',
-      self.eval_crop_fraction,
-      'must lie in (0, 1]',
-      'use 0.875, or center_crop = False for the whole image',
-    )
-    rules.require(
-      self.interpolation in resizing.METHODS,
-      'interpolation',
-      self.interpolation,
-      f'must be one of {list(resizing.METHODS)}',
-      "use 'bilinear', or 'bicubic' for weights that were trained so",
-    )
-    for name, rule in (('mean', 'in [0, 1]'), ('deviation', 'in (0, 1]')):
-      value = getattr(self, name)
-      rules.require(
-        rules.are_shares(value) and (name == 'mean' or all(value)),
-        name,
-        value,
-        f'must be three numbers {rule}, of red, green and blue',
-        'use (0.5, 0.5, 0.5), or leave it out for that of ImageNet; divide '
-        'values for pixels in 0..255 by 255',
-      )
-      # The same out of JSON, and to compare.
-      object.__setattr__(self, name, tuple(float(v) for v in value))
-
-  def _check_augmentation(self) -> None:
-    for name, highest in (
-      ('crop_area_range', 1.0),
-      ('crop_aspect_range', float('inf')),
-    ):
-      value = getattr(self, name)
-      rules.require(
-        rules.is_pair(value) and 0 < value[0] <= value[1] <= highest,
-        name,
-        value,
-        f'must be (lowest, highest) with 0 < lowest <= highest <= {highest}',
-        'the usual values are (0.08, 1) for areas, (3/4, 4/3) for aspects',
-      )
-    rules.require(
-      self.randaugment_fill in augment.FILLS,
-      'randaugment_fill',
-      self.randaugment_fill,
-      f'must be one of {list(augment.FILLS)}',
-      "use 'reflect' for Model Garden's way",
-    )
-    if self.randaugment is not None:
-      rules.require(
-        rules.is_pair(self.randaugment),
-        'randaugment',
-        self.randaugment,
-        'must be (layers, magnitude)',
-        'use (2, 15) for ImageNet-1K, None to switch it off',
-      )
-      self.make_randaugment()  # Its own checks.
-    if self.mixup_alpha is not None:
-      rules.require(
-        self.mixup_alpha > 0,
-        'mixup_alpha',
-        self.mixup_alpha,
-        'must be positive',
-        'use None to switch mixup off',
-      )
-      rules.require(
-        self.batch_size % 2 == 0,
-        'batch_size',
-        self.batch_size,
-        'must be even with mixup, which pairs examples',
-        'use an even number a replica',
-      )
-
-  def _check_damage(self) -> None:
-    rules.require(
-      self.on_error in ON_ERROR,
-      'on_error',
-      self.on_error,
-      f'must be one of {list(ON_ERROR)}',
-      "use 'skip' to leave images out that do not decode",
-    )
-    rules.require(
-      0 <= self.max_skipped <= 1,
-      'max_skipped',
-      self.max_skipped,
-      'must lie in [0, 1]: it is a share of the images',
-      'use 0.001',
-    )
-    rules.require(
-      self.data_service is None
-      or re.fullmatch(r'grpc://.+:\d+', self.data_service),
-      'data_service',
-      self.data_service,
-      "must be 'grpc://host:port' or None",
-      "give the dispatcher's address, such as 'grpc://10.0.0.2:5050'",
+      'DataConfig.confidence_threshold',
+      value=self.confidence_threshold,
+      rule=f'must be None in schema {self.schema!r}, which has no confidences',
+      fix="unset it, set schema to 'multilabel', or name them in feature_keys",
     )
 
   @property

@@ -1,28 +1,88 @@
 """How much an image will take to decode, told before it is decoded.
 
-A file of 20 kB can hold an image of gigabytes. For JPEG, PNG, BMP and WebP the
-header says how large; a GIF has a size for each frame, whatever its header
-says, and TensorFlow reads all frames even where the first alone is wanted.
+A file of 20 kB can hold an image of gigabytes, and one of 300 kB a JPEG that is
+gone over thousands of times. For JPEG, PNG, BMP and WebP the header says how
+large; a GIF has a size for each frame. `estimate` is for images that strangers
+send: it reads a file once, and in a bounded number of steps.
 """
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
-# Bytes of a GIF: the header with the size of the screen, and the blocks.
-_GIF_HEADER = 13
-_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
-# An image block from its first byte to its colour table, the flags last.
-_GIF_IMAGE_HEADER = 10
-# A side of a WebP, lossy or lossless, has 14 bits.
-_WEBP_SIDE = 0x3FFF
+from official_coatnet.data import gif_blocks
+
+# Each scan goes over all of a progressive JPEG. Encoders write 10, and some 15.
+_SCANS = 20
+_BLOCK = 16
+# How a scan begins; its length, of two bytes, is 14 at most.
+_SCAN = b'\xff\xda\x00'
+# Compressed texts of a PNG; each is unpacked, to 8 MB at most, in 30 ms.
+MAX_TEXTS = 20
+_TEXTS = (b'zTXt', b'iTXt')
+
+# What is wrong with an image that `is_intricate`, behind its name.
+INTRICATE = (
+  'is made of more parts than are read (a GIF of thousands of frames or '
+  f'blocks, or a PNG of more than {MAX_TEXTS} compressed texts); save it anew.'
+)
 
 
-def count_pixels(encoded: tf.Tensor, *, all_frames: bool = False) -> tf.Tensor:
-  """Counts the pixels of an image from headers alone.
+class Cost(NamedTuple):
+  """What it will cost to decode an image, as far as its bytes tell.
+
+  Attributes:
+    pixels: height x width, scalar int64; of a GIF those of all its frames, of a
+      JPEG once for every 20 scans; 0 for an unknown format.
+    is_intricate: scalar bool, whether it has more parts than are read: more
+      texts than `MAX_TEXTS` in a PNG, or a GIF that is longer than
+      `gif_blocks.MAX_STEPS`.
+  """
+
+  pixels: tf.Tensor
+  is_intricate: tf.Tensor
+
+
+def estimate(encoded: tf.Tensor) -> Cost:
+  """Tells what an image will cost, without decoding it.
 
   Args:
     encoded: scalar string tensor, the image file.
-    all_frames: whether to go through all of a GIF and add up its frames, as is
-      wise where strangers send it. Otherwise its header is believed.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when the graph runs, if it is a JPEG whose
+      header cannot be read.
+  """
+
+  def of_jpeg() -> Cost:
+    rounds = (_count(encoded, _SCAN) + _SCANS - 1) // _SCANS
+    shape = tf.io.extract_jpeg_shape(encoded)
+    # Scans go over blocks, which a narrow image does not fill.
+    scanned = of_shape((shape + _BLOCK - 1) // _BLOCK * _BLOCK) * rounds
+    pixels = tf.where(rounds > 1, scanned, of_shape(shape))
+    return Cost(pixels, tf.constant(False))
+
+  def of_gif() -> Cost:
+    pixels, is_all = gif_blocks.count_pixels(encoded)
+    return Cost(pixels, tf.logical_not(is_all))
+
+  def of_other() -> Cost:
+    texts = sum(_count(encoded, kind) for kind in _TEXTS)
+    return Cost(of_header(encoded), _is_png(encoded) & (texts > MAX_TEXTS))
+
+  is_gif = tf.equal(tf.strings.substr(encoded, 0, 4), b'GIF8')
+  return tf.cond(
+    tf.io.is_jpeg(encoded),
+    of_jpeg,
+    lambda: tf.cond(is_gif, of_gif, of_other),
+  )
+
+
+def count_pixels(encoded: tf.Tensor) -> tf.Tensor:
+  """Counts the pixels of an image, and believes its header.
+
+  Args:
+    encoded: scalar string tensor, the image file.
 
   Returns:
     Height x width, a scalar int64 tensor; 0 for an unknown format.
@@ -31,18 +91,11 @@ def count_pixels(encoded: tf.Tensor, *, all_frames: bool = False) -> tf.Tensor:
     tf.errors.InvalidArgumentError: when the graph runs, if it is a JPEG whose
       header cannot be read.
   """
-
-  def of_one_image() -> tf.Tensor:
-    return tf.cond(
-      tf.io.is_jpeg(encoded),
-      lambda: of_shape(tf.io.extract_jpeg_shape(encoded)),
-      lambda: of_header(encoded),
-    )
-
-  if not all_frames:
-    return of_one_image()
-  is_gif = tf.equal(tf.strings.substr(encoded, 0, 4), b'GIF8')
-  return tf.cond(is_gif, lambda: _count_gif_pixels(encoded), of_one_image)
+  return tf.cond(
+    tf.io.is_jpeg(encoded),
+    lambda: of_shape(tf.io.extract_jpeg_shape(encoded)),
+    lambda: of_header(encoded),
+  )
 
 
 def of_shape(shape: tf.Tensor) -> tf.Tensor:
@@ -52,71 +105,64 @@ def of_shape(shape: tf.Tensor) -> tf.Tensor:
 
 
 def of_header(encoded: tf.Tensor) -> tf.Tensor:
-  """Returns the number of pixels of a PNG, GIF, BMP or WebP; otherwise 0."""
+  """Returns the pixels of a PNG, GIF, BMP or WebP; 0 for what is none."""
   # Zeros behind it, for what is shorter than a header.
   header = tf.strings.substr(
     tf.strings.join([tf.strings.substr(encoded, 0, 32), b'\0' * 32]), 0, 32
   )
-  is_png = tf.equal(tf.strings.substr(header, 0, 4), b'\x89PNG')
   is_gif = tf.equal(tf.strings.substr(header, 0, 4), b'GIF8')
-  is_webp = tf.logical_and(
-    tf.equal(tf.strings.substr(header, 0, 4), b'RIFF'),
-    tf.equal(tf.strings.substr(header, 8, 4), b'WEBP'),
-  )
   # One of OS/2 has 2 bytes a side, and is not decoded.
   is_bmp = tf.logical_and(
     tf.equal(tf.strings.substr(header, 0, 2), b'BM'),
     tf.not_equal(tf.strings.substr(header, 14, 1), b'\x0c'),
   )
   sides = tf.where(
-    is_png,
+    _is_png(header),
     _integers(header, at=16, dtype=tf.int32, little_endian=False),
     tf.where(
       is_gif,
       _integers(header, at=6, dtype=tf.uint16),
-      tf.where(is_bmp, _integers(header, at=18, dtype=tf.int32), [0, 0]),
+      tf.where(
+        is_bmp,
+        _integers(header, at=18, dtype=tf.int32),
+        _webp_sides(header),
+      ),
     ),
   )
   # The height of a BMP is negative where its top row comes first.
-  return tf.cond(
-    is_webp,
-    lambda: _count_webp_pixels(header),
-    lambda: tf.reduce_prod(tf.abs(sides)),
-  )
+  return tf.reduce_prod(tf.abs(sides))
 
 
-def _count_webp_pixels(header: tf.Tensor) -> tf.Tensor:
-  """Returns the pixels of a WebP, whose first chunk says how large it is.
+def _is_png(encoded: tf.Tensor) -> tf.Tensor:
+  return tf.equal(tf.strings.substr(encoded, 0, 4), b'\x89PNG')
 
-  Whether or not this TensorFlow decodes it: the one that runs an export may.
-  An extended file cannot lie about its image, which its decoder compares.
+
+def _webp_sides(header: tf.Tensor) -> tf.Tensor:
+  """Reads the sides of a WebP, int64 [2]; zeros for what is none.
+
+  There are three kinds: lossy, without loss, and extended.
   """
-  data = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int64)
-
-  def integer(at: int, size: int) -> tf.Tensor:
-    weights = tf.constant([256**place for place in range(size)], tf.int64)
-    return tf.reduce_sum(data[at : at + size] * weights)
-
-  def masked(number: tf.Tensor) -> tf.Tensor:
-    return tf.bitwise.bitwise_and(number, tf.constant(_WEBP_SIDE, tf.int64))
-
-  bits = integer(21, 4)
-  lossless = (1 + masked(bits)) * (1 + masked(bits // (_WEBP_SIDE + 1)))
   kind = tf.strings.substr(header, 12, 4)
-  return tf.case(
-    [
-      (
-        tf.equal(kind, b'VP8 '),
-        lambda: masked(integer(26, 2)) * masked(integer(28, 2)),
-      ),
-      (tf.equal(kind, b'VP8L'), lambda: lossless),
-      (
-        tf.equal(kind, b'VP8X'),
-        lambda: (1 + integer(24, 3)) * (1 + integer(27, 3)),
-      ),
-    ],
-    default=lambda: tf.constant(0, tf.int64),
+  is_webp = tf.equal(tf.strings.substr(header, 8, 4), b'WEBP')
+  numbers = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int64)  # [32]
+  bits = tf.reduce_sum(numbers[21:25] * [1, 1 << 8, 1 << 16, 1 << 24])
+  canvas = tf.reshape(numbers[24:30], [2, 3]) * [1, 1 << 8, 1 << 16]
+  sides = tf.where(
+    tf.equal(kind, b'VP8X'),
+    tf.reduce_sum(canvas, 1) + 1,
+    tf.where(
+      tf.equal(kind, b'VP8L'),
+      tf.stack([bits % (1 << 14), bits // (1 << 14) % (1 << 14)]) + 1,
+      _integers(header, at=26, dtype=tf.uint16) % (1 << 14),
+    ),
   )
+  return tf.where(is_webp, sides, 0)
+
+
+def _count(encoded: tf.Tensor, pattern: bytes) -> tf.Tensor:
+  """Counts how often bytes come one after the other, scalar int64."""
+  pieces = tf.strings.split(encoded[tf.newaxis], pattern).values
+  return tf.size(pieces, tf.int64) - 1
 
 
 def _integers(
@@ -127,52 +173,3 @@ def _integers(
   return tf.cast(
     tf.io.decode_raw(pair, dtype, little_endian=little_endian), tf.int64
   )
-
-
-def _count_gif_pixels(encoded: tf.Tensor) -> tf.Tensor:
-  """Goes from block to block of a GIF and adds up its frames."""
-  size = tf.strings.length(encoded, unit='BYTE')
-  # Zeros behind it, so that a header that is cut off can be read over its end.
-  padded = tf.strings.join([encoded, b'\0' * 16])
-  data = tf.io.decode_raw(padded, tf.uint8)
-
-  def byte(position: tf.Tensor) -> tf.Tensor:
-    return tf.cast(data[tf.minimum(position, size)], tf.int32)
-
-  def integer(position: tf.Tensor) -> tf.Tensor:
-    return tf.cast(byte(position) + 256 * byte(position + 1), tf.int64)
-
-  def colors(flags: tf.Tensor) -> tf.Tensor:
-    """Bytes of a colour table."""
-    table = 3 * tf.bitwise.left_shift(2, tf.bitwise.bitwise_and(flags, 7))
-    return tf.where(flags >= 128, table, 0)
-
-  def is_block(position: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    del pixels
-    kind = byte(position)
-    known = tf.logical_or(
-      tf.equal(kind, _GIF_IMAGE), tf.equal(kind, _GIF_EXTENSION)
-    )
-    return tf.logical_and(position < size, known)
-
-  def read_block(
-    position: tf.Tensor, pixels: tf.Tensor
-  ) -> tuple[tf.Tensor, tf.Tensor]:
-    is_image = tf.equal(byte(position), _GIF_IMAGE)
-    frame = integer(position + 5) * integer(position + 7)
-    flags = byte(position + _GIF_IMAGE_HEADER - 1)
-    # Of an image the colours and one byte more; of an extension its kind.
-    position += tf.where(is_image, _GIF_IMAGE_HEADER + colors(flags) + 1, 2)
-    # Chunks of as many bytes as their first byte says, until one of none.
-    (position,) = tf.while_loop(
-      lambda at: tf.logical_and(at < size, byte(at) > 0),
-      lambda at: (at + byte(at) + 1,),
-      (position,),
-    )
-    return position + 1, pixels + tf.where(is_image, frame, 0)
-
-  start = _GIF_HEADER + colors(byte(10))
-  _, pixels = tf.while_loop(
-    is_block, read_block, (start, tf.constant(0, tf.int64))
-  )
-  return pixels

@@ -254,8 +254,9 @@ def _signatures(experiment, options) -> str:
     + '\n'.join(lines)
     + '\n\nEncoded images are JPEG, PNG, '
     'BMP or GIF (its first frame), of any sizes in one request, of at most '
-    f'{options.max_pixels:,} pixels (of a GIF, over all frames). {bad} Batches '
-    f'of any size are answered; those of {sizes} are warmed up.'
+    f'{options.max_pixels:,} pixels (of a GIF, over all frames; of a JPEG, '
+    f'once for every 20 scans). {bad} Batches of any size are answered; those '
+    f'of {sizes} are warmed up.'
   )
 
 

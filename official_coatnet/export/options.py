@@ -17,7 +17,8 @@ class ExportOptions:
     threshold: With the sigmoid loss: the probability from which a class is in
       `labels`.
     max_pixels: An image of more pixels, by its header, is refused before it is
-      decoded. All frames of a GIF count, for all of them are read.
+      decoded. All frames of a GIF count, for all of them are read, and a JPEG
+      counts once for every 20 scans.
     answer_bad_images: Whether an image that does not decode is answered by a
       row of zeros and `ok` False. Otherwise it fails the request that it is in,
       other images included.

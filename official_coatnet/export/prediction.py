@@ -112,9 +112,14 @@ class Predictor:
     for image in encoded:
       image = tf.constant(image)
       limit = versions.read_provenance(self.path).options.max_pixels
-      pixels = int(pixel_count.count_pixels(image, all_frames=True))
-      if pixels > limit:
+      cost = pixel_count.estimate(image)
+      message = None
+      if cost.is_intricate:
+        message = f'The image {pixel_count.INTRICATE}'
+      elif cost.pixels > limit:
+        pixels = int(cost.pixels)
         message = f'The image has {pixels} pixels, more than {limit}.'
+      if message is not None:
         raise tf.errors.InvalidArgumentError(None, None, message)
       images.decode_whole(image)
     message = 'The image cannot be decoded.'

@@ -69,18 +69,7 @@ def _make_decoder(
 
   def decode(encoded: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     if max_pixels is not None:
-      pixels = pixel_count.count_pixels(encoded, all_frames=True)
-      accepted = messages.require(
-        pixels <= max_pixels,
-        lambda: [
-          'Image ',
-          index,
-          ' of the batch, counted from 0, has ',
-          pixels,
-          f' pixels, more than the limit of {max_pixels}; shrink it, or export '
-          'with a larger max_pixels.',
-        ],
-      )
+      accepted = _accept(encoded, index, max_pixels=max_pixels)
       with tf.control_dependencies([accepted]):
         encoded = tf.identity(encoded)
     return images.decode_for_eval(
@@ -92,6 +81,30 @@ def _make_decoder(
     )
 
   return decode
+
+
+def _accept(
+  encoded: tf.Tensor, index: tf.Tensor, *, max_pixels: int
+) -> tf.Tensor:
+  """Refuses an image that would cost too much; returns what to wait for."""
+  cost = pixel_count.estimate(encoded)
+  which = ['Image ', index, ' of the batch, counted from 0, ']
+  is_simple = messages.require(
+    tf.logical_not(cost.is_intricate),
+    lambda: [*which, pixel_count.INTRICATE],
+  )
+  is_small = messages.require(
+    cost.pixels <= max_pixels,
+    lambda: [
+      *which,
+      'has ',
+      cost.pixels,
+      f' pixels, more than the limit of {max_pixels} (all frames of a GIF '
+      'count, and a JPEG once for every 20 scans); shrink it, or export with a '
+      'larger max_pixels.',
+    ],
+  )
+  return tf.logical_and(is_simple, is_small)
 
 
 def parse_examples(serialized: tf.Tensor) -> tf.Tensor:

@@ -22,15 +22,17 @@ import dataclasses
 import json
 import os
 import re
-import uuid
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from official_coatnet import files
 from official_coatnet.data import facts as facts_lib, image_files
 from official_coatnet.export.options import ExportOptions
+from official_coatnet.training import writer
 
 # Within the folder of an export; `experiment.json` is as in the run's.
 GRAPH_FILE = 'saved_model.pb'
@@ -47,6 +49,8 @@ CONFIG_FILE = 'config.gin'
 DATA_FILE = image_files.DATA_FILE
 PROVENANCE_FILE = 'export.json'
 CARD_FILE = 'README.md'
+# After which what was left half written is nobody's, wherever it comes from.
+_LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +214,8 @@ def new_version(export_dir: str, *, version: int) -> Iterator[str]:
 
   What is in the context writes into a hidden folder beside it, which gets its
   number by one rename at the end, and is removed if anything fails. (On an
-  object store such as gs:// a rename is a copy, file by file.)
+  object store such as gs:// a rename is a copy, file by file.) What was killed
+  in between has left its hidden folder: those are removed then, too.
 
   Args:
     export_dir: Folder of the versions; created.
@@ -224,7 +229,7 @@ def new_version(export_dir: str, *, version: int) -> Iterator[str]:
       the context ends.
   """
   # The leading dot keeps servers from taking it for a version.
-  temporary = os.path.join(export_dir, f'.{version}.tmp-{uuid.uuid4().hex[:8]}')
+  temporary = os.path.join(export_dir, f'.{version}.tmp-{writer.mark()}')
   try:
     tf.io.gfile.makedirs(temporary)
   except (OSError, tf.errors.OpError) as e:
@@ -235,6 +240,7 @@ def new_version(export_dir: str, *, version: int) -> Iterator[str]:
   try:
     yield temporary
     _publish(temporary, os.path.join(export_dir, str(version)))
+    _remove_leftovers(export_dir)
   except BaseException:  # An interrupt by the user leaves nothing either.
     with contextlib.suppress(tf.errors.OpError):
       tf.io.gfile.rmtree(temporary)
@@ -249,6 +255,38 @@ def _publish(temporary: str, path: str):
       f'The export cannot be renamed to {path!r} ({e.message}). Another export '
       'may have taken that number meanwhile; export again.'
     ) from e
+
+
+def _remove_leftovers(export_dir: str):
+  """Removes what exports that were killed have left behind.
+
+  One of another machine may still be under way: it is left there for a day. So
+  is one of an earlier version of this package, which had no mark.
+  """
+  for name in tf.io.gfile.listdir(export_dir):
+    name = name.rstrip('/')
+    if not re.fullmatch(r'\.\d+\.tmp-[-\w]+', name):
+      continue
+    path = os.path.join(export_dir, name)
+    try:
+      age = time.time() - _last_change(path)
+      if writer.has_ended(name) or age > _LEFTOVER_SECONDS:
+        tf.io.gfile.rmtree(path)
+    except tf.errors.NotFoundError:
+      pass  # It has got its number, or was removed by another export.
+    except tf.errors.OpError as e:
+      logging.warning('%s is of no use, and cannot be removed: %s.', path, e)
+
+
+def _last_change(path: str) -> float:
+  """Returns when a file in a folder was written last, in seconds."""
+  paths = [
+    os.path.join(folder, name)
+    for folder, _, names in tf.io.gfile.walk(path)
+    for name in names
+  ]
+  times = [tf.io.gfile.stat(each).mtime_nsec / 1e9 for each in (path, *paths)]
+  return max(times)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+from official_coatnet import fields, kinds
 from official_coatnet.modeling import (
   attention,
   families,
@@ -39,6 +40,64 @@ def _field(default: Any, *, weights: bool = True, backbone: bool = True) -> Any:
   return dataclasses.field(default=default, metadata=metadata)
 
 
+def _of_table(of: kinds.Rule) -> kinds.Rule:
+  return dataclasses.replace(of, none="for the size table's")
+
+
+def _of_family(of: kinds.Rule) -> kinds.Rule:
+  return dataclasses.replace(of, none="for the family's")
+
+
+_COUNT = kinds.Whole(1, kinds.LARGEST_INT32)
+_COUNTS = kinds.Several(
+  _COUNT, 'a tuple of positive integers, one for each stage'
+)
+
+
+@fields.rules(
+  name=kinds.Choice(tuple(sizes.SIZES)),
+  image_size=kinds.Either(
+    (
+      _COUNT,
+      kinds.Several(_COUNT, 'a (height, width) pair of such', count=2),
+    ),
+    fix='Use 224 (IMAGE_SIZE in a gin file).',
+  ),
+  num_classes=_COUNT,
+  layout=_of_table(kinds.Choice(tuple(sizes.LAYOUTS))),
+  blocks=_of_table(_COUNTS),
+  widths=_of_table(_COUNTS),
+  head_size=_of_table(_COUNT),
+  family=_of_table(kinds.Choice(tuple(families.FAMILIES))),
+  downsample=_of_family(kinds.Choice(tuple(families.DOWNSAMPLES))),
+  expansion=_COUNT,
+  se_ratio=_of_family(kinds.Number('(0, inf)')),
+  shortcut_pool=_of_family(kinds.Choice(tuple(layers.POOLS))),
+  relative_attention=kinds.Choice(tuple(attention.RELATIVE_ATTENTION)),
+  lookup=kinds.Choice(tuple(relative_bias.LOOKUPS)),
+  implementation=kinds.Choice(
+    tuple(implementations.IMPLEMENTATIONS),
+    none="for 'tpu' on a TPU, and 'reference' elsewhere",
+  ),
+  rematerialize=kinds.Several(
+    kinds.Text(),
+    "a tuple of stages, such as ('s1', 's2'), or 'all', or () for no stage",
+    lone=True,
+  ),
+  norm=kinds.Choice(tuple(layers.NORMS)),
+  batch_norm_momentum=kinds.Number('[0, 1)'),
+  batch_norm_epsilon=_of_family(kinds.Number('(0, inf)')),
+  sync_batch_norm=kinds.Flag(),
+  stochastic_depth=kinds.Number('[0, 1)'),
+  representation_size=kinds.Either(
+    (_COUNT, kinds.Choice(('width', _FROM_FAMILY))),
+    none='for no tanh layer',
+    fix="Use 'width' for the width of the last stage.",
+  ),
+  kernel_stddev=kinds.Number('[0, inf)'),
+  head_bias=kinds.Number(),
+  dtype=kinds.Choice(DTYPES),
+)
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """Every choice that defines a CoAtNet. The defaults are the paper's network.
@@ -132,22 +191,21 @@ class ModelConfig:
   dtype: str = _field('float32', weights=False, backbone=False)
 
   def __post_init__(self) -> None:
+    fields.check(self)
     size = sizes.get_size(self.name)
     for field in ('layout', 'blocks', 'widths', 'head_size', 'family'):
       if getattr(self, field) is None:
         object.__setattr__(self, field, getattr(size, field))
     self._take_from_family()
-    self._check_choices()
     for field in ('blocks', 'widths'):
       self._check_stages(field, of_row=getattr(size, field))
     self._check_image_size()
-    self._check_numbers()
     self._check_rematerialize()
     for stage, width in zip(self.stages, self.widths):
       if stage.kind == 'T' and width % self.head_size:
         raise ValueError(
-          f'`head_size` is {self.head_size}, which does not divide the width '
-          f'{width} of a transformer stage.'
+          f'`ModelConfig.head_size` is {self.head_size}, which does not divide '
+          f'the width {width} of a transformer stage.'
         )
 
   def _take_from_family(self) -> None:
@@ -160,26 +218,24 @@ class ModelConfig:
     if self.family == families.PAPER:
       if self.downsample == 'pool':
         raise ValueError(
-          "`downsample` is 'pool', which the paper's family does not have; it "
-          "must be 'expand_conv' or 'depthwise'."
+          "`ModelConfig.downsample` is 'pool', which the paper's family does "
+          "not have; it must be 'expand_conv' or 'depthwise'."
         )
     elif self.implementation not in _OF_ALL_FAMILIES:
       raise ValueError(
-        f'`implementation` is {self.implementation!r}, which has the blocks of '
-        f"the paper alone, and `family` is {self.family!r}; take 'reference', "
-        'or None.'
+        f'`ModelConfig.implementation` is {self.implementation!r}, which has '
+        f'the blocks of the paper alone, and `family` is {self.family!r}; take '
+        "'reference', or None."
       )
     elif self.norm == 'layer_norm':
       raise ValueError(
-        "`norm` is 'layer_norm' (Table 8), which is of the paper's network "
-        f'alone, and `family` is {self.family!r}.'
+        "`ModelConfig.norm` is 'layer_norm' (Table 8), which is of the paper's "
+        f'network alone, and `family` is {self.family!r}.'
       )
 
   def _check_stages(self, field: str, *, of_row: tuple[int, ...]) -> None:
-    value = _as_tuple(getattr(self, field))
-    object.__setattr__(self, field, value)
-    count = len(self.stages)
-    if len(value) != count or not all(_is_count(v) for v in value):
+    value, count = getattr(self, field), len(self.stages)
+    if len(value) != count:
       names = {2: 'two', 5: 'five'}
       advice = ''
       if value == of_row:
@@ -188,67 +244,27 @@ class ModelConfig:
           '`blocks` and `widths` with `layout`, or take a model that has it.'
         )
       raise ValueError(
-        f'`{field}` is {value}; for the layout {self.layout!r} it must be '
-        f'{names[count]} positive integers, one for each of the stages S0 to '
-        f'S{count - 1}.{advice}'
+        f'`ModelConfig.{field}` is {value}; for the layout {self.layout!r} it '
+        f'must be {names[count]} positive integers, one for each of the stages '
+        f'S0 to S{count - 1}.{advice}'
       )
     one_convolution = self.stages[0].kind == 'patch_stem'
     if field == 'blocks' and one_convolution and value[0] != 1:
       raise ValueError(
-        f'`blocks` is {value}; the stem of {self.layout!r} is one convolution, '
-        'so that the first number must be 1.'
+        f'`ModelConfig.blocks` is {value}; the stem of {self.layout!r} is one '
+        'convolution, so that the first number must be 1.'
       )
 
   def _check_image_size(self) -> None:
-    size = self.image_size
-    pair = (size, size) if isinstance(size, int) else _as_tuple(size)
-    whole = all(_is_count(v) for v in pair)
     # With fewer pixels the last stage would be made of padding alone.
     smallest = math.prod(stage.reduction for stage in self.stages)
-    if len(pair) != 2 or not whole or min(pair) < smallest:
+    if min(self.height_width) < smallest:
       raise ValueError(
-        f'`image_size` is {size}; it must be an integer, or a (height, width) '
-        f'pair of integers, of at least {smallest} pixels: the network '
-        f'reduces the image {smallest} times. (IMAGE_SIZE in a gin file.)'
+        f'`ModelConfig.image_size` is {self.image_size}; it must be an '
+        'integer, or a (height, width) pair of integers, of at least '
+        f'{smallest} pixels: the network reduces the image {smallest} times. '
+        '(IMAGE_SIZE in a gin file.)'
       )
-    if not isinstance(size, int):
-      object.__setattr__(self, 'image_size', pair)
-
-  def _check_choices(self) -> None:
-    for field, choices in (
-      ('layout', sizes.LAYOUTS),
-      ('downsample', families.DOWNSAMPLES),
-      ('shortcut_pool', layers.POOLS),
-      ('relative_attention', attention.RELATIVE_ATTENTION),
-      ('lookup', relative_bias.LOOKUPS),
-      ('implementation', (*implementations.IMPLEMENTATIONS, None)),
-      ('norm', layers.NORMS),
-      ('dtype', DTYPES),
-    ):
-      value = getattr(self, field)
-      if value not in choices:
-        raise ValueError(
-          f'`{field}` is {value!r}; it must be one of '
-          f'{", ".join(map(str, choices))}.'
-        )
-
-  def _check_numbers(self) -> None:
-    for field in ('num_classes', 'head_size', 'expansion'):
-      value = getattr(self, field)
-      if not _is_count(value):
-        raise ValueError(
-          f'`{field}` is {value!r}; it must be an integer of at least 1.'
-        )
-    size = self.representation_size
-    if size not in (None, 'width') and not _is_count(size):
-      raise ValueError(
-        f'`representation_size` is {size!r}; it must be an integer of at least '
-        "1, 'width' for the width of the last stage, or None for no tanh layer."
-      )
-    for field in ('stochastic_depth', 'batch_norm_momentum'):
-      value = getattr(self, field)
-      if not 0.0 <= value < 1.0:
-        raise ValueError(f'`{field}` is {value}; it must be in [0, 1).')
 
   def _check_rematerialize(self) -> None:
     # Of ViT's stem, one convolution, there is nothing but the input to keep.
@@ -257,14 +273,14 @@ class ModelConfig:
       for i, stage in enumerate(self.stages)
       if stage.kind != 'patch_stem'
     )
-    chosen = _as_tuple(self.rematerialize)
+    chosen = self.rematerialize
     if chosen == ('all',):
       chosen = names
     unknown = [name for name in chosen if name not in names]
     if unknown:
       raise ValueError(
-        f'`rematerialize` is {self.rematerialize!r}; it must be a tuple of '
-        f"{', '.join(names)}, or 'all', or () for no stage."
+        f'`ModelConfig.rematerialize` is {self.rematerialize!r}; it must be a '
+        f"tuple of {', '.join(names)}, or 'all', or () for no stage."
       )
     object.__setattr__(self, 'rematerialize', chosen)
 
@@ -296,12 +312,3 @@ class ModelConfig:
       'epsilon': self.batch_norm_epsilon,
       'synchronized': self.sync_batch_norm,
     }
-
-
-def _is_count(value: Any) -> bool:
-  # Not by isinstance: True is an int, and no count.
-  return type(value) is int and value >= 1
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-  return tuple(value) if isinstance(value, (tuple, list)) else (value,)

@@ -6,7 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 import orbit
 import tensorflow as tf
 
-from official_coatnet.training import experiment as experiment_lib, objective
+from official_coatnet.training import (
+  experiment as experiment_lib,
+  objective,
+  stop as stop_lib,
+)
 
 # Steps of a loop when the number of images is not known beforehand.
 _BLIND_STEPS = 10
@@ -29,6 +33,7 @@ class Evaluator(orbit.AbstractEvaluator):
     dataset: tf.distribute.DistributedDataset,
     expected_steps: int | None = None,
     weights: Callable[[], AbstractContextManager] = nullcontext,
+    stop: stop_lib.Stop | None = None,
   ):
     """Creates the evaluator. Call within the strategy's scope.
 
@@ -40,7 +45,9 @@ class Evaluator(orbit.AbstractEvaluator):
       expected_steps: Steps that hold all images, if known.
       weights: Makes a context in which the model holds the weights to
         evaluate.
+      stop: Says when to end before the last image; asked after each batch.
     """
+    self._stop = stop or stop_lib.Stop()
     self._experiment = experiment
     self._model = model
     self._strategy = strategy
@@ -64,6 +71,7 @@ class Evaluator(orbit.AbstractEvaluator):
 
     Raises:
       ValueError: If more images than `max_skipped` were left out.
+      stop_lib.StoppedError: If it is to end.
     """
     del num_steps
     self._metrics.reset_state()
@@ -74,7 +82,11 @@ class Evaluator(orbit.AbstractEvaluator):
     with self._weights():
       while (images := self._num_images()) != seen:
         seen = images
-        self._loop(iterator, tf.constant(steps, tf.int32))
+        for _ in range(steps):
+          self._loop(iterator, tf.constant(1, tf.int32))
+          # The first batch compiles.
+          self._stop.begin()
+          self._stop.check()
         steps = 1 if self._expected_steps else _BLIND_STEPS
     results = self._metrics.results()
     results['examples'] = float(self._examples.result())

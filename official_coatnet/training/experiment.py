@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import math
 from typing import Any
 
+from official_coatnet import fields, kinds
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import optimizer, stages
@@ -13,15 +13,33 @@ WEIGHTS = ('ema', 'raw')
 LOSSES = ('softmax', 'sigmoid')
 SMOOTHINGS = ('tf', 'full')
 REDUCTIONS = ('sum', 'mean')
+METRICS = ('loss', 'top1', 'top5', 'precision_at_1', 'precision_at_5')
 BALANCED = 'balanced'
 # Fields of a `DataConfig` that say what pixels mean to the network.
 NORMALIZATION = ('mean', 'deviation')
 PREPROCESSING = (*NORMALIZATION, 'interpolation')
-# Of a dry run: training steps, and images a core.
-_DRY_RUN_STEPS = 2
-_DRY_RUN_IMAGES = 2
 
 
+_EMA = 'for EMA where there is one'
+
+
+@fields.rules(
+  name=kinds.Choice(LOSSES),
+  label_smoothing=kinds.Number('[0, 1)'),
+  smoothing=kinds.Choice(SMOOTHINGS),
+  reduction=kinds.Choice(REDUCTIONS),
+  class_weights=kinds.Either(
+    (
+      kinds.Several(
+        kinds.Number('[0, inf)'),
+        'a tuple of a number of at least 0 for each class, not all 0',
+        together=any,
+      ),
+      kinds.Choice((BALANCED,)),
+    ),
+    none='for 1',
+  ),
+)
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
   """The loss and its targets (Table 10).
@@ -47,42 +65,30 @@ class LossConfig:
   class_weights: tuple[float, ...] | str | None = None
 
   def __post_init__(self) -> None:
-    for field, choices in (
-      ('name', LOSSES),
-      ('smoothing', SMOOTHINGS),
-      ('reduction', REDUCTIONS),
-    ):
-      if getattr(self, field) not in choices:
-        raise ValueError(
-          f'`loss.{field}` is {getattr(self, field)!r}; it must be one of '
-          f'{", ".join(choices)}.'
-        )
-    if not 0.0 <= self.label_smoothing < 1.0:
-      raise ValueError(
-        f'`label_smoothing` is {self.label_smoothing}; it must be in [0, 1).'
-      )
-    self._check_class_weights()
-
-  def _check_class_weights(self) -> None:
-    weights: Any = self.class_weights
-    if weights is None or weights == BALANCED:
-      return
-    valid = not isinstance(weights, str)
-    if valid:
-      weights = tuple(weights)
-      object.__setattr__(self, 'class_weights', weights)
-      valid = any(weights) and all(
-        isinstance(w, int | float) and math.isfinite(w) and w >= 0
-        for w in weights
-      )
-    if not valid:
-      raise ValueError(
-        f'`loss.class_weights` is {self.class_weights!r}; it must be a tuple '
-        "of a number of at least 0 for each class, not all 0; 'balanced', or "
-        'None.'
-      )
+    fields.check(self)
 
 
+@fields.rules(
+  epochs=kinds.Number('[0, inf)', none='where `train_steps` says it'),
+  train_steps=kinds.Whole(0, none='for `epochs`'),
+  steps_per_loop=kinds.Whole(1, kinds.LARGEST_INT32),
+  eval_interval_epochs=kinds.Number('[0, inf)', none='for only at the end'),
+  eval_interval_steps=kinds.Whole(0, none='for `eval_interval_epochs`'),
+  checkpoint_interval_steps=kinds.Whole(0, none='for each evaluation'),
+  max_to_keep=kinds.Whole(1, kinds.LARGEST_INT32),
+  best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),
+  early_stopping_patience=kinds.Whole(1, none='for all steps'),
+  init_checkpoint=kinds.Path(none='for weights at random'),
+  init_checkpoint_required=kinds.Flag(),
+  init_weights=kinds.Choice(WEIGHTS, none=_EMA),
+  init_last_layer=kinds.Flag(),
+  accept_other_data=kinds.Flag(),
+  weights=kinds.Choice(WEIGHTS, none=_EMA),
+  # What NumPy's generator takes.
+  seed=kinds.Whole(0, 2**32 - 1),
+  jit_compile=kinds.Flag(),
+  allow_shared_images=kinds.Flag(),
+)
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
   """How long a run is and what it leaves behind.
@@ -144,29 +150,18 @@ class RunConfig:
   allow_shared_images: bool = False
 
   def __post_init__(self) -> None:
+    fields.check(self)
     if self.epochs is None and self.train_steps is None:
       raise ValueError(
         'Neither `epochs` nor `train_steps` is set; give one of them (EPOCHS '
         'or TRAIN_STEPS in a gin file).'
       )
-    for field in ('steps_per_loop', 'max_to_keep'):
-      if getattr(self, field) < 1:
-        raise ValueError(
-          f'`{field}` is {getattr(self, field)}; it must be >= 1.'
-        )
     self._check_patience()
-    check_weights(self.weights)
-    check_weights(self.init_weights, name='init_weights')
 
   def _check_patience(self) -> None:
     patience = self.early_stopping_patience
     if patience is None:
       return
-    if type(patience) is not int or patience < 1:  # True is an int, too.
-      raise ValueError(
-        f'`early_stopping_patience` is {patience!r}; it must be an integer of '
-        'at least 1, or None.'
-      )
     if self.best_metric is None:
       raise ValueError(
         f'`early_stopping_patience` is {patience}, but `best_metric` is None: '
@@ -179,15 +174,28 @@ class RunConfig:
       )
 
 
-def check_weights(weights: str | None, *, name: str = 'weights') -> None:
+def check_weights(weights: str | None) -> None:
   """Raises ValueError unless `weights` is None, 'ema' or 'raw'."""
   if weights is not None and weights not in WEIGHTS:
     raise ValueError(
-      f'`{name}` is {weights!r}; it must be {" or ".join(WEIGHTS)}, or None '
+      f'`weights` is {weights!r}; it must be {" or ".join(WEIGHTS)}, or None '
       'for EMA where there is one.'
     )
 
 
+def _part(cls: type) -> kinds.Part:
+  name = cls.__name__
+  return kinds.Part(cls, fix=f'In a gin file, @{name}() makes one.')
+
+
+@fields.rules(
+  model=_part(model_config.ModelConfig),
+  train_data=_part(data_config.DataConfig),
+  eval_data=_part(data_config.DataConfig),
+  loss=_part(LossConfig),
+  optimizer=_part(optimizer.OptimizerConfig),
+  run=_part(RunConfig),
+)
 @dataclasses.dataclass(frozen=True)
 class Experiment:
   """Everything that a run is, but for the machine and the folder.
@@ -209,6 +217,7 @@ class Experiment:
   run: RunConfig
 
   def __post_init__(self) -> None:
+    fields.check(self)
     for split in ('train_data', 'eval_data'):
       data = getattr(self, split)
       for field, macro, equal in (
@@ -283,63 +292,3 @@ class Experiment:
 
 def _tuple(value: Any) -> Any:
   return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
-
-
-def shrink(experiment: Experiment, *, num_replicas: int) -> Experiment:
-  """Returns the experiment cut to a dry run: two steps and one evaluation.
-
-  Network, loss, optimizer and augmentation stay as they are. The data becomes
-  synthetic, the batch two images a core, in two microbatches if the run has
-  any, and warm-up and intervals fit into two steps. The weights start at
-  random.
-
-  Args:
-    experiment: What a real run would be.
-    num_replicas: Cores that share a batch.
-  """
-  batch_size = _DRY_RUN_IMAGES * num_replicas
-
-  def synthetic(data: data_config.DataConfig) -> data_config.DataConfig:
-    return dataclasses.replace(
-      data,
-      source='synthetic',
-      data_dir=None,
-      tfds_name=None,
-      file_pattern=None,
-      label_offset=None,
-      data_service=None,
-      num_examples=_DRY_RUN_STEPS * batch_size,
-      batch_size=batch_size,
-      shuffle_buffer=1,
-    )
-
-  return dataclasses.replace(
-    experiment,
-    train_data=synthetic(experiment.train_data),
-    eval_data=synthetic(experiment.eval_data),
-    loss=_without_counts(experiment.loss, experiment.model.num_classes),
-    optimizer=dataclasses.replace(
-      experiment.optimizer,
-      warmup_steps=min(1, experiment.optimizer.warmup_steps or 0),
-      warmup_epochs=None,
-      microbatches=min(_DRY_RUN_IMAGES, experiment.optimizer.microbatches),
-    ),
-    run=dataclasses.replace(
-      experiment.run,
-      train_steps=_DRY_RUN_STEPS,
-      steps_per_loop=_DRY_RUN_STEPS,
-      early_stopping_patience=None,
-      eval_interval_steps=None,
-      eval_interval_epochs=None,
-      checkpoint_interval_steps=None,
-      init_checkpoint=None,
-      init_checkpoint_required=False,
-    ),
-  )
-
-
-def _without_counts(loss: LossConfig, num_classes: int) -> LossConfig:
-  """Made-up images are of no manifest that would know how many there are."""
-  if loss.class_weights != BALANCED:
-    return loss
-  return dataclasses.replace(loss, class_weights=(1.0,) * num_classes)

@@ -1,12 +1,12 @@
 """From gin files and bindings to an `Experiment`, with errors that help.
 
 gin itself refuses unknown names, undefined macros and unset %gin.REQUIRED. It
-accepts a binding to a macro that nobody reads, which is what a misspelt macro
-is, and macros that read each other: those are refused here.
+accepts macros and scopes that nobody reads, which is what misspelt ones are,
+values that lead back to themselves, and any import: `gin_syntax` and
+`gin_checks` refuse those before gin acts on them.
 """
 
 import dataclasses
-import difflib
 import glob
 import inspect
 import os
@@ -16,13 +16,13 @@ from typing import Any
 
 import gin
 import tensorflow as tf
-from absl import logging
 
-from official_coatnet import files
+from official_coatnet import fields, files
 from official_coatnet.data import config as data_config
 from official_coatnet.modeling import config as model_config
 from official_coatnet.training import (
   experiment as experiment_lib,
+  gin_checks,
   gin_start,
   gin_syntax,
   model_dir as model_dir_lib,
@@ -41,20 +41,20 @@ CONFIGURABLES = (
   model_config.ModelConfig,
 )
 
+# What gin itself registers.
+_OF_GIN = tuple(
+  f'{module}{name}'
+  for module in ('', 'gin.')
+  for name in ('macro', 'constant', 'singleton')
+)
 # Those of an experiment's parts that are paths.
 _PATHS = {
   'train_data': ('data_dir', 'file_pattern'),
   'eval_data': ('data_dir', 'file_pattern'),
   'run': ('init_checkpoint',),
 }
-# Where gin says that an error arose, for each file that led there.
-_PLACE = re.compile(
-  r'\n *In (?:file "(.*)",|bindings string) line (\d+)\n *(.*)(?:\n *\^)?'
-)
-# What is no text, if it stands in no quotes.
-_NO_TEXT = re.compile(
-  r'\s*([-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|True|False|None)\s*', re.IGNORECASE
-)
+# Where gin says that an error arose.
+_PLACE = re.compile(r'\n *In bindings string line (\d+)\n *(.*)(?:\n *\^)?')
 
 
 class ConfigError(ValueError):
@@ -81,6 +81,7 @@ def load(
   root: str,
   find_start: Callable[[str], str | None] = lambda path: path,
   model_dir: str | None = None,
+  allow_imports: Sequence[str] = (),
 ) -> experiment_lib.Experiment:
   """Makes the experiment that gin files and bindings describe.
 
@@ -92,6 +93,8 @@ def load(
       that it means.
     model_dir: Of the run. Where the network is None, it is that of the run that
       is there already, or else that of the checkpoint to start from.
+    allow_imports: Python packages that files and bindings may import, and so
+      run. Any other import is an error.
 
   Returns:
     The experiment.
@@ -102,41 +105,88 @@ def load(
   """
   register()
   gin.clear_config()
-  gin.add_config_file_search_path(root)
   try:
-    statements = gin_syntax.read(
-      gin_files, bindings, read_file=lambda path: _read_file(path, root=root)
+    statements, chunks = gin_syntax.read(
+      gin_files,
+      bindings,
+      read_file=lambda path: _read_file(path, root=root),
+      allow_imports=allow_imports,
     )
+    if not any(each.configurable == 'Experiment' for each in statements):
+      raise ConfigError(
+        f'{", ".join(gin_files)}: there is no experiment; begin the file with '
+        "include 'gin/recipes/base.gin', or with another gin file of a run."
+      )
+    _parse(chunks, statements)
+    gin_checks.check(statements, known=list(_configurables()))
+    _check_origin(statements, allow_imports)
   except gin_syntax.GinSyntaxError as e:
     raise ConfigError(str(e)) from e
-  if not any('Experiment.' in each.name for each in statements):
-    raise ConfigError(
-      f'{", ".join(gin_files)}: there is no experiment; begin the file with '
-      "include 'gin/recipes/base.gin', or with another gin file of a run."
-    )
-  _check_macros(statements)
-  paths = [_find_file(path, root=root) for path in gin_files]
-  # gin logs an error for each search path in which it does not find a file.
-  verbosity = logging.get_verbosity()
-  logging.set_verbosity(logging.FATAL)
-  try:
-    gin.parse_config_files_and_bindings(paths, list(bindings))
-  except (ValueError, SyntaxError, OSError, ImportError) as e:
-    raise ConfigError(_explain(e, statements)) from e
-  finally:
-    logging.set_verbosity(verbosity)
   try:
     run = _expand(gin.get_configurable('coatnet.RunConfig')(), 'run')
     start = run.init_checkpoint and find_start(run.init_checkpoint)
     gin_start.take_from_start(bindings, start=start, model_dir=model_dir)
     experiment = gin.get_configurable('coatnet.Experiment')()
     return _expand_paths(experiment, start=start)
-  except (ValueError, TypeError) as e:
-    # gin adds where a configurable was called; the first line is the reason.
-    reason = str(e).split('\n  In call to configurable')[0]
-    if quoted := _quoted_values(statements):
-      reason += f' {quoted}'
+  except (ValueError, TypeError, RuntimeError) as e:
+    reason = _reason(e, statements)
     raise ConfigError(f'{reason} (from {", ".join(gin_files)})') from e
+
+
+def _parse(
+  chunks: Sequence[gin_syntax.Chunk],
+  statements: Sequence[gin_syntax.Statement],
+) -> None:
+  """Hands to gin what was read."""
+  for chunk in chunks:
+    try:
+      gin.parse_config(chunk.text)
+    except (ValueError, KeyError, SyntaxError, OSError, ImportError) as e:
+      # A KeyError: two configurables of one name.
+      raise ConfigError(_explain(e, statements, file=chunk.file)) from e
+  try:
+    gin.finalize()
+  except (ValueError, RuntimeError) as e:
+    raise ConfigError(_explain(e, statements, file=None)) from e
+
+
+def _check_origin(
+  statements: Sequence[gin_syntax.Statement], allow_imports: Sequence[str]
+) -> None:
+  """Refuses what another package has registered that is not allowed.
+
+  Libraries register functions when they are imported, for whatever reason.
+  """
+  known = {*_configurables(), *_OF_GIN, ''}
+  for each in statements:
+    made = {reference.rpartition('/')[2] for reference in each.makes}
+    for name in sorted({each.configurable, *made} - known):
+      module = gin.get_configurable(name).__module__
+      if not gin_syntax.is_allowed(module, allow_imports):
+        raise ConfigError(
+          f'{each.place}: {name} is code of {module}. Remove the line, or, if '
+          f'you trust {module}, add --allow_imports={module}.'
+        )
+
+
+def _reason(
+  error: Exception, statements: Sequence[gin_syntax.Statement]
+) -> str:
+  """Says what is wrong with a value, and which macro has it."""
+  # gin adds where a configurable was called; the first line is the reason.
+  reason = str(error).split('\n  In call to configurable')[0]
+  if match := re.match(r"(\w+)\.__init__\(\) missing .*: '(\w+)'", reason):
+    field = f'{match.group(1)}.{match.group(2)}'
+    return f'`{field}` is not set, and has no default; set it.'
+  # gin copies errors to extend them: by its attributes it is one of a field.
+  field = getattr(error, 'field', '')
+  macro = field and gin_checks.macro_of(field, statements)
+  if not macro:
+    return reason
+  written = f'Write {field.rpartition(".")[2]} = '
+  if written in reason:
+    return reason.replace(written, f'Write {macro} = ')
+  return f'{reason} The macro {macro} sets it.'
 
 
 def _expand_paths(
@@ -153,11 +203,6 @@ def _expand(config: Any, part: str) -> Any:
   paths = {}
   for name in _PATHS[part]:
     path = getattr(config, name)
-    if not isinstance(path, str | None):
-      raise ValueError(
-        f'{type(config).__name__}.{name} is {path!r}, but must be a path: a '
-        "text in quotes, such as '/data'."
-      )
     if path is not None:
       try:
         paths[name] = files.expand(path)
@@ -208,9 +253,8 @@ def _read_file(path: str, *, root: str) -> tuple[str, str]:
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
-  near = [each for each in known if each.lower() == word.lower()]
-  near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-  return f' Did you mean {near[0]!r}?' if near else ''
+  near = fields.nearest(word, known)
+  return f' Did you mean {near!r}?' if near else ''
 
 
 def _configurables() -> dict[str, list[str]]:
@@ -222,16 +266,18 @@ def _configurables() -> dict[str, list[str]]:
 
 
 def _explain(
-  error: Exception, statements: Sequence[gin_syntax.Statement]
+  error: Exception,
+  statements: Sequence[gin_syntax.Statement],
+  *,
+  file: str | None,
 ) -> str:
   """Says what gin's parser says, the place first and the nearest match last."""
   message = str(error)
-  # The first place is where it is; the others are what includes it.
   place = _PLACE.search(message)
   message = _PLACE.sub('', message)
   if place is None:
     return _with_nearest(message, statements)
-  file, line, text = place.groups()
+  line, text = place.groups()
   where = f'{file}, line {line}, {text!r}' if file else f'Binding {text!r}'
   return f'{where}: {_with_nearest(message, statements)}'
 
@@ -254,93 +300,18 @@ def _with_nearest(
     )
   pattern = r"No bindings specified for '(\w+)/gin.macro'"
   if match := re.search(pattern, message):
-    name, macros = match.group(1), _macros(statements)
+    name, macros = match.group(1), gin_checks.macros(statements)
     return (
       f'The macro %{name} is read, but never set.{_did_you_mean(name, macros)}'
     )
   if match := re.match(r'No module named .*', message):
-    return f'{message}; nothing here needs an import: remove the line.'
+    return f"{message}; remove the line, or put the package on Python's path."
   return message
-
-
-def _quoted_values(statements: Sequence[gin_syntax.Statement]) -> str:
-  """Names values that look like numbers, and are texts, by their quotes."""
-  values = {each.name: each.value for each in statements}
-  return ' '.join(
-    f'{name} is set to {value!r}, a text; write {name} = {value.strip()}, '
-    'without quotes.'
-    for name, value in values.items()
-    if isinstance(value, str) and _NO_TEXT.fullmatch(value)
-  )
-
-
-def _macros(statements: Sequence[gin_syntax.Statement]) -> list[str]:
-  """Returns the macros that are set."""
-  return sorted({each.name for each in statements if '.' not in each.name})
-
-
-def _check_macros(statements: Sequence[gin_syntax.Statement]) -> None:
-  """Refuses macros that nothing reads, and those that read each other.
-
-  A macro whose reader was set to something else later is left alone.
-  """
-  last = {each.name: i for i, each in enumerate(statements)}
-  now_read = {name for i in last.values() for name in statements[i].reads}
-  readers: dict[str, list[str]] = {}
-  for each in statements:
-    for name in each.reads:
-      readers.setdefault(name, []).append(each.name)
-  known = sorted(name for name in readers if '.' not in name)
-  for name in _macros(statements):
-    if name in now_read:
-      continue
-    if name not in readers:
-      raise ConfigError(
-        f'The macro {name!r} is set, but nothing reads it.'
-        f'{_did_you_mean(name, known)} Macros of this file: '
-        f'{", ".join(known)}.'
-      )
-    direct = readers[name][-1]
-    if last[name] > max(last[reader] for reader in readers[name]):
-      raise ConfigError(
-        f'The macro {name!r} is set, but {direct}, which would read it, was '
-        'set before to a value of its own; remove one of the two.'
-      )
-  _check_no_circle({name: statements[i].reads for name, i in last.items()})
-
-
-def _check_no_circle(reads: dict[str, frozenset[str]]) -> None:
-  """Refuses macros that read themselves, perhaps by others."""
-
-  def visit(name: str, path: tuple[str, ...]) -> None:
-    if name in path:
-      circle = ' = '.join(f'%{each}' for each in (*path, name))
-      raise ConfigError(
-        f'The macro {name!r} is set to itself: {circle}; give it a value.'
-      )
-    for other in sorted(reads.get(name, ())):
-      visit(other, (*path, name))
-
-  for name in sorted(reads):
-    visit(name, ())
-
-
-def _unread() -> list[str]:
-  """Returns macros that were set, and are not read: their reader is set."""
-  text = gin_start.joined(gin.config_str())
-  read = set(re.findall(r'%([\w/]+)', text))
-  macros = re.findall(r'^([\w/]+) = ', text, flags=re.MULTILINE)
-  return [name for name in macros if name not in read]
 
 
 def write_config(model_dir: str) -> None:
   """Writes config.gin: all that was set and is read, readable by gin again."""
-  text = gin.config_str()
-  for name in _unread():
-    # Its value may go on in lines that are indented.
-    text = re.sub(
-      rf'^{name} = .*\n(?:[ \t]+.*\n)*', '', text, flags=re.MULTILINE
-    )
+  text = gin_checks.without_unread(gin.config_str())
   model_dir_lib.write_config(model_dir, text)
 
 

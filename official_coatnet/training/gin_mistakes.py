@@ -3,6 +3,8 @@
 import ast
 import re
 
+from official_coatnet.training import gin_tokens
+
 # The beginning of a line that sets something, and what is set to what.
 _SETS = re.compile(r'\s*([A-Za-z_][\w/.]*)\s*=(?!=)\s*(.*)', re.DOTALL)
 # Another one on the same line, where texts are left out.
@@ -14,8 +16,6 @@ _CONSTANTS = {
   **dict.fromkeys(('false', 'no', 'off'), 'False'),
   **dict.fromkeys(('none', 'null', 'nil'), 'None'),
 }
-# Brackets, and what closes them.
-CLOSING = {'(': ')', '[': ']', '{': '}'}
 
 
 def sets(line: str) -> bool:
@@ -121,10 +121,10 @@ def _why_in_brackets(rest: str, reason: str) -> str:
     word = token.group(1)
     right = _CONSTANTS.get(word.lower(), repr(word))
     return f'{word} cannot be read; write {right}.'
-  for opening, closing in CLOSING.items():
+  for opening, closing in gin_tokens.CLOSING.items():
     if rest.count(closing) > rest.count(opening):
       return f'there is a {closing!r} too many.'
-  if 'Expected' in reason and set(rest) & set(CLOSING):
+  if 'Expected' in reason and set(rest) & set(gin_tokens.CLOSING):
     return 'a comma is missing between two values.'
   return (
     "it cannot be read; a text needs quotes, 'text', and several values "

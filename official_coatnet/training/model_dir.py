@@ -13,6 +13,7 @@
   checkpoint              which of them are there, and the latest
   best-<step>.*           the best one so far, with RunConfig.best_metric
   best.json               which it is, by what, and the evaluations since
+  writer.json             which process trains here; while it does
   train/, eval/           TensorBoard events, from orbit
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
@@ -20,29 +21,32 @@
 
 import dataclasses
 import json
-import math
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from official_coatnet import files
 from official_coatnet.data import facts as facts_lib, image_files
-from official_coatnet.training import best_file, experiment as experiment_lib
+from official_coatnet.training import (
+  best_file,
+  experiment as experiment_lib,
+  metrics_file,
+)
 
 EXPERIMENT_FILE = 'experiment.json'
 DATA_FILE = image_files.DATA_FILE
 CONFIG_FILE = 'config.gin'
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
-METRICS_FILE = 'metrics.jsonl'
+METRICS_FILE = metrics_file.FILE
 WEIGHTS_FILE = 'weights.json'
 CHECKPOINT_NAME = 'ckpt'
-# In a line of metrics.jsonl: the evaluation is on other data, or with other
-# settings, than those of the run.
-OTHER_EVALUATION = 'eval/otherwise'
+OTHER_EVALUATION = metrics_file.OTHER_EVALUATION
+MetricsFile = metrics_file.MetricsFile
+read_metrics = metrics_file.read
+own_evaluations = metrics_file.own_evaluations
 
 
 def write_experiment(
@@ -193,90 +197,6 @@ def read_labels(model_dir: str) -> tuple[str, ...] | None:
       'name a line. Write it again, or delete it.'
     ) from e
   return tuple(lines[:-1] if not lines[-1] else lines)
-
-
-class MetricsFile:
-  """Appends metrics to metrics.jsonl in a model_dir, local or not.
-
-  {"step": 400, "epoch": 4.0, "train/loss": 0.71, "train/top1": 0.83, ...}
-  {"step": 400, "epoch": 4.0, "eval/loss": 0.65, "eval/top1": 0.86, ...}
-  """
-
-  def __init__(self, model_dir: str, *, writes: bool = True):
-    """Makes the file's name; the first line makes the file.
-
-    Args:
-      model_dir: Folder of the run.
-      writes: Whether to write at all: of several workers, one does.
-    """
-    self._writes = writes
-    self._model_dir = model_dir
-    self._path = os.path.join(model_dir, METRICS_FILE)
-
-  def rewind(self, step: int, *, evaluates: bool = False):
-    """Drops what the run will write again when it resumes at `step`.
-
-    Args:
-      step: Step of the checkpoint; later lines go.
-      evaluates: Whether the run evaluates at this step again: then its
-        evaluation goes, too.
-    """
-    if not self._writes or not tf.io.gfile.exists(self._path):
-      return
-    kept = [
-      line
-      for line in read_metrics(self._model_dir)
-      if line['step'] <= step
-      and not (
-        evaluates
-        and line['step'] == step
-        and 'eval/loss' in line
-        and not line.get(OTHER_EVALUATION)
-      )
-    ]
-    text = ''.join(json.dumps(line) + '\n' for line in kept)
-    files.write_text(self._path, text)
-
-  def write(self, step: int, values: dict[str, float]):
-    """Appends one line. A value that JSON cannot hold is written as null."""
-    if not self._writes:
-      return
-    line: dict[str, float | None] = {'step': step}
-    for name, value in values.items():
-      line[name] = value if math.isfinite(value) else None
-    with tf.io.gfile.GFile(self._path, 'a') as f:
-      f.write(json.dumps(line) + '\n')
-
-
-def read_metrics(model_dir: str) -> list[dict[str, float]]:
-  """Returns the lines of metrics.jsonl; none where there is no such file.
-
-  A last line that was cut short by the end of its process is left out.
-  """
-  path = os.path.join(model_dir, METRICS_FILE)
-  if not tf.io.gfile.exists(path):
-    return []
-  lines = []
-  with tf.io.gfile.GFile(path) as f:
-    for text in f.read().splitlines():
-      try:
-        lines.append(json.loads(text))
-      except json.JSONDecodeError:
-        break
-  return lines
-
-
-def own_evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  """Returns those of a run's metrics that are its own evaluations, by step.
-
-  Mode 'eval' takes the best checkpoint, of an earlier step than the last line.
-  """
-  own = [
-    line
-    for line in lines
-    if 'eval/loss' in line and not line.get(OTHER_EVALUATION)
-  ]
-  return sorted(own, key=lambda line: line['step'])
 
 
 def find_checkpoint(path: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from official_coatnet import fields, kinds
 from official_coatnet.training import adamw
 
 DECAYS = ('cosine', 'linear', 'constant')
@@ -17,6 +18,35 @@ DECAYS = ('cosine', 'linear', 'constant')
 _DECAYED = re.compile(r'(^|/)(depthwise_)?kernel(:\d+)?$')
 
 
+def _differ(names: tuple[str, ...]) -> bool:
+  return len(set(names)) == len(names) > 0
+
+
+@fields.rules(
+  peak_learning_rate=kinds.Number('(0, inf)'),
+  min_learning_rate=kinds.Number('[0, inf)'),
+  decay=kinds.Choice(DECAYS),
+  warmup_steps=kinds.Whole(0, none='for `warmup_epochs`'),
+  warmup_epochs=kinds.Number('[0, inf)', none='for no warm-up'),
+  weight_decay=kinds.Number('[0, inf)', fix='Use 0 for none.'),
+  beta_1=kinds.Number('[0, 1)'),
+  beta_2=kinds.Number('[0, 1)'),
+  epsilon=kinds.Number('(0, inf)'),
+  clip_norm=kinds.Number('(0, inf)', none='for no clipping'),
+  microbatches=kinds.Whole(
+    1, kinds.LARGEST_INT32, fix='Use 1 for no gradient accumulation.'
+  ),
+  trainable=kinds.Several(
+    kinds.Text(),
+    "a tuple of different stages, such as ('s4', 'head')",
+    together=_differ,
+    lone=True,
+    none="or 'all' for all of them",
+  ),
+  layer_decay=kinds.Number('(0, 1]', none='for one learning rate'),
+  ema_decay=kinds.Number('(0, 1)', none='for no average'),
+  ema_dynamic_decay=kinds.Flag(),
+)
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
   """AdamW, its learning rate and what happens to the gradient (Table 10).
@@ -71,50 +101,19 @@ class OptimizerConfig:
   ema_dynamic_decay: bool = True
 
   def __post_init__(self) -> None:
-    if self.peak_learning_rate <= 0:
-      raise ValueError(
-        f'`peak_learning_rate` is {self.peak_learning_rate}; it must be '
-        'positive.'
-      )
-    if self.decay not in DECAYS:
-      raise ValueError(
-        f'`decay` is {self.decay!r}; it must be one of {DECAYS}.'
-      )
-    if self.clip_norm is not None and self.clip_norm <= 0:
-      raise ValueError(
-        f'`clip_norm` is {self.clip_norm}; it must be positive, or None.'
-      )
-    # Not by isinstance: True is an int, and no count.
-    if type(self.microbatches) is not int or self.microbatches < 1:
-      raise ValueError(
-        f'`microbatches` is {self.microbatches!r}; it must be an integer of at '
-        'least 1, and 1 for no gradient accumulation.'
-      )
-    self._check_trainable()
-    if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
-      raise ValueError(
-        f'`layer_decay` is {self.layer_decay}; it must be in (0, 1], or None '
-        'for one learning rate.'
-      )
-    if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
-      raise ValueError(
-        f'`ema_decay` is {self.ema_decay}; it must be in (0, 1), or None.'
-      )
-
-  def _check_trainable(self) -> None:
     # Which stages there are, only the network says: `stages.check`.
-    chosen: Any = self.trainable
-    if isinstance(chosen, str):  # In gin ('head') is a string, too.
-      chosen = None if chosen == 'all' else (chosen,)
-    if chosen is not None:
-      chosen = tuple(chosen)
-      strings = all(isinstance(name, str) for name in chosen)
-      if not chosen or not strings or len(set(chosen)) < len(chosen):
-        raise ValueError(
-          f'`trainable` is {self.trainable!r}; it must be a tuple of different '
-          "stages, such as ('s4', 'head'), or 'all' (None)."
-        )
-    object.__setattr__(self, 'trainable', chosen)
+    trainable: Any = self.trainable
+    if trainable == 'all':
+      object.__setattr__(self, 'trainable', None)
+    fields.check(self)
+    fields.require(
+      self.min_learning_rate <= self.peak_learning_rate,
+      'OptimizerConfig.min_learning_rate',
+      value=self.min_learning_rate,
+      rule='must be between 0 and the peak learning rate, '
+      f'{self.peak_learning_rate}',
+      fix='lower it',
+    )
 
 
 @tf.keras.utils.register_keras_serializable('official_coatnet')

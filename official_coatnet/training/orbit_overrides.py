@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import orbit
 from absl import logging
 
+from official_coatnet.training import stop as stop_lib
+
 
 class _StopError(Exception):
   """Leaves orbit's loop, which has no other end than the last step."""
@@ -16,36 +18,112 @@ class _StopError(Exception):
 
 
 class Controller(orbit.Controller):
-  """orbit's controller, but for two ends of a run.
+  """orbit's controller, but for where a run evaluates and how it ends.
 
-  A run that is resumed at its last step: there orbit's `train_and_evaluate`
-  saves a second time what it has restored, and does not evaluate, so that a run
-  killed in its last evaluation would end without.
+  It evaluates at the multiples of the interval and at the last step, wherever
+  it has resumed; orbit counts the interval from there. Resumed at its last
+  step it evaluates, and saves nothing; orbit's `train_and_evaluate` saves a
+  second time what it has restored, and does not evaluate.
 
-  And one that ends before: after an evaluation `should_stop` is asked, and if
-  it says so, a checkpoint is saved and the evaluation is the last.
+  And it may end before the last step. After an evaluation `should_stop` is
+  asked, and if it says so, a checkpoint is saved and the evaluation is the
+  last. After each loop `stop` is asked, from the first one on, and by the
+  evaluator: then a checkpoint is saved, if there is none of this step, and a
+  StoppedError raised.
   """
 
   def __init__(
-    self, *, should_stop: Callable[[], bool] | None = None, **kwargs
+    self,
+    *,
+    should_stop: Callable[[], bool] | None = None,
+    stop: stop_lib.Stop | None = None,
+    after_stop: Callable[[], None] = lambda: None,
+    **kwargs,
   ):
+    """Creates it, and restores the latest checkpoint.
+
+    Args:
+      should_stop: Whether the last evaluation was the last of all.
+      stop: Says when somebody wants the run to end.
+      after_stop: Called when all is saved that is to be, and the run ends.
+      **kwargs: Of orbit's.
+    """
     super().__init__(**kwargs)
     self._should_stop = should_stop
+    self._stop = stop or stop_lib.Stop()
+    self._after_stop = after_stop
+    # What was restored is saved.
+    self._saved_step = self._step()
 
-  def train_and_evaluate(self, train_steps, eval_steps=-1, eval_interval=None):
-    if self.global_step.numpy() >= train_steps:
-      return super().evaluate(eval_steps)
-    try:
-      return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
-    except _StopError as stopped:
-      self.save_checkpoint()
-      return stopped.output
+  def _step(self) -> int:
+    return int(self.global_step.numpy())
+
+  def train(self, steps, checkpoint_at_completion=True):
+    with self._saves_when_stopped():
+      super().train(steps, checkpoint_at_completion)
+
+  def train_and_evaluate(
+    self, train_steps, eval_steps=-1, eval_interval=None, *, evaluates_now=False
+  ):
+    """Trains and evaluates in turn.
+
+    Args:
+      train_steps: The last step.
+      eval_steps: As of orbit's.
+      eval_interval: Steps between evaluations; None for one at the end.
+      evaluates_now: Whether to begin with an evaluation.
+
+    Returns:
+      The metrics of the last evaluation.
+    """
+    interval = eval_interval or train_steps
+    with self._saves_when_stopped():
+      if self._step() >= train_steps:
+        return super().evaluate(eval_steps)
+      try:
+        if evaluates_now:
+          self.evaluate(eval_steps)
+        while (step := self._step()) < train_steps:
+          following = (step // interval + 1) * interval
+          super().train(min(following, train_steps), False)
+          output = self.evaluate(eval_steps)
+        self._maybe_save_checkpoint(check_interval=False)
+      except _StopError as stopped:
+        self.save_checkpoint()
+        output = stopped.output
+      self._sync_on_async_checkpointing()
+    return output
 
   def evaluate(self, steps=-1):
     output = super().evaluate(steps)
     if self._should_stop is not None and self._should_stop():
       raise _StopError(output)
     return output
+
+  def _train_n_steps(self, num_steps):
+    super()._train_n_steps(num_steps)
+    # The first loop compiles; before it has ended, nothing can be lost.
+    self._stop.begin()
+    self._stop.check()
+
+  def _maybe_save_checkpoint(self, check_interval=True):
+    is_saved = super()._maybe_save_checkpoint(check_interval)
+    if is_saved:
+      self._saved_step = self._step()
+    return is_saved
+
+  @contextlib.contextmanager
+  def _saves_when_stopped(self) -> Iterator[None]:
+    """Saves what a StoppedError finds; the error has the step then."""
+    try:
+      yield
+    except stop_lib.StoppedError as stopped:
+      step = self._step()
+      if self._saved_step != step:
+        self.save_checkpoint()
+      self._sync_on_async_checkpointing()
+      self._after_stop()
+      raise stop_lib.StoppedError(stopped.reason, step) from None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from official_coatnet.data import sources as sources_lib
 from official_coatnet.training import (
+  agreement as agreement_lib,
   checkpoints,
   consistency,
   devices,
@@ -16,7 +17,9 @@ from official_coatnet.training import (
   per_class,
   plan as plan_lib,
   reporting,
+  stop as stop_lib,
   stored_data,
+  writer,
 )
 
 
@@ -36,6 +39,8 @@ class Run:
     keeps_metrics: Whether metrics and events can be written there.
     tally: Of an evaluation class by class.
     model: The network, once it is built.
+    stop: Says, on all of them alike, whether it is to end here.
+    lock: Keeps others from writing to its folder, where this process does.
   """
 
   experiment: experiment_lib.Experiment
@@ -48,6 +53,8 @@ class Run:
   keeps_metrics: bool = True
   tally: per_class.Tally | None = None
   model: tf.keras.Model | None = None
+  stop: stop_lib.Stop = stop_lib.Stop()
+  lock: writer.Lock | None = None
 
   @property
   def trains(self) -> bool:
@@ -58,6 +65,11 @@ class Run:
   def is_chief(self) -> bool:
     """Whether this process writes the files."""
     return devices.is_chief(self.strategy)
+
+  @functools.cached_property
+  def agreement(self) -> agreement_lib.Agreement:
+    """Of its machines."""
+    return agreement_lib.Agreement(self.strategy)
 
   def make_reporter(
     self, global_step: tf.Variable, clock: reporting.Clock
@@ -84,7 +96,11 @@ class Run:
     )
 
   def events_folder(self, kind: str) -> str | None:
-    """Of several workers one writes events; None for the others."""
-    if not self.is_chief or not self.keeps_metrics:
+    """Returns where events go; None if none are written.
+
+    Of several workers one writes them. An evaluation that is asked for once is
+    no part of the run, and leaves its line of metrics alone.
+    """
+    if not self.is_chief or not self.keeps_metrics or self.mode == 'eval':
       return None
     return model_dir_lib.events_folder(self.model_dir, kind)

@@ -1,6 +1,5 @@
 """Tests of official_coatnet.data.pixel_count."""
 
-import functools
 import io
 import struct
 
@@ -29,12 +28,16 @@ class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.count = staticmethod(
+    cls.estimate = staticmethod(
       tf.function(
-        functools.partial(pixel_count.count_pixels, all_frames=True),
-        input_signature=[tf.TensorSpec([], tf.string)],
+        pixel_count.estimate, input_signature=[tf.TensorSpec([], tf.string)]
       )
     )
+
+  def count(self, encoded):
+    cost = self.estimate(encoded)
+    self.assertFalse(cost.is_intricate)
+    return cost.pixels
 
   def test_every_format(self):
     for name, encoded in image_files.encoded_images().items():
@@ -65,6 +68,49 @@ class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
       [300, 500],
     )
     self.assertEqual(int(self.count(bytes(gif))), 300 * 500)
+
+  def test_a_header_is_believed_where_nobody_sends_it(self):
+    gif = make_gif([(30, 40)] * 7)
+    self.assertEqual(int(pixel_count.count_pixels(tf.constant(gif))), 30 * 40)
+
+  def test_scans_of_a_jpeg(self):
+    """Each 20 of them count once; libjpeg goes over blocks of 16 x 16."""
+    flat = np.full([30, 33, 3], 90, np.uint8)
+    jpeg = tf.io.encode_jpeg(flat, progressive=True).numpy()
+    start, end = jpeg.rfind(b'\xff\xda'), jpeg.rfind(b'\xff\xd9')
+    scans = jpeg.count(b'\xff\xda\0')
+    self.assertEqual(scans, 10)
+    for count, expected in (
+      (10, 30 * 33),
+      (20, 30 * 33),
+      (21, 2 * 32 * 48),
+      (100, 5 * 32 * 48),
+      (3000, 150 * 32 * 48),
+    ):
+      more = jpeg[start:end] * (count - scans)
+      self.assertEqual(
+        int(self.count(jpeg[:end] + more + jpeg[end:])), expected
+      )
+
+  def test_texts_of_a_png(self):
+    png = tf.io.encode_png(np.zeros([4, 5, 3], np.uint8)).numpy()
+    for kind in (b'zTXt', b'iTXt'):
+      for count, expected in ((1, False), (20, False), (21, True)):
+        cost = self.estimate(png[:33] + kind * count + png[33:])
+        self.assertEqual(int(cost.pixels), 20)
+        self.assertEqual(bool(cost.is_intricate), expected)
+    # Other formats hold such letters by chance only.
+    self.assertFalse(self.estimate(b'BM' + b'zTXt' * 99).is_intricate)
+
+  @parameterized.parameters(
+    {'lossless': True}, {'lossless': False}, {'exif': b'Exif\0\0MM\0*\0'}
+  )
+  def test_webp(self, **kwargs):
+    file = io.BytesIO()
+    Image.new('RGB', (300, 1007)).save(file, 'WEBP', **kwargs)
+    kind = {b'VP8L', b'VP8 ', b'VP8X'} & {file.getvalue()[12:16]}
+    self.assertLen(kind, 1)
+    self.assertEqual(int(self.count(file.getvalue())), 300 * 1007)
 
   def test_what_is_cut_off_or_no_image(self):
     gif = make_gif([(30, 40)] * 2)

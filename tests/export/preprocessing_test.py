@@ -8,6 +8,7 @@ from absl.testing import parameterized
 
 from official_coatnet.data import pipeline, pixel_count, schema
 from official_coatnet.export import preprocessing
+from official_coatnet.export.verify import bombs
 from tests.fixtures import experiments, image_files
 
 
@@ -102,6 +103,25 @@ class BadImageTest(tf.test.TestCase, parameterized.TestCase):
     with self.assertRaisesRegex(tf.errors.InvalidArgumentError, '10{10} pixel'):
       self._decode([bytes(png)], max_pixels=10**8)
 
+  def test_images_made_to_cost_much_are_not_decoded(self):
+    made = bombs.make(max_pixels=10**6)
+    answered = (
+      'JPEG of 20 scans',
+      'PNG of as many texts as are read',
+      'PNG of 16 bits, interlaced',
+      'PNG of empty chunks',
+    )
+    pixels, ok = self._decode(
+      list(made.values()), max_pixels=10**6, answer_bad_images=True
+    )
+    self.assertCountEqual([n for n, each in zip(made, ok) if each], answered)
+    shown = {name for name, each in zip(made, pixels) if np.any(each)}
+    self.assertEqual(shown, {'JPEG of 20 scans'})
+    frames = made['GIF of frames of one pixel']
+    message = 'Image 1 of the batch, counted from 0, is made of more parts'
+    with self.assertRaisesRegex(tf.errors.InvalidArgumentError, message):
+      self._decode([self.images['rgb.jpg'], frames], max_pixels=10**6)
+
   def test_bad_images_are_errors(self):
     jpeg = self.images['rgb.jpg']
     for bad in (b'', b'text', jpeg[: len(jpeg) // 2]):
@@ -120,8 +140,7 @@ class BadImageTest(tf.test.TestCase, parameterized.TestCase):
     good = [
       i
       for i, image in enumerate(images)
-      if pixel_count.count_pixels(tf.constant(image), all_frames=True)
-      < too_large
+      if pixel_count.estimate(tf.constant(image)).pixels < too_large
     ]
     self.assertLen(good, len(images) - 1)
     self.assertAllEqual(tf.where(ok)[:, 0], good)

@@ -1,4 +1,5 @@
 import os
+import subprocess
 from unittest import mock
 
 import tensorflow as tf
@@ -6,7 +7,7 @@ from absl.testing import absltest, parameterized
 
 from official_coatnet.export import versions
 from official_coatnet.export.options import ExportOptions
-from official_coatnet.training import model_dir
+from official_coatnet.training import model_dir, writer
 
 
 class VersionsTest(parameterized.TestCase):
@@ -118,6 +119,38 @@ class VersionsTest(parameterized.TestCase):
     self.assertEqual(os.listdir(self.folder), ['1'])
     with open(os.path.join(self.folder, '1', 'file')) as f:
       self.assertEqual(f.read(), 'first')
+
+  def _leave(self, name, *, age=0):
+    """Writes what an export that was killed would leave."""
+    path = os.path.join(self.folder, name)
+    os.makedirs(os.path.join(path, 'variables'))
+    file = os.path.join(path, 'variables', 'x')
+    with open(file, 'w'):
+      pass
+    now = os.stat(file).st_mtime
+    for each in (file, path):
+      os.utime(each, (now - age, now - age))
+    return name
+
+  def test_what_killed_exports_have_left_goes_with_the_next_that_succeeds(self):
+    with subprocess.Popen(['sleep', '60']) as process:
+      with mock.patch.object(os, 'getpid', return_value=process.pid):
+        ended = self._leave(f'.2.tmp-{writer.mark()}')
+      process.kill()
+    kept = {
+      self._leave(f'.2.tmp-{writer.mark()}'),  # Of this process.
+      self._leave('.3.tmp-machine-7-8-token', age=3600),
+      self._leave('.3.tmp-0a1b2c3d'),  # As version 0.1 called them.
+      self._leave('.mine', age=10**6),
+    }
+    self._leave('.4.tmp-machine-7-8-token', age=25 * 3600)
+    self._leave('.4.tmp-0a1b2c3d', age=25 * 3600)
+    with self.assertRaises(RuntimeError):
+      with versions.new_version(self.folder, version=1):
+        raise RuntimeError
+    self.assertIn(ended, os.listdir(self.folder))
+    self._write(1)
+    self.assertEqual(set(os.listdir(self.folder)), {'1', *kept})
 
   def test_says_that_the_folder_cannot_be_written(self):
     file = self.create_tempfile('a_file').full_path

@@ -88,10 +88,10 @@ class ModelConfigTest(parameterized.TestCase):
   )
   def test_image_size_is_checked(self, size):
     with self.assertRaisesRegex(
-      ValueError, '`image_size` is .*at least 32 pixels.*IMAGE_SIZE'
+      ValueError, 'Config.image_size` is .*(IMAGE_SIZE|Write image_size = 224)'
     ) as caught:
       config.ModelConfig('coatnet_0', image_size=size)
-    self.assertIn(f'is {size};', str(caught.exception))
+    self.assertIn(f'is {size!r}', str(caught.exception))
 
   @parameterized.parameters(15, [(224, 15)])
   def test_image_size_of_vit_rel_is_at_least_a_patch(self, size):
@@ -105,18 +105,23 @@ class ModelConfigTest(parameterized.TestCase):
     self.assertEqual(c.image_size, size)
 
   @parameterized.parameters(
-    ('layout', 'C-T-C-T', 'C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T, ViT_REL'),
-    ('layout', 'CCTT', 'C-C-C-C, C-C-C-T, C-C-T-T, C-T-T-T, ViT_REL'),
-    ('downsample', 'conv', 'expand_conv, depthwise'),
-    ('shortcut_pool', 'mean', 'max, avg'),
-    ('relative_attention', True, 'pre_softmax, post_softmax, none'),
-    ('lookup', 'scatter', 'einsum, gather'),
-    ('norm', 'group_norm', 'batch_norm, layer_norm'),
-    ('dtype', 'bfloat16', 'float32, mixed_bfloat16, float64'),
+    (
+      'layout',
+      'C-T-C-T',
+      "'C-C-C-C', 'C-C-C-T', 'C-C-T-T', 'C-T-T-T', 'ViT_REL'",
+    ),
+    ('layout', 'CCTT', "'C-C-C-C', 'C-C-C-T', 'C-C-T-T', 'C-T-T-T', 'ViT_REL'"),
+    ('downsample', 'conv', "'expand_conv', 'depthwise'"),
+    ('shortcut_pool', 'mean', "'max', 'avg'"),
+    ('relative_attention', True, "'pre_softmax', 'post_softmax', 'none'"),
+    ('lookup', 'scatter', "'einsum', 'gather'"),
+    ('norm', 'group_norm', "'batch_norm', 'layer_norm'"),
+    ('dtype', 'bfloat16', "'float32', 'mixed_bfloat16', 'float64'"),
   )
   def test_unknown_choices_are_listed(self, field, value, choices):
     with self.assertRaisesRegex(
-      ValueError, f'`{field}` is {value!r}; it must be one of {choices}'
+      ValueError,
+      f'`ModelConfig.{field}` is {value!r}; it must be one of {choices}',
     ):
       config.ModelConfig('coatnet_0', **{field: value})
 
@@ -132,7 +137,7 @@ class ModelConfigTest(parameterized.TestCase):
   )
   def test_blocks_and_widths_are_checked(self, field, value):
     with self.assertRaisesRegex(
-      ValueError, rf'`{field}` is \(2,.*five positive integers.*S0 to S4'
+      ValueError, rf'`ModelConfig.{field}` is .*positive integers, one for each'
     ) as caught:
       config.ModelConfig('coatnet_0', **{field: value})
     self.assertNotIn('another layout', str(caught.exception))
@@ -151,10 +156,10 @@ class ModelConfigTest(parameterized.TestCase):
   @parameterized.parameters(
     (dict(layout='ViT_REL'), r'two positive integers, .*S0 to S1\. This is '
      "the row of 'coatnet_0', which has another layout; give `blocks` and"),
-    (dict(layout='ViT_REL', blocks=(1, 2)), r'`widths` is \(64,.*two positive'),
+    (dict(layout='ViT_REL', blocks=(1, 2)), r'widths` is \(64,.*two positive'),
     (dict(layout='ViT_REL', blocks=(1,), widths=(8, 8)), 'two positive'),
     (dict(layout='ViT_REL', blocks=(2, 3), widths=(32, 32)),
-     r'`blocks` is \(2, 3\); the stem .*first number must be 1'),
+     r'`ModelConfig.blocks` is \(2, 3\); the stem .*first number must be 1'),
     (dict(name='figure1_vit_rel', layout='C-C-T-T'), 'five positive integers'),
   )  # fmt: skip
   def test_blocks_and_widths_are_those_of_the_layout(self, kwargs, message):
@@ -167,7 +172,8 @@ class ModelConfigTest(parameterized.TestCase):
   )
   def test_counts_are_checked(self, field, value):
     with self.assertRaisesRegex(
-      ValueError, f'`{field}` is {value!r}; .*integer of at least 1'
+      ValueError,
+      f'Config.{field}` is {value!r}.*; .*integer of at least 1',
     ):
       config.ModelConfig('coatnet_0', **{field: value})
 
@@ -176,14 +182,15 @@ class ModelConfigTest(parameterized.TestCase):
   )
   def test_rates_are_checked(self, field, value):
     with self.assertRaisesRegex(
-      ValueError, rf'`{field}` is {value}; .*\[0, 1\)'
+      ValueError, rf'`ModelConfig.{field}` is {value}; .*\[0, 1\)'
     ):
       config.ModelConfig('coatnet_0', **{field: value})
 
   @parameterized.parameters(0, -1, 'widht', 1.5, True)
   def test_representation_size_is_checked(self, value):
     with self.assertRaisesRegex(
-      ValueError, f"`representation_size` is {value!r}; .*'width'.*None"
+      ValueError,
+      f"Config.representation_size` is {value!r}.*; .*'width'.*None",
     ):
       config.ModelConfig('coatnet_0', representation_size=value)
 
@@ -197,7 +204,8 @@ class ModelConfigTest(parameterized.TestCase):
     c = config.ModelConfig('coatnet_0', widths=widths)
     self.assertEqual(c.head_size, 32)
     with self.assertRaisesRegex(
-      ValueError, '`head_size` is 32, .*the width 40 of a transformer'
+      ValueError,
+      'head_size` is 32, .*the width 40 of a transformer',
     ):
       config.ModelConfig('coatnet_0', widths=widths, layout='C-T-T-T')
     # Without a transformer there are no heads.

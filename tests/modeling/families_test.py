@@ -55,12 +55,12 @@ class FamiliesTest(parameterized.TestCase):
 
   @parameterized.parameters(
     (dict(family='timm_0_r'), "Did you mean 'timm_0_rw'"),
-    (dict(downsample='pool'), "`downsample` is 'pool', which the paper's"),
+    (dict(downsample='pool'), "downsample` is 'pool', which the paper's"),
     (
       dict(family='kecam', implementation='tpu'),
-      "`implementation` is 'tpu', which has the blocks of the paper alone",
+      "implementation` is 'tpu', which has the blocks of the paper alone",
     ),
-    (dict(family='kecam', norm='layer_norm'), "`norm` is 'layer_norm'"),
+    (dict(family='kecam', norm='layer_norm'), "Config.norm` is 'layer_norm'"),
   )
   def test_errors(self, settings, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -230,8 +230,12 @@ class PackagingTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     self.enter_context(contextlib.chdir(ROOT))  # find_packages looks there.
-    with mock.patch('setuptools.setup') as setup:
-      runpy.run_path('setup.py')
+    with (
+      mock.patch('setuptools.setup') as setup,
+      # As where no TensorFlow is installed.
+      mock.patch('importlib.metadata.distributions', return_value=()),
+    ):
+      self.module = runpy.run_path('setup.py')
     self.setup = setup.call_args.kwargs
 
   def test_only_the_library_is_packaged(self):
@@ -260,6 +264,17 @@ class PackagingTest(parameterized.TestCase):
         continue
       self.assertIn(name, locked)
       self.assertIn(locked[name], wanted.specifier, name)
+
+  def test_an_own_tensorflow_stays(self):
+    packages = self.module['tensorflow_packages']
+    for own in ('2.16.1', '2.20.0'):
+      self.assertEqual(packages(own), [f'tensorflow=={own}'])
+    self.assertEqual(
+      packages('2.15.0'), ['tensorflow==2.15.0', *packages('')[1:]]
+    )
+    # Those that will not do.
+    for own in ('2.14.1', '2.21.0', '3.0.0'):
+      self.assertEqual(packages(own), packages(''))
 
 
 if __name__ == '__main__':

@@ -1,14 +1,17 @@
-"""How a tool ends: tools/prologue.py and tools/stopping.py.
+"""How a tool ends: tools/prologue.py, tools/stopping.py, tools/watch.py.
 
 Tools without TensorFlow stand for all, since to import it takes seconds.
 """
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from unittest import mock
 
 from absl import app
 from absl.testing import absltest, parameterized
@@ -35,7 +38,7 @@ if __name__ == '__main__':
 """
 # However slow the machine is, what the tool cleans up is waited for.
 _SLEEP = """
-  tools.stopping._GRACE_SECONDS = 600
+  tools.watch._GRACE_SECONDS = 600
   try:
     ready()
     time.sleep(600)
@@ -48,6 +51,39 @@ _WAIT_IN_C = """
   mutex = ctypes.create_string_buffer(64)
   lock = ctypes.CDLL(None).pthread_mutex_lock
   lock(mutex), lock(mutex)
+"""
+# Asks now and then, as a run that trains does; `{asks}` says how it goes on.
+_ASKING = """
+    ready()
+  tools.prologue.STOP.begin()
+  print('asking', flush=True)
+  try:
+    while True:
+      {asks}
+      time.sleep(0.01)
+  except stop.StoppedError as error:
+    raise stop.StoppedError(error.reason, {step})
+"""
+# As _WAIT_IN_C, though it has said that it asks.
+_ASKING_IN_C = """
+  ready()
+  tools.prologue.STOP.begin()
+  print('asking', flush=True)
+  mutex = ctypes.create_string_buffer(64)
+  lock = ctypes.CDLL(None).pthread_mutex_lock
+  lock(mutex), lock(mutex)
+"""
+# Takes longer to clean up than any grace.
+_PATIENT = """
+  tools.watch._GRACE_SECONDS = 0
+  ready()
+  with tools.prologue.STOP.patient():
+    try:
+      print('asking', flush=True)
+      time.sleep(600)
+    finally:
+      time.sleep(1)
+      print('cleaned up')
 """
 _STARTING = """
 import tools.stopping
@@ -98,6 +134,67 @@ class LauncherTest(parameterized.TestCase):
     while _is_running(child):
       self.assertLess(time.monotonic(), end)
       time.sleep(0.01)
+
+  @parameterized.parameters(
+    (signal.SIGTERM, 8, 75, ': start the same command again.'),
+    (signal.SIGINT, 8, 130, ': the same command goes on from there.'),
+    (signal.SIGTERM, None, 143, ''),
+    (signal.SIGINT, None, 130, ''),
+  )
+  def test_who_asks_ends_where_it_can(self, number, step, code, rest):
+    process = self._start(
+      _ASKING.format(asks='tools.prologue.STOP.check()', step=step).replace(
+        'ready()', ''
+      ),
+      '--model_dir=x',
+    )
+    process.stdout.readline()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=_TIMEOUT)
+    self.assertEqual((process.returncode, output), (code, ''))
+    name = 'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'
+    where = f' at step {step}, which is saved{rest}' if step else '.'
+    self.assertEqual(
+      errors,
+      f'tool.py: {name}: it ends where it can. A second one ends it at once.\n'
+      f'tool.py: stopped by {name}{where}\n',
+    )
+
+  @parameterized.parameters(
+    (_ASKING_IN_C, signal.SIGTERM, signal.SIGTERM, 143),
+    (_ASKING_IN_C, signal.SIGTERM, signal.SIGINT, 130),
+    (_ASKING.format(asks='pass', step=8), signal.SIGINT, signal.SIGINT, 130),
+  )
+  def test_a_second_signal_ends_it_at_once(self, body, first, second, code):
+    process = self._start(body, '--model_dir=x')
+    child = int(process.stdout.readline())
+    process.stdout.readline()
+    process.send_signal(first)
+    self.assertIn('it ends where it can', process.stderr.readline())
+    process.send_signal(second)
+    _, errors = process.communicate(timeout=_TIMEOUT)
+    self.assertEqual(process.returncode, code)
+    name = 'Ctrl-C' if second == signal.SIGINT else 'SIGTERM'
+    self.assertEqual(errors, f'tool.py: stopped by {name}.\n')
+    self.assertFalse(_is_running(child))
+
+  def test_what_it_has_half_written_is_removed_however_long_that_takes(self):
+    process = self._start(_PATIENT, '--model_dir=x')
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=_TIMEOUT)
+    self.assertEqual((process.returncode, output), (143, 'cleaned up\n'))
+    self.assertEndsWith(errors, 'tool.py: stopped by SIGTERM.\n')
+
+  def test_done_before_anybody_has_asked(self):
+    process = self._start(
+      'import os\ntools.prologue.STOP.begin()\nos.kill(os.getpid(), 15)\n'
+      'time.sleep(0.5)\ntools.prologue.STOP.end()\nprint("done")',
+      '--model_dir=x',
+    )
+    output, _ = process.communicate(timeout=_TIMEOUT)
+    self.assertEqual((process.returncode, output), (0, 'done\n'))
 
   def test_a_signal_while_it_starts(self):
     process = self._start('', script=_STARTING)
@@ -202,6 +299,23 @@ class GuardTest(absltest.TestCase):
       SystemExit, r'placeholder too large.* \(ValueError; --traceback says'
     ):
       prologue.guard(main)(['tool.py'])
+
+  def test_errors_with_a_code_of_their_own(self):
+    for name, code in prologue._EXITS.items():
+      module, _, kind = name.rpartition('.')
+      # The modules themselves take seconds to import.
+      known = type(kind, (ConnectionError,), {'__module__': module})
+      # Its own words, and a kind of it, are the same.
+      error = type('Special', (known,), {})('what has happened')
+      with (
+        contextlib.redirect_stderr(io.StringIO()) as words,
+        self.assertRaises(SystemExit) as caught,
+      ):
+        prologue.guard(mock.Mock(side_effect=error, __name__='main'))(['x'])
+      self.assertEqual(caught.exception.code, code)
+      self.assertEqual(
+        words.getvalue(), f'{prologue.program()}: what has happened\n'
+      )
 
   def test_wrong_usage_goes_through(self):
     with self.assertRaises(app.UsageError):

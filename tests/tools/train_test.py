@@ -150,6 +150,61 @@ class TrainTest(absltest.TestCase):
       self.assertTrue(os.path.exists(os.path.join(killed, name)), name)
 
 
+class SignalsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.model_dir = os.path.join(self.create_tempdir().full_path, 'run')
+
+  def _run(self, number, line):
+    """Sends a signal when the tool has said a line; returns code and words."""
+    command = (
+      '--gin_file=gin/demo.gin',
+      "--gin_bindings=MODEL = 'coatnet_test'",
+      '--gin_bindings=IMAGE_SIZE = 32',
+      '--gin_bindings=BATCH_SIZE = 4',
+      "--gin_bindings=DataConfig.source = 'synthetic'",
+      '--gin_bindings=DataConfig.num_examples = 22',
+      '--gin_bindings=TRAIN_STEPS = 100000',
+      '--gin_bindings=WARMUP_EPOCHS = 0',
+      '--gin_bindings=RunConfig.eval_interval_epochs = None',
+      '--gin_bindings=RunConfig.checkpoint_interval_steps = 100000',
+      '--gin_bindings=RunConfig.steps_per_loop = 2',
+    )
+    words = ''
+    with subprocess.Popen(
+      [sys.executable, _TOOL, *command, f'--model_dir={self.model_dir}'],
+      cwd='/',
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    ) as process:
+      for text in process.stdout:
+        words += text
+        if line and line in text:
+          process.send_signal(number)
+          line = None
+      return process.wait(_TIMEOUT), words
+
+  def test_before_its_first_step_it_ends_at_once_and_then_it_saves(self):
+    code, words = self._run(signal.SIGTERM, 'training until step')
+    self.assertEqual(code, 143, words)
+    self.assertEndsWith(words, 'train.py: stopped by SIGTERM.\n')
+    self.assertFalse(
+      [name for name in os.listdir(self.model_dir) if name.startswith('ckpt')]
+    )
+    code, words = self._run(signal.SIGTERM, 'step 6/')
+    self.assertEqual(code, 75, words)
+    step = model_dir.checkpoint_step(model_dir.find_checkpoint(self.model_dir))
+    self.assertGreaterEqual(step, 6)
+    self.assertEqual(
+      words.splitlines()[-1],
+      f'train.py: stopped by SIGTERM at step {step}, which is saved: start the '
+      'same command again.',
+    )
+    # Nobody holds the folder.
+    self.assertNotIn('writer.json', os.listdir(self.model_dir))
+
+
 class PerClassTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):

@@ -198,15 +198,17 @@ class KeeperTest(tf.test.TestCase):
 class SettingsTest(tf.test.TestCase):
   def test_unknown_metrics_and_runs_without_evaluation(self):
     folder = self.create_tempdir().full_path
-    experiment = _experiment(best_metric='accuracy')
+    with self.assertRaisesRegex(ValueError, 'best_metric` is .accuracy'):
+      _experiment(best_metric='accuracy')
+    experiment = _experiment(best_metric='precision_at_1')
     problems, _ = preflight.examine(
       experiment, mode='train_and_eval', model_dir=folder
     )
     self.assertEqual(
       problems,
       [
-        "`run.best_metric` is 'accuracy'; an evaluation of this run has loss, "
-        'top1, top5 (or None to keep no best checkpoint).'
+        "`run.best_metric` is 'precision_at_1'; an evaluation of this run has "
+        'loss, top1, top5 (or None to keep no best checkpoint).'
       ],
     )
     (problem,) = best.problems(_experiment(), mode='train')

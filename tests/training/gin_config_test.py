@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from unittest import mock
 
 import gin
@@ -16,6 +17,19 @@ from official_coatnet.training import (
 from tests.fixtures import gin_files, repository
 
 
+def _fed_by_macros(path):
+  """Returns the keys of a file that macros set, each with its value."""
+  last = {each.name: each for each in gin_files.statements(path)}
+  found = []
+  for name, each in last.items():
+    if not each.is_macro and each.is_macro_alone:
+      while each.is_macro_alone:
+        (macro,) = each.reads
+        each = last[macro]
+      found.append((name, each.value))
+  return found
+
+
 class GinErrorsTest(parameterized.TestCase):
   @parameterized.parameters(
     ('BACTH_SIZE = 3', "'BACTH_SIZE' is set, but.*Did you mean 'BATCH_SIZE'"),
@@ -23,21 +37,42 @@ class GinErrorsTest(parameterized.TestCase):
     ('ModelConfig.nam = 1', "'nam'.*Did you mean 'name'"),
     ('train/DataConfig.mixup = 1', "'mixup'.*Did you mean 'mixup_alpha'"),
     ('ModelConfig.name = %MODLE', "%MODLE is read.*Did you mean 'MODEL'"),
-    ("MODEL = 'coatnet-0'", "Unknown model.*Did you mean 'coatnet_0'"),
-    ('IMAGE_SIZE = 16', '`image_size` is 16.*IMAGE_SIZE'),
+    ("MODEL = 'coatnet-0'", "ModelConfig.name.*Did you mean 'coatnet_0'"),
+    ('IMAGE_SIZE = 16', 'image_size` is 16.*IMAGE_SIZE'),
     ('EPOCHS = None', 'EPOCHS or TRAIN_STEPS'),
     ('BATCH_SIZE = 0', 'batch_size'),
     ('RunConfig.epochs = 3 *', r"^Binding 'RunConfig.epochs = 3 \*': 3 \* is"),
-    ("BATCH_SIZE = '64'", 'integer; .*write BATCH_SIZE = 64, without quotes'),
-    ('DATA_DIR = 3', 'data_dir is 3, but must be a path: a text in quotes'),
+    ("BATCH_SIZE = '64'", 'integer .*Write BATCH_SIZE = 64, without quotes'),
+    ('DATA_DIR = 3', "data_dir` is 3; .*a path, a text.*Write DATA_DIR = '3'"),
     ("data_dir = 'x'", "Did you mean 'DATA_DIR'"),
     (
       'Experiment.model = @ModelConfg()',
       "^Binding 'Ex.*': There is no 'ModelConfg'.*Did you mean 'ModelConfig'",
     ),
     ('BATCH_SIZE = %BATCH_SIZE', 'set to itself: %BATCH_SIZE = %BATCH_SIZE;'),
-    ('import no_such', "^Binding 'import no_such': No .* remove the line"),
+    ('import no_such', "^Binding 'import no_such': .*--allow_imports=no_such"),
     ("include 'gin/dmo.gin'", "^Binding .*Did you mean 'gin/demo.gin'"),
+    (
+      'trian/DataConfig.mixup_alpha = None',
+      "'trian/DataConfig.mixup_alpha'.*Did you mean 'train/DataConfig.mixup_a",
+    ),
+    (
+      'ModelConfig.name = @ModelConfig()',
+      '.name needs what it is a part of',
+    ),
+    ('Experiment.model = @ModelConfig', r'write @ModelConfig\(\)'),
+    ('Experiment.model = None', '`Experiment.model` is None; .*@ModelConfig'),
+    (
+      'Experiment.loss = @RunConfig()',
+      'Experiment.loss` is Run.*a LossConf',
+    ),
+    ('OptimizerConfig.peak_learning_rate = %gin.REQUIRED', 'gin.REQUIRED'),
+    (
+      "RunConfig.seed = 'x'",
+      'RunConfig.seed` is .x., a text; it must',
+    ),
+    ('SEED = -1', '`RunConfig.seed` is -1.*The macro SEED sets it'),
+    ('SEED = 1.0', 'Write SEED = 1.'),
   )
   def test_wrong_bindings(self, binding, message):
     with self.assertRaisesRegex(gin_config.ConfigError, f'(?s){message}'):
@@ -96,6 +131,67 @@ class GinErrorsTest(parameterized.TestCase):
       "'INIT_CHECKPOINT' is set, but RunConfig.init_checkpoint, .*remove one",
     ):
       self._load(direct, "INIT_CHECKPOINT = '/b'")
+
+  def test_imports_of_a_package_that_is_allowed(self):
+    folder = self.create_tempdir()
+    folder.create_file(
+      'my_counts.py',
+      content='import gin\n\n@gin.configurable\ndef count():\n  return 77\n',
+    )
+    bindings = ['import my_counts', 'RunConfig.seed = @count()']
+    with mock.patch.object(sys, 'path', [folder.full_path, *sys.path]):
+      with self.assertRaisesRegex(
+        gin_config.ConfigError, 'my_counts.: a gin file imports nothing'
+      ):
+        gin_files.load(bindings=bindings)
+      self.assertNotIn('my_counts', sys.modules)
+      experiment = gin_config.load(
+        ['gin/demo.gin'],
+        bindings,
+        root=repository.ROOT,
+        allow_imports=['my_counts'],
+      )
+      self.assertEqual(experiment.run.seed, 77)
+      # What the run keeps needs the same.
+      kept = self.create_tempdir().full_path
+      gin_config.write_config(kept)
+      path = os.path.join(kept, 'config.gin')
+      with self.assertRaisesRegex(gin_config.ConfigError, 'allow_imports'):
+        gin_config.load([path], root=repository.ROOT)
+      again = gin_config.load(
+        [path], root=repository.ROOT, allow_imports=['my_counts']
+      )
+      self.assertEqual(again, experiment)
+    with self.assertRaisesRegex(
+      gin_config.ConfigError, 'No module named .no_s'
+    ):
+      gin_config.load(
+        ['gin/demo.gin'],
+        ['import no_such'],
+        root=repository.ROOT,
+        allow_imports=['no_such'],
+      )
+
+  def test_what_libraries_register_is_not_for_gin_files(self):
+    for binding in ('RunConfig.seed = @take()', 'take.train = 3'):
+      with self.assertRaisesRegex(
+        gin_config.ConfigError, "^Binding '.*take.*: take is code of .*allow_im"
+      ):
+        gin_files.load(bindings=[binding])
+
+  def test_every_key_that_a_macro_feeds_can_be_set_itself(self):
+    for path in ('gin/demo.gin', 'gin/jft_coatnet3_512.gin'):
+      experiment = gin_files.load(path)
+      for key, value in _fed_by_macros(path):
+        with self.subTest(path=path, key=key):
+          self.assertEqual(
+            gin_files.load(path, [f'{key} = {value!r}']), experiment
+          )
+          folder = self.create_tempdir().full_path
+          gin_config.write_config(folder)
+          kept = os.path.join(folder, 'config.gin')
+          again = gin_config.load([kept], root=repository.ROOT)
+          self.assertEqual(again, experiment)
 
   def test_paths_as_in_a_shell(self):
     with mock.patch.dict(os.environ, {'HOME': '/home/me', 'DATA': '/d'}):
@@ -288,7 +384,7 @@ class ModelConfigTest(absltest.TestCase):
       build.model = @ModelConfig()
       ModelConfig.name = 'coatnet_9'
     """)
-    with self.assertRaisesRegex(ValueError, "Unknown model 'coatnet_9'"):
+    with self.assertRaisesRegex(ValueError, "ModelConfig.name` is 'coatnet_9'"):
       build()
 
   def test_the_class_itself_knows_nothing_of_gin(self):

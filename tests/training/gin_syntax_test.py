@@ -14,7 +14,7 @@ def _read(files=(), bindings=(), **contents):
       raise ValueError(f'no file {name}')
     return name, contents[name]
 
-  return gin_syntax.read(files, bindings, read_file=read_file)
+  return gin_syntax.read(files, bindings, read_file=read_file)[0]
 
 
 class ReadTest(parameterized.TestCase):
@@ -78,6 +78,119 @@ class ReadTest(parameterized.TestCase):
     ):
       _read(bindings=['N = (1,', '2)'])
     self.assertLen(_read(bindings=['N = 1\nM = 2']), 2)
+
+
+class ImportsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('import os', "import os': a gin file imports nothing .*=os"),
+    ('import my.sub', '--allow_imports=my'),
+    ('from my import sub', '--allow_imports=my'),
+    ('import my_own', '--allow_imports=my_own'),
+    ('from __gin__ import dynamic_registration', 'registers nothing here'),
+  )
+  def test_refused(self, text, message):
+    for given in ({'files': ['a'], 'a': text}, {'bindings': [text]}):
+      with self.assertRaisesRegex(gin_syntax.GinSyntaxError, message):
+        _read(**given)
+    with self.assertRaisesRegex(gin_syntax.GinSyntaxError, 'b, line 1, '):
+      _read(['a'], a="include 'b'", b=text)
+
+  def test_allowed_by_name(self):
+    for text in ('import my', 'import my.sub', 'from my import sub'):
+      gin_syntax.read([], [text], read_file=None, allow_imports=['my'])
+    with self.assertRaisesRegex(gin_syntax.GinSyntaxError, 'imports nothing'):
+      gin_syntax.read(
+        [], ['import my'], read_file=None, allow_imports=['my.sub']
+      )
+    with self.assertRaisesRegex(gin_syntax.GinSyntaxError, 'registers'):
+      gin_syntax.read(
+        [],
+        ['from __gin__ import dynamic_registration'],
+        read_file=None,
+        allow_imports=['__gin__'],
+      )
+
+
+class ChunksTest(parameterized.TestCase):
+  def test_gin_gets_what_was_read_and_no_include(self):
+    contents = {
+      'a': "N = 1\ninclude 'b'\n\nM = (2,\n 3)\ninclude 'b'",
+      'b': 'Other:\n  x = 1',
+    }
+    _, chunks = gin_syntax.read(
+      ['a'], ['K = 4'], read_file=lambda name: (name, contents[name])
+    )
+    self.assertEqual(
+      [(each.file, each.text) for each in chunks],
+      [
+        ('a', 'N = 1'),
+        ('b', 'Other:\n  x = 1'),
+        ('a', '\n\n\nM = (2,\n 3)'),
+        ('b', 'Other:\n  x = 1'),
+        ('a', '\n' * 6),
+        (None, 'K = 4'),
+      ],
+    )
+
+  @parameterized.parameters('\u2028', '\x0b', '\x0c', '\x1c', '\x85', '\r\n')
+  def test_other_ends_of_lines_hide_no_include(self, end):
+    _, chunks = gin_syntax.read(
+      ['a'],
+      [],
+      read_file=lambda name: (
+        name,
+        f"# {end * 3}\ninclude 'b'\nN = 1" if name == 'a' else 'M = 1',
+      ),
+    )
+    self.assertNotIn('include', ''.join(each.text for each in chunks))
+
+  def test_files_within_files_have_an_end(self):
+    def read_file(name):
+      return name, f"include '{int(name) + 1}'"
+
+    with self.assertRaisesRegex(gin_syntax.GinSyntaxError, '20 deep'):
+      gin_syntax.read(['1'], [], read_file=read_file)
+
+    def read_twice(name):
+      number = int(name.split('/')[-1])
+      if number > 15:
+        return name, 'N = 1'
+      return name, '\n'.join(f"include '{name}{i}/{number + 1}'" for i in '01')
+
+    with self.assertRaisesRegex(gin_syntax.GinSyntaxError, '2000 in all'):
+      gin_syntax.read(['1'], [], read_file=read_twice)
+
+
+class StatementTest(parameterized.TestCase):
+  def test_names_and_references(self):
+    first, second, third = _read(
+      bindings=[
+        'train/coatnet.Data.mean = (@eval/coatnet.Model(), %N)',
+        'a/N/macro.value = 3',
+        'N = %M',
+      ]
+    )
+    self.assertEqual(first.name, 'train/Data.mean')
+    self.assertEqual(
+      (first.scope, first.configurable, first.parameter),
+      ('train', 'Data', 'mean'),
+    )
+    self.assertEqual((first.makes, first.reads), ({'eval/Model'}, {'N'}))
+    self.assertEqual((second.name, second.is_macro), ('a/N', True))
+    self.assertEqual((second.scope, second.configurable), ('', ''))
+    self.assertFalse(first.is_macro or first.is_macro_alone)
+    self.assertTrue(third.is_macro_alone)
+    self.assertEqual(third.place, "Binding 'N = %M'")
+
+  def test_what_is_nested_too_deeply_and_what_is_too_long(self):
+    for text in ('N = ' + '(' * 3000 + ')' * 3000, 'N = ' + '[' * 150 + '1 2'):
+      with self.assertRaises(gin_syntax.GinSyntaxError) as caught:
+        _read(bindings=[text])
+      self.assertLess(len(str(caught.exception)), 500)
+
+  def test_a_macro_of_no_name(self):
+    with self.assertRaises(gin_syntax.GinSyntaxError):
+      _read(bindings=['macro.value = 3'])
 
 
 class MissingCommaTest(parameterized.TestCase):

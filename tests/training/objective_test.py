@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.data import device
-from official_coatnet.training import experiment as experiment_lib, objective
+from official_coatnet.training import dry_run, objective
 from tests.fixtures import experiments as fixture
 
 
@@ -56,7 +56,7 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'has 3 numbers.*num_classes` is 5'):
       fixture.make_experiment(loss={'class_weights': (1.0, 1.0, 2.0)})
     for weights in ('balance', (0.0,) * 5, (1.0, 1.0, 1.0, 1.0, -1.0)):
-      with self.assertRaisesRegex(ValueError, '`loss.class_weights` is'):
+      with self.assertRaisesRegex(ValueError, 'Config.class_weights` is'):
         fixture.make_experiment(loss={'class_weights': weights})
     with self.assertRaisesRegex(ValueError, 'is for the softmax loss'):
       fixture.make_experiment(
@@ -65,7 +65,7 @@ class LossesTest(tf.test.TestCase, parameterized.TestCase):
     balanced = fixture.make_experiment(loss={'class_weights': 'balanced'})
     with self.assertRaisesRegex(ValueError, 'are not known here'):
       objective.example_weights(balanced.loss, tf.zeros([1, 5]))
-    dry = experiment_lib.shrink(balanced, num_replicas=1)
+    dry = dry_run.shrink(balanced, num_replicas=1)
     self.assertEqual(dry.loss.class_weights, (1.0,) * 5)
 
   def test_softmax_is_minus_log_likelihood(self):

@@ -183,7 +183,7 @@ class OptimizerTest(tf.test.TestCase, parameterized.TestCase):
       ('layer_decay', 0.0),
       ('layer_decay', 1.5),
     ):
-      with self.assertRaisesRegex(ValueError, f'`{field}` is'):
+      with self.assertRaisesRegex(ValueError, f'`OptimizerConfig.{field}` is'):
         _config(**{field: value})
 
 

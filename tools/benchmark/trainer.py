@@ -29,14 +29,13 @@ from official_coatnet.training import (
   devices,
   gin_config,
 )
-from tools import path_flags
+from tools import gin_flags
 from tools.benchmark import trainer_variants
 
-_GIN_FILE = path_flags.DEFINE_multi_path(
-  'gin_file', ['gin/demo.gin'], 'Gin file of the run.'
-)
-_GIN_BINDINGS = flags.DEFINE_multi_string(
-  'gin_bindings', [], 'Bindings over the file, such as "BATCH_SIZE = 8".'
+_GIN = gin_flags.DEFINE_gin(
+  ['gin/demo.gin'],
+  file_help='Gin file of the run.',
+  bindings_help='Bindings over the file, such as "BATCH_SIZE = 8".',
 )
 _DATA = flags.DEFINE_enum(
   'data',
@@ -88,15 +87,13 @@ def main(argv):
   tf.get_logger().setLevel('ERROR')
   tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
   tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
-  bindings = list(_GIN_BINDINGS.value)
+  bindings: tuple[str, ...] = ()
   with tempfile.TemporaryDirectory() as folder:
     if _DATA.value:
       data = os.path.join(folder, 'data')
       _write_data(data)
-      bindings.append(f'DATA_DIR = {data!r}')
-    experiment = gin_config.load(
-      _GIN_FILE.value, bindings, root=tools.prologue.ROOT
-    )
+      bindings = (f'DATA_DIR = {data!r}',)
+    experiment = _GIN.load(also=bindings)
     pairs = _run(experiment, folder=os.path.join(folder, 'run'))
     of_input = trainer_variants.input_seconds(experiment, num_batches=8)
   by_cpu, by_wall = (pairs.ratio(clock=clock) for clock in (0, 1))

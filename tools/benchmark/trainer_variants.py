@@ -12,8 +12,8 @@ import tensorflow as tf
 from official_coatnet.data import pipeline, schema
 from official_coatnet.records import writing
 from official_coatnet.training import (
-  controller,
   experiment as experiment_lib,
+  train_mode,
   trainer,
 )
 from tools.benchmark import input_variants, timing
@@ -152,7 +152,7 @@ def paired_trainer(pairs: Pairs) -> Iterator[None]:
       pairs.begin(int(num_steps), bare)
       return super().train(num_steps)
 
-  with mock.patch.object(controller.trainer_lib, 'Trainer', PairedTrainer):
+  with mock.patch.object(train_mode.trainer_lib, 'Trainer', PairedTrainer):
     yield
     pairs.end()
 

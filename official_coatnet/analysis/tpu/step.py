@@ -19,6 +19,7 @@ from official_coatnet.data import pipeline
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  dry_run,
   ema,
   experiment as experiment_lib,
   objective,
@@ -187,7 +188,7 @@ def batch_specs(
   experiment: experiment_lib.Experiment,
 ) -> dict[str, tf.TensorSpec]:
   """Returns what the input pipeline hands to one core."""
-  shrunk = experiment_lib.shrink(experiment, num_replicas=1)
+  shrunk = dry_run.shrink(experiment, num_replicas=1)
   dataset = pipeline.make_dataset(shrunk.train_data, seed=0, is_training=True)
   batch_size = experiment.train_data.batch_size
   return {

@@ -55,6 +55,17 @@ def run_in_cpp(
     c_api.LoadError: If the export does not load, or the process dies.
     subprocess.TimeoutExpired: If it takes too long.
   """
+  replies, memory, _ = cost_in_cpp(path, requests, timeout=timeout)
+  return replies, memory
+
+
+def cost_in_cpp(
+  path: str,
+  requests: Sequence[Request],
+  *,
+  timeout: float | None = None,
+) -> tuple[list[Reply | str], int, list[float]]:
+  """As `run_in_cpp`; returns the seconds of CPU that each request took, too."""
   answers = _run_c_api(path, requests, timeout=timeout)
   replies = [
     answer['error']
@@ -65,7 +76,8 @@ def run_in_cpp(
     }
     for answer in answers['replies']
   ]
-  return replies, answers['peak_memory']
+  cpu = [answer['cpu_seconds'] for answer in answers['replies']]
+  return replies, answers['peak_memory'], cpu
 
 
 def time_in_cpp(

@@ -13,16 +13,15 @@ resizing are compared as well.
 import contextlib
 import dataclasses
 import os
-import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from official_coatnet.data import facts as facts_lib, pipeline, schema
 from official_coatnet.export import serving, versions, warmup
-from official_coatnet.export.verify import c_api, contents, samples
+from official_coatnet.export.verify import contents, samples
 from official_coatnet.export.verify.comparison import (
   BATCH_SIZES,
   Check,
@@ -31,7 +30,6 @@ from official_coatnet.export.verify.comparison import (
   Request,
   Runner,
 )
-from official_coatnet.export.verify.runners import run_in_cpp
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
@@ -40,12 +38,6 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   objective,
 )
-
-# Damaged images that one process answers, and how many seconds and bytes of
-# memory it may take for them, the network included.
-_FUZZ_CHUNK = 500
-_FUZZ_TIMEOUT = 1200
-_FUZZ_MEMORY = 2e9
 
 
 def verify(
@@ -211,46 +203,3 @@ def check_run(
     run = model_dir_lib.read_experiment(model_dir)
     problems += consistency.evaluation_changes(run, experiment, words=words)
   return Check('classes and evaluation of the run', problems)
-
-
-def fuzz(
-  path: str,
-  *,
-  count: int,
-  seed: int = 0,
-  progress: Callable[[int, int], None] | None = None,
-) -> Check:
-  """Sends damaged images, each in a request of its own, to TensorFlow's C++.
-
-  Args:
-    path: The export.
-    count: How many.
-    seed: Of the damage.
-    progress: Called with how many are answered, of how many.
-  """
-  originals = samples.make_images(16, side=64)
-  problems, refused, peak = [], 0, 0
-  for start in range(0, count, _FUZZ_CHUNK):
-    numbers = range(start, min(start + _FUZZ_CHUNK, count))
-    requests = []
-    for i in numbers:
-      value = np.empty([1], object)
-      value[0] = samples.make_damaged(i, originals, seed=seed)
-      requests.append(Request('serving_default', 'image_bytes', value))
-    try:
-      replies, memory = run_in_cpp(path, requests, timeout=_FUZZ_TIMEOUT)
-    except (c_api.LoadError, subprocess.TimeoutExpired) as e:
-      problems.append(f'images {numbers[0]} to {numbers[-1]}: {e}')
-      continue
-    peak = max(peak, memory)
-    for i, reply in zip(numbers, replies):
-      if isinstance(reply, str) or not reply.get('ok', np.ones(1)).all():
-        refused += 1
-      elif not np.isfinite(reply['logits']).all():
-        problems.append(f'image {i}: the logits are not finite')
-    if progress is not None:
-      progress(numbers[-1] + 1, count)
-  if peak > _FUZZ_MEMORY:
-    problems.append(f'{peak / 1e9:.2f} GB of memory')
-  name = f'C++: {count} damaged images, {refused} refused'
-  return Check(f'{name}, at most {peak / 1e9:.2f} GB', problems)

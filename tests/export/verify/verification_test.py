@@ -36,7 +36,10 @@ class VerificationTest(absltest.TestCase):
       cls.run_dir,
       os.path.join(folder, 'exports'),
       options=ExportOptions(
-        batch_sizes=(1, 2), answer_bad_images=True, stage_maps=True
+        batch_sizes=(1, 2),
+        answer_bad_images=True,
+        stage_maps=True,
+        max_pixels=10**6,
       ),
     )
 
@@ -64,7 +67,9 @@ class VerificationTest(absltest.TestCase):
     self.assertIn('C++: `serving_default`  largest difference', output)
     self.assertIn('C++: warm-up replayed', output)
     self.assertRegex(output, r'200 damaged images, \d+ refused')
-    self.assertIn(f'{self.path}: all 20 checks passed.', output)
+    self.assertRegex(output, r'Python: 14 files made to cost much, 10 refused')
+    self.assertRegex(output, r'C\+\+: 14 files made to cost much, 10 refused')
+    self.assertIn(f'{self.path}: all 22 checks passed.', output)
 
   def test_an_export_of_images_prepared_otherwise(self):
     """Through a server's loader, too: the bicubic way is of operations."""

@@ -1,0 +1,211 @@
+"""The modes that train: from the latest checkpoint to the last step."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import logging
+
+from official_coatnet.training import (
+  best,
+  checkpoints,
+  consistency,
+  devices,
+  eval_mode,
+  inputs,
+  model_dir as model_dir_lib,
+  orbit_overrides,
+  reporting,
+  run as run_lib,
+  stages,
+  trainer as trainer_lib,
+  transfer,
+)
+
+
+def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
+  """Trains, and evaluates in between if the mode says so."""
+  experiment, plan, strategy = this.experiment, this.plan, this.strategy
+  with strategy.scope():
+    clock = reporting.Clock(
+      num_cores=strategy.num_replicas_in_sync, batch_size=plan.batch_size
+    )
+    trainer = trainer_lib.Trainer(
+      experiment, this.model, plan=plan, strategy=strategy, clock=clock
+    )
+    evaluator = None
+    if this.mode == 'train_and_eval':
+      evaluator = eval_mode.make_evaluator(this, average=trainer.average)
+  checkpoints.check_resumable(
+    this.model, this.model_dir, has_averages=trainer.average is not None
+  )
+  reporter = this.make_reporter(trainer.optimizer.iterations, clock)
+  manager = _checkpoint_manager(this, trainer)
+  keeper = best.Keeper(
+    this,
+    manager.checkpoint,
+    global_step=trainer.optimizer.iterations,
+    is_other=lambda: reporter.evaluates_otherwise,
+  )
+  # Restores the latest checkpoint.
+  with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
+    controller = _make_controller(
+      this,
+      trainer,
+      evaluator=evaluator,
+      manager=manager,
+      keeper=keeper,
+      reporter=reporter,
+      on_first_loop=on_first_loop,
+    )
+  keeper.resume()
+  evaluates_now = _misses_evaluation(this, controller.global_step)
+  if not evaluates_now and keeper.should_stop():
+    return best.last_evaluation(this.model_dir)
+  _begin(this, trainer, reporter=reporter, on_start=on_start)
+  with inputs.readable_errors(
+    experiment,
+    strategy,
+    step=lambda: int(trainer.optimizer.iterations.numpy()),
+    num_steps=plan.steps_per_loop,
+  ):
+    if this.mode == 'train':
+      controller.train(plan.total_steps)
+      return {}
+    return controller.train_and_evaluate(
+      plan.total_steps,
+      eval_interval=plan.eval_interval,
+      evaluates_now=evaluates_now,
+    )
+
+
+def _misses_evaluation(this: run_lib.Run, global_step: tf.Variable) -> bool:
+  """Whether a run was stopped between a checkpoint and its evaluation."""
+  step = int(global_step.numpy())
+  if this.mode != 'train_and_eval' or not step:
+    return False
+  if step % this.plan.eval_interval or step >= this.plan.total_steps:
+    return False  # It does not evaluate here, or does so anyway.
+  misses = False
+  if this.is_chief:
+    lines = model_dir_lib.read_metrics(this.model_dir)
+    own = model_dir_lib.own_evaluations(lines)
+    misses = all(line['step'] != step for line in own)
+  return this.agreement.any(misses)
+
+
+def _begin(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  reporter: reporting.Reporter,
+  on_start: Callable[[], None],
+):
+  """Opens the data at the step where the run is, and writes its files."""
+  found = this.compare()
+  step = int(trainer.optimizer.iterations.numpy())
+  devices.check_same_step(this.strategy, step, model_dir=this.model_dir)
+  has_ended = step >= this.plan.total_steps
+  # Of a run that goes on, the settings of now are its own.
+  reporter.evaluates_otherwise = found.other_evaluation_data or (
+    has_ended and found.other_evaluation_settings
+  )
+  if step:
+    logging.info('Resumed at step %d of %d.', step, this.plan.total_steps)
+  this.metrics_file.rewind(
+    step, evaluates=has_ended and not reporter.evaluates_otherwise
+  )
+  if has_ended:
+    if reporter.evaluates_otherwise:
+      logging.warning(
+        'The run has taken its last step; its folder keeps what it began with.'
+      )
+    return
+  if this.is_chief:
+    consistency.write_start(
+      this.experiment,
+      this.sources,
+      model_dir=this.model_dir,
+      is_new=this.is_new,
+    )
+    on_start()
+  trainer.set_dataset(
+    inputs.distribute(
+      this.experiment,
+      this.strategy,
+      is_training=True,
+      start_step=step,
+      source=this.sources.get('train_data'),
+    )
+  )
+
+
+def _make_controller(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  evaluator,
+  manager: tf.train.CheckpointManager,
+  keeper: best.Keeper,
+  reporter: reporting.Reporter,
+  on_first_loop,
+) -> orbit_overrides.Controller:
+  actions: list[Callable] = [reporter.after_training_loop]
+  lock = this.lock
+  if lock is not None:
+    # Before a line of metrics or a checkpoint is written.
+    actions.insert(0, lambda output: lock.check())
+  if this.is_chief:
+    actions.append(reporting.once(on_first_loop))
+  return orbit_overrides.Controller(
+    global_step=trainer.optimizer.iterations,
+    trainer=trainer,
+    evaluator=evaluator,
+    strategy=this.strategy,
+    steps_per_loop=this.plan.steps_per_loop,
+    checkpoint_manager=manager,
+    summary_dir=this.events_folder('train'),
+    eval_summary_dir=this.events_folder('eval'),
+    train_actions=actions,
+    # The line of metrics.jsonl says that all of the evaluation is done.
+    eval_actions=[keeper.after_evaluation, reporter.after_evaluation],
+    should_stop=keeper.should_stop,
+    stop=this.stop,
+    # Who leaves earlier would be missed by those who still save.
+    after_stop=this.agreement.wait,
+  )
+
+
+def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
+  settings = this.experiment.run
+  checkpoint = checkpoints.make_checkpoint(
+    trainer.model,
+    averages=trainer.average.averages if trainer.average else {},
+    optimizer=trainer.optimizer,
+    clock=trainer.clock,
+  )
+
+  def initialize():
+    """Called by the manager where there is no checkpoint to resume from."""
+    if settings.init_checkpoint:
+      outcome = transfer.initialize(
+        trainer.model,
+        settings.init_checkpoint,
+        weights=settings.init_weights,
+        new_last_layer=not settings.init_last_layer,
+      )
+      stages.check_new(outcome.new, this.experiment.optimizer.trainable)
+    if trainer.average:
+      trainer.average.reset()
+
+  manager = tf.train.CheckpointManager
+  if not this.is_chief:
+    manager = checkpoints.FollowerCheckpointManager
+  return manager(
+    checkpoint,
+    directory=this.model_dir,
+    max_to_keep=settings.max_to_keep,
+    checkpoint_interval=this.plan.checkpoint_interval,
+    step_counter=trainer.optimizer.iterations,
+    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
+    init_fn=initialize,
+  )

@@ -40,12 +40,8 @@ def tensorflow_packages(own):
   chosen = 'tensorflow<2.16; python_version < "3.12"'
   if own.startswith('2.15.'):
     chosen = f'tensorflow=={own}'
-  # The others end with TensorFlow 2.15. Later ones have a client of their own.
-  return [
-    chosen,
-    'tensorflow-addons; python_version < "3.12"',
-    'cloud-tpu-client; python_version < "3.12"',
-  ]
+  # The other ends with TensorFlow 2.15.
+  return [chosen, 'tensorflow-addons; python_version < "3.12"']
 
 
 setup(
@@ -84,9 +80,13 @@ setup(
   extras_require={
     # tools/export.py and verify_export.py, for the requests that warm a server
     # up, and gRPC of tools/query.py.
-    'serving': ['tensorflow-serving-api>=2.15,<2.21', 'grpcio'],
-    # What the preflight asks about queued resources and newer generations.
-    'tpu': ['google-cloud-tpu', 'cloud-tpu-client; python_version < "3.12"'],
+    'serving': ['tensorflow-serving-api>=2.14.1,<2.21', 'grpcio'],
+    # What the preflight asks about queued resources and newer generations. The
+    # other client, of TensorFlow 2.15, keeps pip from any that knows of them.
+    'tpu': [
+      'google-cloud-tpu>=1.23; python_version >= "3.12"',
+      'cloud-tpu-client; python_version < "3.12"',
+    ],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
     # Weights of others, and for others; newer hubs want another HTTP library.

@@ -151,6 +151,8 @@ def _look_at_tpu() -> tuple[dict, list[str]]:
   except (ConnectionError, ValueError) as e:
     return expected, [str(e)]
   logging.info('Found: %s.', found)
+  for warning in found.warnings():
+    logging.warning('%s', warning)
   expected['num_replicas'] = found.min_cores or 1
   expected['num_hosts'] = found.num_hosts or 1
   return expected, found.problems()

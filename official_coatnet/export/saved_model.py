@@ -84,6 +84,7 @@ def export(
       is not what it was trained on, the version is taken or `export_dir` cannot
       be written.
     ImportError: If a library is missing that the format takes.
+    guard.NonFiniteWeightsError: If weights are not finite.
   """
   version = versions.choose_version(
     export_dir, version=version, file_format=file_format
@@ -99,6 +100,7 @@ def export(
   runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
   if file_format == 'saved_model':
     warmup.check_library()
+  stored.check_finite(what='No export is made of')
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),
     checkpoint=os.path.basename(stored.prefix),

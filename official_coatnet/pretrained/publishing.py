@@ -69,6 +69,7 @@ def publish(
   stored = checkpoints.StoredWeights(
     model_dir, weights=weights or experiment.run.weights
   )
+  stored.check_finite(what='Nothing is published of')
   state = timm_settings.to_state(
     _read_weights(experiment, stored), experiment.model
   )

@@ -104,9 +104,8 @@ def _compare_all(
   pair: Sequence[Manifest], hashes: Sequence[dict[str, np.ndarray]]
 ) -> tuple[str, str]:
   """Returns the number of shared images, '' for none, and the first names."""
-  shared = np.intersect1d(
-    *(np.concatenate(list(each.values())) for each in hashes)
-  )
+  ours, theirs = (np.concatenate(list(each.values())) for each in hashes)
+  shared = np.intersect1d(ours, theirs)
   if not len(shared):
     return '', ''
   shown = shared[:_MAX_LISTED].tolist()

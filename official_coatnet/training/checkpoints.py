@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ import tensorflow as tf
 from official_coatnet.modeling import attention
 from official_coatnet.training import (
   experiment as experiment_lib,
+  guard,
   model_dir as model_dir_lib,
 )
 
@@ -105,6 +106,20 @@ class StoredWeights:
     """Returns the value of one weight; a ValueError if it is damaged."""
     with readable(self.prefix):
       return self._reader.get_tensor(self._keys[name])
+
+  def check_finite(self, *, what: str) -> None:
+    """Refuses weights that are not finite. Reads them all.
+
+    Args:
+      what: What is not done with them, the beginning of a sentence.
+
+    Raises:
+      guard.NonFiniteWeightsError: If there are any; says which.
+    """
+    ruined = [n for n in self.shapes if not np.isfinite(self.read(n)).all()]
+    guard.check_weights(
+      ruined, what=f'{what} the checkpoint {self.prefix!r} ({self.group})'
+    )
 
 
 @contextlib.contextmanager
@@ -238,10 +253,10 @@ def describe_good(model_dir: str) -> str:
 def _is_finite(path: str) -> bool:
   """Whether all weights of a checkpoint are numbers; False if it is damaged."""
   try:
-    stored = StoredWeights(path, weights='raw')
-    return all(np.isfinite(stored.read(name)).all() for name in stored.shapes)
-  except (ValueError, tf.errors.OpError):
+    StoredWeights(path, weights='raw').check_finite(what='Not good is')
+  except (ValueError, tf.errors.OpError, guard.NonFiniteWeightsError):
     return False
+  return True
 
 
 def shorten(problems: list[str], *, shown: int = 10) -> str:
@@ -273,20 +288,43 @@ def _mismatches(
   return problems
 
 
+class CheckedCheckpoint(tf.train.Checkpoint):
+  """A checkpoint that asks before it is written whether it may be."""
+
+  def __init__(self, *, check: Callable[[], None], **objects):
+    """Takes what it holds.
+
+    Args:
+      check: Called before each write; raises if there is to be none.
+      **objects: As of tf.train.Checkpoint.
+    """
+    super().__init__(**objects)
+    self._check = check
+
+  def write(self, file_prefix, options=None):
+    self._check()
+    return super().write(file_prefix, options)
+
+
 def make_checkpoint(
-  model: tf.keras.Model, *, averages: Mapping[str, tf.Variable], **objects
+  model: tf.keras.Model,
+  *,
+  averages: Mapping[str, tf.Variable],
+  check: Callable[[], None] = lambda: None,
+  **objects,
 ) -> tf.train.Checkpoint:
   """Returns a checkpoint with weights and averages under their names.
 
   Args:
     model: The network.
     averages: Name to average; empty for a run without EMA.
+    check: Called before each write; raises if there is to be none.
     **objects: What else a resumed run needs: optimizer, clock.
   """
   groups = {'weights': named_weights(model)}
   if averages:
     groups['ema'] = dict(averages)
-  return tf.train.Checkpoint(**groups, **objects)
+  return CheckedCheckpoint(check=check, **groups, **objects)
 
 
 class FollowerCheckpointManager(tf.train.CheckpointManager):

@@ -67,8 +67,10 @@ def run(
     ValueError: If something stands in the way of the run, such as another one
       in its folder, or stops its input: a damaged record, an image that does
       not decode, a label out of range.
-    FloatingPointError: If the loss is no longer a number; with the checkpoint
-      to go on from.
+    guard.BadStepsError: If steps are not finite, more of them in a row than
+      `max_bad_steps`; with the checkpoint to go on from.
+    guard.NonFiniteEvaluationError: If the loss of an evaluation is not.
+    guard.NonFiniteWeightsError: If weights to be saved are not.
     devices.WorkerLostError: If another machine of the run has gone.
     stop_lib.StoppedError: If `stop` said so. A run that trains has a checkpoint
       then of the step where it was, from which the same call goes on.
@@ -124,13 +126,14 @@ def _only_writer(
   Yields:
     The lock; None on machines that write nothing there.
   """
-  lock, problem = None, None
+  lock: writer.Lock | None = None
+  problem: Exception | None = None
   if devices.is_chief(strategy):
     files.make_folder(model_dir)
     lock = writer.Lock(model_dir)
     try:
       lock.take()
-    except ValueError as e:
+    except (ValueError, OSError) as e:
       problem = e
   try:
     if agreement.any(problem is not None):

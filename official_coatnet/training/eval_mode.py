@@ -10,6 +10,7 @@ from official_coatnet.training import (
   checkpoints,
   ema,
   evaluator as evaluator_lib,
+  guard,
   inputs,
   model_dir as model_dir_lib,
   orbit_overrides,
@@ -34,7 +35,7 @@ def evaluate(this: run_lib.Run) -> dict[str, float]:
     evaluator=evaluator,
     strategy=this.strategy,
     eval_summary_dir=this.events_folder('eval'),
-    eval_actions=[reporter.after_evaluation],
+    eval_actions=[reporter.after_evaluation, guard.check_evaluation],
   )
   paths = [this.model_dir]
   if this.mode == 'continuous_eval':

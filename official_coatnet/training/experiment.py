@@ -76,6 +76,8 @@ class LossConfig:
   eval_interval_steps=kinds.Whole(0, none='for `eval_interval_epochs`'),
   checkpoint_interval_steps=kinds.Whole(0, none='for each evaluation'),
   max_to_keep=kinds.Whole(1, kinds.LARGEST_INT32),
+  max_bad_steps=kinds.Whole(0, kinds.LARGEST_INT32),
+  max_loss=kinds.Number('(0, inf)', none='for no limit'),
   best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),
   early_stopping_patience=kinds.Whole(1, none='for all steps'),
   init_checkpoint=kinds.Path(none='for weights at random'),
@@ -126,6 +128,13 @@ class RunConfig:
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
+    max_bad_steps: Steps in a row that may be left out because their loss,
+      gradient or update is not finite (or their loss above `max_loss`); such a
+      step changes nothing. With 0 the first one stops the run. After more of
+      them in a row the last checkpoint is restored, once, at the step where the
+      run is, so that it goes on with other data; then the run stops.
+    max_loss: Mean loss of a batch above which a step counts as one that is not
+      finite, or None for no such limit.
     allow_shared_images: Whether images to evaluate on may be among those to
       train on, where the manifests of two builds say that they are.
   """
@@ -147,6 +156,8 @@ class RunConfig:
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
+  max_bad_steps: int = 0
+  max_loss: float | None = None
   allow_shared_images: bool = False
 
   def __post_init__(self) -> None:

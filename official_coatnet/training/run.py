@@ -9,7 +9,6 @@ import tensorflow as tf
 from official_coatnet.data import sources as sources_lib
 from official_coatnet.training import (
   agreement as agreement_lib,
-  checkpoints,
   consistency,
   devices,
   experiment as experiment_lib,
@@ -80,7 +79,6 @@ class Run:
       clock=clock,
       global_step=global_step,
       metrics_file=self.metrics_file,
-      last_good=functools.partial(checkpoints.describe_good, self.model_dir),
     )
 
   @property

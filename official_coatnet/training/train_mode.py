@@ -1,5 +1,6 @@
 """The modes that train: from the latest checkpoint to the last step."""
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from official_coatnet.training import (
   consistency,
   devices,
   eval_mode,
+  guard as guard_lib,
   inputs,
   model_dir as model_dir_lib,
   orbit_overrides,
@@ -149,7 +151,11 @@ def _make_controller(
   reporter: reporting.Reporter,
   on_first_loop,
 ) -> orbit_overrides.Controller:
-  actions: list[Callable] = [reporter.after_training_loop]
+  guard = _make_guard(this, trainer, manager=manager)
+  actions: list[Callable] = [
+    reporter.after_training_loop,
+    guard.after_training_loop,
+  ]
   lock = this.lock
   if lock is not None:
     # Before a line of metrics or a checkpoint is written.
@@ -167,11 +173,38 @@ def _make_controller(
     eval_summary_dir=this.events_folder('eval'),
     train_actions=actions,
     # The line of metrics.jsonl says that all of the evaluation is done.
-    eval_actions=[keeper.after_evaluation, reporter.after_evaluation],
+    eval_actions=[
+      keeper.after_evaluation,
+      reporter.after_evaluation,
+      guard_lib.check_evaluation,
+    ],
     should_stop=keeper.should_stop,
     stop=this.stop,
     # Who leaves earlier would be missed by those who still save.
     after_stop=this.agreement.wait,
+  )
+
+
+def _make_guard(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  manager: tf.train.CheckpointManager,
+) -> guard_lib.Guard:
+  def restore() -> str | None:
+    path = tf.train.latest_checkpoint(this.model_dir)
+    if path is not None:
+      with this.strategy.scope(), checkpoints.readable(path):
+        trainer.go_back(lambda: manager.checkpoint.restore(path))
+    return path
+
+  return guard_lib.Guard(
+    trainer.watch,
+    settings=this.experiment.run,
+    plan=this.plan,
+    ruined=trainer.not_finite,
+    restore=restore,
+    last_good=functools.partial(checkpoints.describe_good, this.model_dir),
   )
 
 
@@ -182,6 +215,9 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     averages=trainer.average.averages if trainer.average else {},
     optimizer=trainer.optimizer,
     clock=trainer.clock,
+    check=lambda: guard_lib.check_weights(
+      trainer.not_finite(), what='No checkpoint is written of the run'
+    ),
   )
 
   def initialize():

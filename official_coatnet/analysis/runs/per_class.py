@@ -102,7 +102,7 @@ def summarize(
 
 
 def _share(part: np.integer, whole: np.integer) -> float | None:
-  return float(part / whole) if whole else None
+  return int(part) / int(whole) if whole else None
 
 
 def _one_label(tally: per_class.Tally, i: int) -> dict[str, Any]:
@@ -128,9 +128,13 @@ def _several_labels(tally: per_class.Tally, i: int) -> dict[str, Any]:
 
 def cells(tally: per_class.Tally) -> list[tuple[int, int, int]]:
   """Returns (class, what it was taken for, images) of all that are not zero."""
-  found = [(i, i, int(tally.right[i])) for i in np.flatnonzero(tally.right)]
-  found += [(a, b, len(places)) for a, b, places in tally.mistakes.pairs()]
-  return sorted((int(a), int(b), count) for a, b, count in found)
+  found = [
+    (int(i), int(i), int(tally.right[i])) for i in np.flatnonzero(tally.right)
+  ]
+  found += [
+    (int(a), int(b), len(places)) for a, b, places in tally.mistakes.pairs()
+  ]
+  return sorted(found)
 
 
 def format_text(summary: dict[str, Any]) -> str:

@@ -139,14 +139,14 @@ def make_damaged(
     seed: Of all numbers.
   """
   rng = np.random.default_rng([seed, index])
-  image = bytearray(originals[rng.integers(len(originals))])
-  other = originals[rng.integers(len(originals))]
+  image = bytearray(originals[int(rng.integers(len(originals)))])
+  other = originals[int(rng.integers(len(originals)))]
   damages = (_cut, _flip, _remove, _repeat, _zero, _noise)
   kind = rng.integers(len(damages) + 3)
   if kind < len(damages):
     damages[kind](image, rng)
   elif kind == len(damages):
-    at = rng.integers(len(image) + 1)
+    at = int(rng.integers(len(image) + 1))
     image[at:] = other[min(at, len(other)) :]
   else:
     _lie(image, rng)

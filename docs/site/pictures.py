@@ -29,7 +29,7 @@ _KINDS = {
   'T': ('#6ea8d9', 'Transformer, relative attention'),
 }
 # Pictures that `make demo` makes, and the widest that they are shown.
-_OF_DEMO = {'model/training.png': 1000, 'predictions.png': 1000}
+_OF_DEMO = {'model/training.png': 760, 'predictions.png': 760}
 
 
 def draw_networks(path: str) -> None:

@@ -1,9 +1,10 @@
-"""The pages of docs/reference that are made of the code.
+"""The pages of docs/reference, and what in README.md is made of the code.
 
     python -m tests.compatibility.reference_pages --write
 
 writes them anew: all parameters of gin files, of the rules and docstrings of
-the configurations, and all flags, of the tools themselves.
+the configurations; all flags, of the tools themselves; and in README.md the
+weights that others publish.
 """
 
 import inspect
@@ -16,11 +17,12 @@ from collections.abc import Iterable
 from absl import flags
 
 from official_coatnet import fields
+from official_coatnet.pretrained import published
 from official_coatnet.training import gin_config
 from tests.compatibility import command_line, names
 
-FOLDER = os.path.join(command_line.ROOT, 'docs', 'reference')
 _COMMAND = 'python -m tests.compatibility.reference_pages --write'
+_PUBLISHED = f'<!-- published: made by {_COMMAND} -->'
 _MADE = f'<!-- Made by `{_COMMAND}`; not to be edited. -->\n'
 # Most of its flags are Model Garden's, of which later versions have more.
 _GARDEN = 'tools/model_garden_train.py'
@@ -50,8 +52,31 @@ from, and ends with one of [these exit codes](../training.md#how-a-tool-ends).
 
 
 def pages() -> dict[str, str]:
-  """Returns the text of each page, by the name of its file."""
-  return {'gin.md': gin_page(), 'tools.md': tools_page()}
+  """Returns the text of each page, by its path from the root."""
+  return {
+    'docs/reference/gin.md': gin_page(),
+    'docs/reference/tools.md': tools_page(),
+    'README.md': readme(),
+  }
+
+
+def readme() -> str:
+  """Returns README.md with its table of published weights as it has to be."""
+  with open(os.path.join(command_line.ROOT, 'README.md')) as f:
+    text = f.read()
+  rows = (
+    (
+      f'`{each.name}`',
+      f'{each.parameters:.1f} M',
+      f'{each.image_size}',
+      'none' if each.top1 is None else f'{each.top1:.1f} %',
+    )
+    for each in published.PUBLISHED.values()
+  )
+  table = _table(('Name', 'Parameters', 'Image', 'Top-1'), rows)
+  head, begin, rest = text.partition(_PUBLISHED)
+  _, end, tail = rest.partition('<!-- /published -->')
+  return f'{head}{begin}\n\n{table}\n{end}{tail}'
 
 
 def gin_page() -> str:
@@ -156,7 +181,8 @@ def main(argv: list[str]) -> None:
   if argv[1:] != ['--write']:
     sys.exit(f'usage: {_COMMAND}')
   for name, text in pages().items():
-    with open(os.path.join(FOLDER, name), 'w', encoding='utf-8') as f:
+    path = os.path.join(command_line.ROOT, name)
+    with open(path, 'w', encoding='utf-8') as f:
       f.write(text)
 
 

@@ -4,14 +4,14 @@ import os
 
 from absl.testing import absltest
 
-from tests.compatibility import reference_pages
+from tests.compatibility import command_line, reference_pages
 
 
 class ReferencePagesTest(absltest.TestCase):
   def test_pages_are_current(self):
     self.maxDiff = None
     for name, text in reference_pages.pages().items():
-      with open(os.path.join(reference_pages.FOLDER, name)) as f:
+      with open(os.path.join(command_line.ROOT, name)) as f:
         self.assertMultiLineEqual(
           f.read(),
           text,
@@ -20,6 +20,8 @@ class ReferencePagesTest(absltest.TestCase):
 
   def test_everything_says_what_it_means(self):
     for name, text in reference_pages.pages().items():
+      if name == 'README.md':
+        continue
       for line in text.splitlines():
         if line.startswith('| `'):
           cells = line.strip('| ').split(' | ')

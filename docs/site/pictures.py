@@ -72,7 +72,9 @@ def draw_networks(path: str) -> None:
       axes.text(
         x + 0.46 * step, -row, text, ha='center', va='center', fontsize=11
       )
-  handles = [patches.Patch(color=c, label=label) for c, label in _KINDS.values()]
+  handles = [
+    patches.Patch(color=c, label=label) for c, label in _KINDS.values()
+  ]
   axes.legend(
     handles=handles,
     loc='lower center',

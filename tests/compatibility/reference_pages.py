@@ -36,17 +36,19 @@ _KINDS = {
 }
 _GIN_HEAD = """# Every gin parameter
 
-What a gin file, a `--gin_bindings` or Python may set: `Class.parameter = value`. A value is
-held to the rule of its parameter before anything starts, and a wrong one is an error that
-names parameter, value, rule and likely fix. [training.md](../training.md#settings) says how
-settings are read, and which macros set several at once.
+What a gin file, a `--gin_bindings` or Python may set:
+`Class.parameter = value`. A value is held to the rule of its parameter before
+anything starts, and a wrong one is an error that names parameter, value, rule
+and likely fix. [training.md](../training.md#settings) says how settings are
+read, and which macros set several at once.
 
 """
 _FLAGS_HEAD = """# Every flag of every tool
 
-`python tools/NAME.py --help` prints the same. A flag of True or False is written `--flag` or
-`--noflag`. Every tool also has `--traceback`, which prints where in the code an error came
-from, and ends with one of [these exit codes](../training.md#how-a-tool-ends).
+`python tools/NAME.py --help` prints the same. A flag of True or False is
+written `--flag` or `--noflag`. Every tool also has `--traceback`, which prints
+where in the code an error came from, and ends with one of
+[these exit codes](../training.md#how-a-tool-ends).
 
 """
 
@@ -81,7 +83,7 @@ def readme() -> str:
 
 def gin_page() -> str:
   """Returns the page of all parameters of the configurations."""
-  parts = [_MADE, _GIN_HEAD]
+  parts = [_GIN_HEAD]
   for cls in gin_config.CONFIGURABLES:
     doc = inspect.cleandoc(cls.__doc__).partition('Attributes:\n')[0].strip()
     rows = (
@@ -95,14 +97,14 @@ def gin_page() -> str:
     )
     table = _table(('Parameter', 'Must be', 'Default', 'Meaning'), rows)
     parts.append(f'## {cls.__name__}\n\n{_escaped(doc)}\n\n{table}\n')
-  return ''.join(parts).rstrip('\n') + '\n'
+  return ''.join([*parts, _MADE])
 
 
 def tools_page() -> str:
   """Returns the page of all tools, with what they say of themselves."""
   with open(names.FILE) as f:
     known = json.load(f)['flags']
-  parts = [_MADE, _FLAGS_HEAD]
+  parts = [_FLAGS_HEAD]
   for tool in names.tools():
     rows = (
       (f'`--{name}`', _values(flag), _default(flag), _meaning(flag))
@@ -111,7 +113,7 @@ def tools_page() -> str:
     )
     table = _table(('Flag', 'Value', 'Default', 'Meaning'), rows)
     parts.append(f'## {tool}\n\n{_docstring(tool)}\n\n{table}\n')
-  return ''.join(parts).rstrip('\n') + '\n'
+  return ''.join([*parts, _MADE])
 
 
 def _docstring(tool: str) -> str:
@@ -147,7 +149,9 @@ def _meaning(flag: flags.Flag) -> str:
   """Returns what a flag says of itself; its values stand elsewhere."""
   text = flag.help or ''
   text = re.sub(r'^<[^>]*>: ', '', text)
-  text = re.sub(r';\s+repeat this option to specify a list of values$', '', text)
+  text = re.sub(
+    r';\s+repeat this option to specify a list of values$', '', text
+  )
   return _cell(text)
 
 

@@ -83,9 +83,7 @@ class DocumentedCommandsTest(absltest.TestCase):
 
   def test_tools_and_flags(self):
     for tool, texts in self._by_tool().items():
-      self.assertTrue(
-        os.path.exists(os.path.join(repository.ROOT, tool)), tool
-      )
+      self.assertTrue(os.path.exists(os.path.join(repository.ROOT, tool)), tool)
       known = command_line.flags_of(tool)
       for text in texts:
         with self.subTest(tool=tool, arguments=text):

@@ -1,9 +1,9 @@
 """What the site has beside the pages of docs/, for MkDocs.
 
-Its first page is README.md, and the pages of the project stand in the root, too.
-A link that leads to a file of the repository leads to a page with that file: the
-site needs no other place. A link to nothing is an error, and so is whatever a
-page would fetch from elsewhere.
+Its first page is README.md, and the pages of the project stand in the root,
+too. A link that leads to a file of the repository leads to a page with that
+file: the site needs no other place. A link to nothing is an error, and so is
+whatever a page would fetch from elsewhere.
 """
 
 import logging
@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Pages that stand in the root of the repository, and where they are in the site.
+# Pages that stand in the root, and where they are in the site.
 PROJECT = {
   'README.md': 'index.md',
   'CONTRIBUTING.md': 'project/contributing.md',

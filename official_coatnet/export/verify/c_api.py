@@ -24,7 +24,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _STRING = 7
 # Names of the types by their number in TensorFlow's DataType.
@@ -314,12 +314,15 @@ def _answer(model: SavedModel, request: dict) -> dict:
   clocks = (time.perf_counter, time.process_time)
   starts = [clock() for clock in clocks]
   try:
-    outputs, error = model.run(request['signature'], inputs), {}
+    outputs = model.run(request['signature'], inputs)
+    error = None
   except LoadError as e:
-    outputs, error = {}, {'error': str(e)}
+    outputs, error = {}, str(e)
   seconds, cpu = (clock() - start for clock, start in zip(clocks, starts))
-  answer = error or {'outputs': {n: to_json(v) for n, v in outputs.items()}}
-  return {**answer, 'seconds': seconds, 'cpu_seconds': cpu}
+  answer: dict[str, Any] = {'seconds': seconds, 'cpu_seconds': cpu}
+  if error is not None:
+    return {'error': error, **answer}
+  return {'outputs': {n: to_json(v) for n, v in outputs.items()}, **answer}
 
 
 def main(argv: list[str]) -> None:

@@ -230,7 +230,7 @@ def update(
   norm: tf.Tensor,
   clip_norm: float | None,
   applies: tf.Tensor | None = None,
-):
+) -> None:
   """Clips reduced gradients by global norm, and updates. In replica context.
 
   Args:

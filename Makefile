@@ -38,7 +38,7 @@ BAZEL = $$(command -v bazel || command -v bazelisk)
 # What `make coverage` runs: targets of Bazel, such as //tests/data/...
 COVERED = //...
 
-.PHONY: help stack venv tpu-report peers demo transfer-demo test test-fast coverage \
+.PHONY: help stack venv tpu-report peers demo transfer-demo test test-fast faults coverage \
   bazel lint format clean FORCE
 
 help:
@@ -49,6 +49,7 @@ help:
 	@echo 'make transfer-demo  digits: multi-label pre-training, fine-tuning, gain'
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make test-fast    run the small ones, of every folder, in 3 minutes'
+	@echo 'make faults       kill runs, damage checkpoints, fill disks: under two hours'
 	@echo 'make coverage     print which share of the lines the tests run'
 	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
@@ -234,6 +235,12 @@ test: $(VENV) bazel
 test-fast: $(VENV) bazel
 	PATH="$(CURDIR)/$(ENV)/bin:$$PATH" $(BAZEL) test \
 	  --test_size_filters=small --build_tests_only //...
+
+# The long form of tests/faults: two cases at a time, a line each in faults.log.
+# The last line says how many faults were tried, survived and lost.
+FAULTS = --seed=$(SEED) --log=faults.log
+faults: $(VENV)
+	$(PYTHON) -m tests.faults.suite $(FAULTS)
 
 # One process a target, as `make test` has it, but without Bazel's sandbox. What
 # AutoGraph rewrites runs from files of its own and does not count, so the figure

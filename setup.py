@@ -81,10 +81,12 @@ setup(
     # tools/export.py and verify_export.py, for the requests that warm a server
     # up, and gRPC of tools/query.py.
     'serving': ['tensorflow-serving-api>=2.14.1,<2.21', 'grpcio'],
-    # What the preflight asks about queued resources and newer generations. It
-    # cannot stand beside cloud-tpu-client, which wants Google's libraries of
-    # 2020; without that TensorFlow takes its own client.
-    'tpu': ['google-cloud-tpu'],
+    # What the preflight asks about queued resources and newer generations. The
+    # other client, of TensorFlow 2.15, keeps pip from any that knows of them.
+    'tpu': [
+      'google-cloud-tpu>=1.23; python_version >= "3.12"',
+      'cloud-tpu-client; python_version < "3.12"',
+    ],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
     # Weights of others, and for others; newer hubs want another HTTP library.

@@ -21,10 +21,11 @@ def load(name: str, *, extra: str, purpose: str, instead: str = '') -> Any:
   Raises:
     ImportError: if it is not installed, or cannot be imported.
   """
+  package = name.partition('.')[0]
   try:
+    importlib.import_module(package)
     return importlib.import_module(name)
   except ImportError as error:
-    package = name.partition('.')[0]
     other = f', or {instead}' if instead else ''
     raise ImportError(
       f'{purpose} takes the package {package}, which cannot be imported '

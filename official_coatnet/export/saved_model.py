@@ -43,6 +43,7 @@ def export(
   export_dir: str,
   *,
   weights: str | None = None,
+  checkpoint_step: int | None = None,
   labels: str | None = None,
   version: int | None = None,
   fold: bool = True,
@@ -62,6 +63,8 @@ def export(
     export_dir: Folder of the versions; created.
     weights: 'ema' or 'raw'. None for what the run's configuration says, which
       is EMA where there is one unless it says otherwise.
+    checkpoint_step: Step of the checkpoint. None for the best one where the run
+      keeps it, else the newest.
     labels: Text file with one class name a line. None for the names that the
       run has kept; if it has none they are the class ids in decimal.
     version: Number of the export. None for the next free one.
@@ -84,6 +87,7 @@ def export(
       is not what it was trained on, the version is taken or `export_dir` cannot
       be written.
     ImportError: If a library is missing that the format takes.
+    guard.NonFiniteWeightsError: If weights are not finite.
   """
   version = versions.choose_version(
     export_dir, version=version, file_format=file_format
@@ -94,11 +98,14 @@ def export(
   names, names_from = class_names.read(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
-    model_dir, weights=weights or experiment.run.weights
+    model_dir,
+    weights=weights or experiment.run.weights,
+    step=checkpoint_step,
   )
   runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
   if file_format == 'saved_model':
     warmup.check_library()
+  stored.check_finite(what='No export is made of')
   provenance = versions.Provenance(
     model_dir=_absolute(model_dir),
     checkpoint=os.path.basename(stored.prefix),

@@ -64,11 +64,13 @@ class WeightAverage(tf.Module):
     for name, variable in self._variables.items():
       self.averages[name].assign(variable.read_value())
 
-  def update(self, step: tf.Tensor):
+  def update(self, step: tf.Tensor, *, applies: tf.Tensor | None = None):
     """Moves the averages towards the variables. Call in replica context.
 
     Args:
       step: Number of updates of the weights so far, at least 1.
+      applies: float32 [], from `Watch.judge`: with 0.0 the averages stay, with
+        1.0 or None they move.
     """
     replica_context = tf.distribute.get_replica_context()
     values = []
@@ -85,6 +87,8 @@ class WeightAverage(tf.Module):
     if self._dynamic_decay:
       step = tf.cast(step, tf.float32)
       decay = tf.minimum(decay, (1.0 + step) / (10.0 + step))
+    if applies is not None:
+      decay = tf.where(applies > 0, decay, 1.0)
 
     def assign(strategy, values, decay):
       for name, value in zip(self._moving, values):
@@ -118,7 +122,10 @@ class WeightAverage(tf.Module):
 
 
 def _move(average, value, decay):
-  average.assign_sub((1.0 - tf.cast(decay, value.dtype)) * (average - value))
+  # Not a number times zero is zero here: what stays, stays.
+  average.assign_sub(
+    tf.math.multiply_no_nan(average - value, 1.0 - tf.cast(decay, value.dtype))
+  )
 
 
 def _exchange(a, b):

@@ -76,6 +76,10 @@ class LossConfig:
   eval_interval_steps=kinds.Whole(0, none='for `eval_interval_epochs`'),
   checkpoint_interval_steps=kinds.Whole(0, none='for each evaluation'),
   max_to_keep=kinds.Whole(1, kinds.LARGEST_INT32),
+  keep_every_steps=kinds.Whole(1, none='for none'),
+  keep_every_hours=kinds.Number('(0, inf)', none='for none'),
+  max_bad_steps=kinds.Whole(0, kinds.LARGEST_INT32),
+  max_loss=kinds.Number('(0, inf)', none='for no limit'),
   best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),
   early_stopping_patience=kinds.Whole(1, none='for all steps'),
   init_checkpoint=kinds.Path(none='for weights at random'),
@@ -101,7 +105,9 @@ class RunConfig:
     eval_interval_steps: The same in steps; wins.
     checkpoint_interval_steps: Steps between checkpoints; None: at each
       evaluation and at the end.
-    max_to_keep: Checkpoints kept.
+    max_to_keep: Of the latest checkpoints, how many are kept.
+    keep_every_steps: And the first at or after each multiple of so many steps.
+    keep_every_hours: And the first, and each that is so many hours younger.
     best_metric: By which evaluation's checkpoint to keep beside the latest ones
       as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
       several labels), or None. Where there is one, evaluation, export and
@@ -126,6 +132,13 @@ class RunConfig:
     weights: Which weights of this run evaluation and export use, likewise.
     seed: Of initial values, order of data, augmentation, stochastic depth.
     jit_compile: Whether XLA compiles the step on CPU and GPU (TPUs always do).
+    max_bad_steps: Steps in a row that may be left out because their loss,
+      gradient or update is not finite (or their loss above `max_loss`); such a
+      step changes nothing. With 0 the first one stops the run. After more of
+      them in a row the last checkpoint is restored, once, at the step where the
+      run is, so that it goes on with other data; then the run stops.
+    max_loss: Mean loss of a batch above which a step counts as one that is not
+      finite, or None for no such limit.
     allow_shared_images: Whether images to evaluate on may be among those to
       train on, where the manifests of two builds say that they are.
   """
@@ -137,6 +150,8 @@ class RunConfig:
   eval_interval_steps: int | None = None
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
+  keep_every_steps: int | None = None
+  keep_every_hours: float | None = None
   best_metric: str | None = None
   early_stopping_patience: int | None = None
   init_checkpoint: str | None = None
@@ -147,6 +162,8 @@ class RunConfig:
   weights: str | None = None
   seed: int = 0
   jit_compile: bool = False
+  max_bad_steps: int = 0
+  max_loss: float | None = None
   allow_shared_images: bool = False
 
   def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """The settings of AdamW, its learning rate, and the step it takes."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -10,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_coatnet import fields, kinds
-from official_coatnet.training import adamw
+from official_coatnet.training import adamw, watch
 
 DECAYS = ('cosine', 'linear', 'constant')
 # What weight decay shrinks. Norms, biases and relative-bias tables are left
@@ -252,9 +253,10 @@ def make_optimizer(
     shares: Name of a layer to its share of the learning rate, or None for all
       of it (`stages.learning_rates`).
   """
-  make: Any = adamw.AdamW
+  make: Any = watch.skipping(adamw.AdamW)
   if shares is not None:
-    make = functools.partial(adamw.LayerwiseAdamW, shares=shares)
+    layerwise = watch.skipping(adamw.LayerwiseAdamW)
+    make = functools.partial(layerwise, shares=shares)
   optimizer = make(
     weight_decay=Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
@@ -287,19 +289,74 @@ def apply_gradients(
   Returns:
     The global norm before clipping, float32 [].
   """
+  gradients, norms = reduce_gradients(gradients)
+  update(
+    optimizer,
+    gradients,
+    variables=variables,
+    norm=norms[-1],
+    clip_norm=clip_norm,
+  )
+  return norms[-1]
+
+
+def reduce_gradients(
+  gradients: list[tf.Tensor],
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+  """Sums gradients over replicas. In replica context.
+
+  Returns:
+    The sums; and their norms, [variables + 1]: half of the square of each
+    one's, and last the global norm, as of `tf.linalg.global_norm`.
+  """
   replica_context = tf.distribute.get_replica_context()
   gradients = replica_context.all_reduce(
     tf.distribute.ReduceOp.SUM, list(gradients)
   )
-  norm = tf.linalg.global_norm(gradients)
+  halves = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
+  norm = tf.sqrt(tf.reduce_sum(halves) * 2.0)
+  return gradients, tf.concat([halves, [norm]], axis=0)
+
+
+def update(
+  optimizer: tf.keras.optimizers.legacy.Optimizer,
+  gradients: list[tf.Tensor],
+  *,
+  variables: list[tf.Variable],
+  norm: tf.Tensor,
+  clip_norm: float | None,
+  applies: tf.Tensor | None = None,
+):
+  """Clips reduced gradients by global norm, and updates. In replica context.
+
+  Args:
+    optimizer: From `make_optimizer`.
+    gradients: From `reduce_gradients`.
+    variables: What to update.
+    norm: The global norm of the gradients.
+    clip_norm: Largest global norm, or None.
+    applies: float32 [], from `Watch.judge`: with 0.0 nothing but the step
+      changes, whatever the gradients are; None for 1.0.
+  """
+  scale = None
   if clip_norm is not None:
-    gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-  optimizer.apply_gradients(
-    zip(gradients, variables),
-    decay_var_list=_with_parts([v for v in variables if is_decayed(v)]),
-    experimental_aggregate_gradients=False,
-  )
-  return norm
+    # As tf.clip_by_global_norm has it.
+    scale = clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)
+  if applies is not None:
+    applied = tf.cast(applies, norm.dtype)
+    scale = applied if scale is None else tf.where(applied > 0, scale, 0.0)
+  if scale is not None:
+    # Zeros, where the scale is 0.0, even of what is not a number.
+    gradients = [tf.math.multiply_no_nan(g, scale) for g in gradients]
+  context = contextlib.nullcontext()
+  if applies is not None:
+    context = optimizer.applying(applies)
+  with context:
+    optimizer.apply_gradients(
+      zip(gradients, variables),
+      decay_var_list=_with_parts([v for v in variables if is_decayed(v)]),
+      experimental_aggregate_gradients=False,
+    )
 
 
 def _with_parts(variables: list[tf.Variable]) -> list[tf.Variable]:

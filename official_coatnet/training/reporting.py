@@ -4,7 +4,6 @@ TensorBoard events come from orbit.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -66,6 +65,13 @@ class Clock(tf.Module):
       self._last = (num_steps, seconds)
     self._compiled = True
 
+  @contextlib.contextmanager
+  def kept(self) -> Iterator[None]:
+    """Within it a checkpoint may be restored: core-hours stay as they are."""
+    seconds = self._core_seconds.numpy()
+    yield
+    self._core_seconds.assign(seconds)
+
   @property
   def core_hours(self) -> float:
     """Core-hours of training since the run's first step."""
@@ -119,7 +125,6 @@ class Reporter:
     clock: Clock,
     global_step: tf.Variable,
     metrics_file: model_dir_lib.MetricsFile,
-    last_good: Callable[[], str] = lambda: '',
   ):
     """Takes what it reports of.
 
@@ -128,34 +133,19 @@ class Reporter:
       clock: That times its loops.
       global_step: Its step.
       metrics_file: Where metrics go.
-      last_good: Says how a run that has diverged goes on; called if it has.
     """
     self._plan = plan
     self._clock = clock
     self._global_step = global_step
     self._file = metrics_file
-    self._last_good = last_good
     self.evaluates_otherwise = False
 
   def after_training_loop(self, output: dict[str, float]):
-    """Logs a training loop, and writes its metrics.
-
-    Raises:
-      FloatingPointError: If the loss is not finite. It comes before orbit saves
-        a checkpoint, so that none with such weights is ever the latest.
-    """
+    """Logs a training loop, and writes its metrics."""
     step = int(self._global_step.numpy())
     values = {k: float(v) for k, v in output.items()}
     self._write(step, {f'train/{k}': v for k, v in values.items()})
     logging.info('%s', self._progress(step, values))
-    if not math.isfinite(values['loss']):
-      raise FloatingPointError(
-        f'The run has diverged: the training loss is {values["loss"]} at a '
-        f'step up to {step} of {self._plan.total_steps}. The usual remedies '
-        'are a lower OptimizerConfig.peak_learning_rate, a longer warm-up (now '
-        f'{self._plan.warmup_steps} steps) and gradients that are clipped '
-        f'(OptimizerConfig.clip_norm = 1.0). {self._last_good()}'.rstrip()
-      )
 
   def after_evaluation(self, output: dict[str, float]):
     """Logs an evaluation, and writes its metrics."""
@@ -203,7 +193,12 @@ def once(function: Callable[[], None]) -> Callable[[dict], None]:
 
 
 def _format_metrics(values: dict[str, float]) -> str:
-  shown = (k for k in values if not k.startswith('images_per_second'))
+  # That no step was left out is in metrics.jsonl alone.
+  shown = (
+    k
+    for k in values
+    if not k.startswith('images_per_second') and (k != 'bad_steps' or values[k])
+  )
   return ', '.join(f'{k} {values[k]:.4g}' for k in shown)
 
 

@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from google.api_core import exceptions as api_errors
+from google.auth import exceptions as auth_errors
 from googleapiclient import errors as google_errors
 from oauth2client import client as oauth2_client
 
@@ -22,6 +24,7 @@ from tensorflow.python.distribute.cluster_resolver.tpu import (
   tpu_cluster_resolver,
 )
 
+from official_coatnet.training import tpu_api
 from official_coatnet.training.tpu_slice import TpuSlice
 
 LOCAL = 'local'
@@ -29,11 +32,14 @@ LOCAL = 'local'
 # may wait for minutes where there is none.
 TIMEOUT = 45
 _SCHEME = 'grpc://'
-# Where a Google Cloud machine learns what TPU slice it belongs to.
-_TPU_ENV_URL = (
-  'http://metadata.google.internal/computeMetadata/v1/instance/attributes/'
-  'tpu-env'
+_NO_CREDENTIALS = (
+  oauth2_client.ApplicationDefaultCredentialsError,
+  auth_errors.DefaultCredentialsError,
 )
+# Where a Google Cloud machine learns what it is.
+_METADATA_URL = 'http://metadata.google.internal/computeMetadata/v1/'
+# What TPU slice it belongs to.
+_TPU_ENV = 'instance/attributes/tpu-env'
 
 
 def is_remote(tpu: str | None) -> bool:
@@ -47,7 +53,7 @@ def find(
   zone: str | None = None,
   project: str | None = None,
   timeout: float = TIMEOUT,
-  make_client: Callable[..., Any] = tpu_cluster_resolver.client.Client,
+  make_client: Callable[..., Any] | None = None,
   environment: Mapping[str, str] = os.environ,
 ) -> TpuSlice:
   """Looks a TPU up.
@@ -58,7 +64,8 @@ def find(
     zone: Its zone, such as 'europe-west4-a'; None for that of this machine.
     project: Its Google Cloud project; None for that of this machine.
     timeout: Seconds that it may take.
-    make_client: Makes the client of the Cloud TPU API.
+    make_client: Makes a client such as the resolver's; None asks through
+      google-cloud-tpu where it is installed, or else through the resolver's.
     environment: Environment variables.
 
   Returns:
@@ -75,7 +82,15 @@ def find(
       return _find_local(environment)
     if '://' in tpu:
       return _find_address(tpu, timeout=timeout)
-    return _find_name(make_client(tpu=tpu, zone=zone, project=project), tpu)
+    if make_client is None and tpu_api.is_installed():
+      return tpu_api.find(
+        tpu_api.make_client(),
+        tpu,
+        zone=zone or _metadata('instance/zone').rsplit('/', 1)[-1],
+        project=project or _metadata('project/project-id'),
+      )
+    make = make_client or tpu_cluster_resolver.client.Client
+    return _find_name(make(tpu=tpu, zone=zone, project=project), tpu)
 
   try:
     return _within(timeout, ask)
@@ -186,16 +201,25 @@ def _tpu_env(environment: Mapping[str, str]) -> dict[str, str]:
     'TPU_SKIP_MDS_QUERY'
   ):
     return {}
-  request = urllib.request.Request(
-    _TPU_ENV_URL, headers={'Metadata-Flavor': 'Google'}
-  )
   try:
-    with urllib.request.urlopen(request, timeout=3) as answer:
-      text = answer.read().decode()
+    text = _metadata(_TPU_ENV)
   except OSError:
     return {}
   # Lines such as HOST_BOUNDS: '2,2,1'.
   return dict(re.findall(r"^(\w+): '(.*)'$", text, re.MULTILINE))
+
+
+def _metadata(path: str) -> str:
+  """Asks what a Google Cloud machine is told of itself.
+
+  Raises:
+    OSError: If this is none.
+  """
+  request = urllib.request.Request(
+    _METADATA_URL + path, headers={'Metadata-Flavor': 'Google'}
+  )
+  with urllib.request.urlopen(request, timeout=3) as answer:
+    return answer.read().decode()
 
 
 def not_found(
@@ -237,7 +261,7 @@ def _explain(tpu, error, *, zone, project) -> tuple[str, str]:
   """Returns what an error means, and what to do."""
   where = f'--zone={zone or "ZONE"} --project={project or "PROJECT"}'
   listed = f'`gcloud compute tpus tpu-vm list {where}`'
-  if isinstance(error, oauth2_client.ApplicationDefaultCredentialsError):
+  if isinstance(error, _NO_CREDENTIALS):
     return 'there are no credentials for Google Cloud here', (
       'Run `gcloud auth application-default login`, or start from a machine '
       'of the project whose service account may view TPUs.'
@@ -289,5 +313,7 @@ def _http_status(error: BaseException | None) -> int | None:
   while error is not None:
     if isinstance(error, google_errors.HttpError):
       return int(error.resp.status)
+    if isinstance(error, api_errors.GoogleAPICallError) and error.code:
+      return int(error.code)
     error = error.__cause__ or error.__context__
   return None

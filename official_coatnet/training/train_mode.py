@@ -1,5 +1,7 @@
 """The modes that train: from the latest checkpoint to the last step."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -7,15 +9,18 @@ from absl import logging
 
 from official_coatnet.training import (
   best,
+  checkpoint_files,
   checkpoints,
   consistency,
   devices,
   eval_mode,
+  guard as guard_lib,
   inputs,
   model_dir as model_dir_lib,
   orbit_overrides,
   reporting,
   run as run_lib,
+  saving,
   stages,
   trainer as trainer_lib,
   transfer,
@@ -36,7 +41,7 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     if this.mode == 'train_and_eval':
       evaluator = eval_mode.make_evaluator(this, average=trainer.average)
   checkpoints.check_resumable(
-    this.model, this.model_dir, has_averages=trainer.average is not None
+    this.model, this.latest, has_averages=trainer.average is not None
   )
   reporter = this.make_reporter(trainer.optimizer.iterations, clock)
   manager = _checkpoint_manager(this, trainer)
@@ -47,7 +52,7 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     is_other=lambda: reporter.evaluates_otherwise,
   )
   # Restores the latest checkpoint.
-  with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
+  with checkpoints.readable(this.latest):
     controller = _make_controller(
       this,
       trainer,
@@ -62,6 +67,9 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   if not evaluates_now and keeper.should_stop():
     return best.last_evaluation(this.model_dir)
   _begin(this, trainer, reporter=reporter, on_start=on_start)
+  manager.on_lost = lambda: _write_start(
+    dataclasses.replace(this, latest=None), on_start
+  )
   with inputs.readable_errors(
     experiment,
     strategy,
@@ -121,13 +129,7 @@ def _begin(
       )
     return
   if this.is_chief:
-    consistency.write_start(
-      this.experiment,
-      this.sources,
-      model_dir=this.model_dir,
-      is_new=this.is_new,
-    )
-    on_start()
+    _write_start(this, on_start)
   trainer.set_dataset(
     inputs.distribute(
       this.experiment,
@@ -139,17 +141,32 @@ def _begin(
   )
 
 
+def _write_start(this: run_lib.Run, on_start: Callable[[], None]):
+  """Writes what a run begins with, or goes on with."""
+  consistency.write_start(
+    this.experiment,
+    this.sources,
+    model_dir=this.model_dir,
+    is_new=this.is_new,
+  )
+  on_start()
+
+
 def _make_controller(
   this: run_lib.Run,
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
-  manager: tf.train.CheckpointManager,
+  manager: saving.CheckpointManager,
   keeper: best.Keeper,
   reporter: reporting.Reporter,
   on_first_loop,
 ) -> orbit_overrides.Controller:
-  actions: list[Callable] = [reporter.after_training_loop]
+  guard = _make_guard(this, trainer, manager=manager)
+  actions: list[Callable] = [
+    reporter.after_training_loop,
+    guard.after_training_loop,
+  ]
   lock = this.lock
   if lock is not None:
     # Before a line of metrics or a checkpoint is written.
@@ -167,11 +184,40 @@ def _make_controller(
     eval_summary_dir=this.events_folder('eval'),
     train_actions=actions,
     # The line of metrics.jsonl says that all of the evaluation is done.
-    eval_actions=[keeper.after_evaluation, reporter.after_evaluation],
+    eval_actions=[
+      keeper.after_evaluation,
+      reporter.after_evaluation,
+      guard_lib.check_evaluation,
+    ],
     should_stop=keeper.should_stop,
     stop=this.stop,
     # Who leaves earlier would be missed by those who still save.
     after_stop=this.agreement.wait,
+  )
+
+
+def _make_guard(
+  this: run_lib.Run,
+  trainer: trainer_lib.Trainer,
+  *,
+  manager: saving.CheckpointManager,
+) -> guard_lib.Guard:
+  def restore() -> str | None:
+    found = checkpoint_files.examine(this.model_dir, finite=True)
+    checkpoint_files.warn(found)
+    path = found.prefix
+    if path is not None:
+      with this.strategy.scope(), checkpoints.readable(path):
+        trainer.go_back(lambda: manager.restore(path))
+    return path
+
+  return guard_lib.Guard(
+    trainer.watch,
+    settings=this.experiment.run,
+    plan=this.plan,
+    ruined=trainer.not_finite,
+    restore=restore,
+    last_good=functools.partial(checkpoints.describe_good, this.model_dir),
   )
 
 
@@ -182,6 +228,9 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     averages=trainer.average.averages if trainer.average else {},
     optimizer=trainer.optimizer,
     clock=trainer.clock,
+    check=lambda: guard_lib.check_weights(
+      trainer.not_finite(), what='No checkpoint is written of the run'
+    ),
   )
 
   def initialize():
@@ -197,15 +246,17 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     if trainer.average:
       trainer.average.reset()
 
-  manager = tf.train.CheckpointManager
+  manager = saving.CheckpointManager
   if not this.is_chief:
-    manager = checkpoints.FollowerCheckpointManager
+    manager = saving.FollowerCheckpointManager
   return manager(
     checkpoint,
-    directory=this.model_dir,
+    this.model_dir,
     max_to_keep=settings.max_to_keep,
+    keep_every_steps=settings.keep_every_steps,
+    keep_every_hours=settings.keep_every_hours,
     checkpoint_interval=this.plan.checkpoint_interval,
     step_counter=trainer.optimizer.iterations,
-    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
+    start=this.latest,
   )

@@ -4,6 +4,10 @@
 `train_loop` takes steps without the host; `train_step` is the whole step.
 """
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import orbit
 import tensorflow as tf
 
@@ -16,6 +20,7 @@ from official_coatnet.training import (
   plan as plan_lib,
   reporting,
   stages,
+  watch as watch_lib,
 )
 from official_coatnet.training.checkpoints import named_weights
 
@@ -27,6 +32,7 @@ class Trainer(orbit.AbstractTrainer):
     model: The network, with draw keys.
     optimizer: AdamW; its `iterations` are the global step.
     average: The moving average of the weights, or None.
+    watch: What it has found of steps that are not finite.
     clock: Training time and speed.
   """
 
@@ -65,9 +71,10 @@ class Trainer(orbit.AbstractTrainer):
       variables=model.trainable_variables,
       shares=stages.learning_rates(model, config.layer_decay),
     )
+    weights = named_weights(model)
+    self.watch = self._make_watch(weights)
     self.average = None
     if config.ema_decay is not None:
-      weights = named_weights(model)
       self.average = ema.WeightAverage(
         weights,
         decay=config.ema_decay,
@@ -79,6 +86,29 @@ class Trainer(orbit.AbstractTrainer):
     # By this process.
     self._num_images = 0
     self._num_skipped = 0.0
+
+  def _make_watch(self, weights) -> watch_lib.Watch:
+    experiment, config = self._experiment, self._experiment.optimizer
+    trained = self.model.trainable_variables
+    return watch_lib.Watch(
+      statistics={
+        name: variable
+        for name, variable in weights.items()
+        if not variable.trainable
+        and not stages.is_frozen(name, config.trainable)
+      },
+      trained=trained,
+      batch_size=self._plan.batch_size,
+      highest_rate=watch_lib.highest_rate(
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        epsilon=config.epsilon,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        dtype=trained[0].dtype.as_numpy_dtype,
+      ),
+      max_loss=experiment.run.max_loss,
+    )
 
   def set_dataset(self, dataset: tf.distribute.DistributedDataset):
     """Starts to take batches from a distributed dataset.
@@ -96,16 +126,25 @@ class Trainer(orbit.AbstractTrainer):
       num_steps: int32 []; a tensor, since a Python int would compile the loop
         anew for each value.
 
+    Returns:
+      Means over the steps that were sound (NaN if none was), 'bad_steps', the
+      number of the others, and speeds.
+
     Raises:
       ValueError: If more images than `max_skipped` were left out.
     """
     self._metrics.reset_state()
     self._gradient_norm.reset_state()
+    self.watch.start_loop()
     with self.clock.training(int(num_steps)):
       self.train_loop(self._iterator, num_steps)
       # The loop is dispatched asynchronously; reading a result waits for it.
       results = self._metrics.results()
       results['gradient_norm'] = float(self._gradient_norm.result())
+    bad_steps = self.watch.found().count
+    if bad_steps == int(num_steps):
+      results = dict.fromkeys(results, math.nan)
+    results['bad_steps'] = float(bad_steps)
     skipped = self._metrics.skipped
     results |= skipped.results()
     self._num_skipped += skipped.result()
@@ -126,6 +165,57 @@ class Trainer(orbit.AbstractTrainer):
     results |= {name: v for name, v in speeds.items() if v is not None}
     results['core_hours'] = self.clock.core_hours
     return results
+
+  def go_back(self, restore: Callable[[], Any]):
+    """Restores a checkpoint, but for the step and the core-hours of now.
+
+    Data and learning rate follow from the step: they go on from here.
+
+    Args:
+      restore: Restores all that a checkpoint holds.
+    """
+    step = self.optimizer.iterations.numpy()
+    with self.clock.kept():
+      restore()
+    self.optimizer.iterations.assign(step)
+
+  def not_finite(self) -> list[str]:
+    """Returns the names of the weights that hold what is not finite.
+
+    Moments and averages are looked at, too: on the devices, and on all of them.
+    """
+    variables = self._lasting_variables()
+    flags = self._flags()
+    return [name for name, bad in zip(variables, flags.numpy()) if bad]
+
+  def _lasting_variables(self) -> dict[str, tf.Variable]:
+    """Returns the floats that a checkpoint holds, by name."""
+    variables = dict(named_weights(self.model))
+    if self.average is not None:
+      averages = self.average.averages
+      variables |= {f'average of {n}': v for n, v in averages.items()}
+    for variable in self.optimizer.variables():
+      if variable.dtype.is_floating:
+        variables[variable.name.removesuffix(':0')] = variable
+    return variables
+
+  @tf.function
+  def _flags(self) -> tf.Tensor:
+    """Returns which of `_lasting_variables` are not finite; above 0 if so."""
+
+    def flags():
+      return tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM,
+        tf.stack(
+          [
+            1.0 - tf.cast(tf.reduce_all(tf.math.is_finite(v)), tf.float32)
+            for v in self._lasting_variables().values()
+          ]
+        ),
+      )
+
+    results = self._strategy.run(flags)
+    return self._strategy.experimental_local_results(results)[0]
 
   @tf.function
   def train_loop(self, iterator, num_steps):
@@ -162,6 +252,7 @@ class Trainer(orbit.AbstractTrainer):
     if class_weight is not None:
       examples['class_weight'] = class_weight
     # Forward pass, loss, gradients: of the batch, or of its parts in turn.
+    statistics = self.watch.statistics()
     gradients, results = accumulation.accumulate(
       self._gradients,
       examples,
@@ -175,23 +266,32 @@ class Trainer(orbit.AbstractTrainer):
       },
       unroll=self._merges_in_forward_pass(),
     )
-    # Sum over replicas, clip, AdamW: here the learning rate is applied, which
-    # follows `optimizer.WarmupSchedule`.
-    gradient_norm = optimizer_lib.apply_gradients(
+    # Sum over replicas. If anything is not finite, `applies` is 0.0, and the
+    # step changes nothing but its number.
+    gradients, norms = optimizer_lib.reduce_gradients(gradients)
+    step = self.optimizer.iterations
+    applies = self.watch.judge(
+      norms,
+      losses=results['loss'],
+      before=statistics,
+      step=step,
+      rate=self._schedule(step),
+    )
+    # Clip, AdamW: here the learning rate is applied, which follows
+    # `optimizer.WarmupSchedule`.
+    optimizer_lib.update(
       self.optimizer,
       gradients,
       variables=variables,
+      norm=norms[-1],
       clip_norm=config.optimizer.clip_norm,
+      applies=applies,
     )
     if self.average is not None:
-      self.average.update(self.optimizer.iterations)
-    self._metrics.update_state(
-      batch['label'],
-      results['logits'],
-      losses=results['loss'],
-      weight=weight,
+      self.average.update(step, applies=applies)
+    self._update_metrics(
+      batch, results, weight=weight, norm=norms[-1], applies=applies
     )
-    self._gradient_norm.update_state(gradient_norm)
 
   def _gradients(self, examples: dict[str, tf.Tensor]):
     """Returns the gradients of a (micro)batch, its losses and its logits."""
@@ -217,6 +317,19 @@ class Trainer(orbit.AbstractTrainer):
       loss = tf.reduce_sum(counted) / self._plan.batch_size
     gradients = tape.gradient(loss, variables)
     return gradients, {'loss': per_example, 'logits': logits}
+
+  def _update_metrics(self, batch, results, *, weight, norm, applies):
+    """Adds a step to the means, if it is sound."""
+    self._metrics.update_state(
+      batch['label'],
+      results['logits'],
+      losses=tf.math.multiply_no_nan(results['loss'], applies),
+      weight=applies if weight is None else weight * applies,
+    )
+    self._gradient_norm.update_state(
+      tf.math.multiply_no_nan(tf.cast(norm, tf.float32), applies),
+      sample_weight=applies,
+    )
 
   def _merges_in_forward_pass(self) -> bool:
     """Whether replicas meet within the network, by a merge call."""

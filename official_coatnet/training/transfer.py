@@ -120,10 +120,12 @@ def initialize(
 
   Raises:
     ValueError: If something does not fit. Nothing is changed then.
+    guard.NonFiniteWeightsError: If weights are not finite. Likewise.
   """
   stored = checkpoints.StoredWeights(path, weights=weights)
   variables = checkpoints.named_weights(model)
   outcome = _match(variables, stored, new_last_layer=new_last_layer)
+  stored.check_finite(what='No network starts from')
   for name in outcome.loaded:
     variables[name].assign(stored.read(name))
   for name, _, shape in outcome.resized:

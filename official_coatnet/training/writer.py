@@ -265,6 +265,8 @@ class Lock:
       if found is not None and found != self.me:
         self._lost_to = found
         return
+      if found is None and not tf.io.gfile.isdir(self._folder):
+        continue  # Whoever has removed the folder does not want it back.
       try:
         self._write()
       except OSError as error:  # Perhaps the next one can be written.

@@ -1,5 +1,7 @@
 """What earlier versions wrote is read, resumed, exported and served as before.
 
+And what one TensorFlow wrote, by the other that the tests are run with.
+
 Each folder v* holds what the tools of one version left behind, and in
 expected.json what came of it then: `recorded` has the questions, `write_folder`
 made the folders. The tests work in a copy; the folders themselves are never
@@ -64,7 +66,8 @@ class CompatibilityTest(parameterized.TestCase, tf.test.TestCase):
       self.assertEqual(expected, actual, name)
 
   def test_there_is_a_folder(self):
-    self.assertIn('v0_1', _FOLDERS)
+    # Of TensorFlow 2.15, and the same run of 2.20: each is read by both.
+    self.assertContainsSubset(['v0_1', 'v0_1_tf2_20'], _FOLDERS)
 
   @parameterized.parameters(_FOLDERS)
   def test_no_file_was_rewritten(self, folder):
@@ -119,6 +122,17 @@ class CompatibilityTest(parameterized.TestCase, tf.test.TestCase):
     export = expected['export']
     self.check(export['answers'], self.answers(recorded.EXPORT), rtol=_STORED)
     self.check(expected['predictions'], recorded.predict(), rtol=_STORED)
+
+  @parameterized.parameters(_FOLDERS)
+  def test_old_export_is_verified(self, folder):
+    """By its run, in Python and in TensorFlow's C++."""
+    self.open(folder)
+    output = command_line.run(
+      'tools/verify_export.py',
+      f'--model_dir={recorded.MODEL_DIR}',
+      recorded.EXPORT,
+    )
+    self.assertNotIn('FAILED', output)
 
   def answers(self, path: str):
     return {

@@ -1,4 +1,6 @@
 import os
+import sys
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +35,20 @@ class WarmupTest(tf.test.TestCase):
           features = tf.train.Example.FromString(row).features.feature
           row = features['image/encoded'].bytes_list.value[0]
         self.assertEqual(tf.io.decode_jpeg(row).shape, [20, 30, 3])
+
+  def test_missing_library(self):
+    with mock.patch.dict(sys.modules, {'tensorflow_serving': None}):
+      for call in (
+        warmup.check_library,
+        lambda: warmup.read_requests(self.folder),
+      ):
+        with self.assertRaisesRegex(
+          ImportError,
+          r'^An export, for the requests that warm a server up, takes the '
+          r'package tensorflow_serving, .*`pip install '
+          r'"official_coatnet\[serving\]"`\.$',
+        ):
+          call()
 
   def test_records_are_what_a_server_parses(self):
     """Their place in the protocol, by the names that TF Serving reads."""

@@ -13,6 +13,8 @@ from tests.fixtures import tool_calls
 
 # A tool that takes longer hangs: each takes seconds.
 TIMEOUT = 600
+# For what is done in this process and changes its state, such as gin's.
+ONE_AT_A_TIME = threading.Lock()
 
 
 class Shared:

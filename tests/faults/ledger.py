@@ -86,7 +86,12 @@ class Ledger:
         self.survived[case.part] += case.count
       taken = time.monotonic() - start
       lines = [f'{state:<9}{case.count:>5}  {taken:6.1f} s  {case.name}']
-      lines += [f'    {line}' for p in (*problems, skipped) for line in p.split('\n') if line]
+      lines += [
+        f'    {line}'
+        for p in (*problems, skipped)
+        for line in p.split('\n')
+        if line
+      ]
       self._log.write('\n'.join(lines) + '\n')
       self._log.flush()
       self._done += case.seconds
@@ -113,9 +118,7 @@ class Ledger:
     ]
     lines += [f'skipped: {name}: {why}' for name, why in self.skipped.items()]
     survived, lost = self.survived.total(), self.lost.total()
-    lines.append(
-      f'Tried {survived + lost}, survived {survived}, lost {lost}.'
-    )
+    lines.append(f'Tried {survived + lost}, survived {survived}, lost {lost}.')
     return lines
 
 

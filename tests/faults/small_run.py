@@ -1,9 +1,10 @@
 """A run that takes seconds, and what it has to come to, whatever befalls it."""
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def differences(model_dir: str, expected: str) -> list[str]:
     are left over.
   """
   problems = []
-  ours, theirs = (_variables(each) for each in (model_dir, expected))
+  ours, theirs = (variables(each) for each in (model_dir, expected))
   if set(ours) != set(theirs):
     problems.append(f'other variables: {sorted(set(ours) ^ set(theirs))[:5]}')
   others = [
@@ -126,9 +127,7 @@ def metrics(model_dir: str) -> list[dict[str, Any]]:
         values = json.loads(line)
       except ValueError as e:
         raise ValueError(f'metrics.jsonl, line {number}: {line!r}') from e
-      lines.append(
-        {k: v for k, v in values.items() if not _OF_TIME.search(k)}
-      )
+      lines.append({k: v for k, v in values.items() if not _OF_TIME.search(k)})
   return lines
 
 
@@ -139,9 +138,11 @@ def _first_difference(lines, expected) -> str:
   return f'metrics.jsonl has {len(lines)} lines instead of {len(expected)}'
 
 
-def _variables(model_dir: str) -> Mapping[str, np.ndarray]:
-  """Returns the values of the last checkpoint by their names in it."""
-  prefix = os.path.join(model_dir, f'ckpt-{TOTAL_STEPS}')
+def variables(
+  model_dir: str, *, step: int = TOTAL_STEPS
+) -> Mapping[str, np.ndarray]:
+  """Returns the values of a checkpoint by their names in it."""
+  prefix = os.path.join(model_dir, f'ckpt-{step}')
   reader = tf.train.load_checkpoint(prefix)
   return {
     name: np.asarray(reader.get_tensor(name))
@@ -150,13 +151,25 @@ def _variables(model_dir: str) -> Mapping[str, np.ndarray]:
   }
 
 
+def digest(values: Iterable[np.ndarray]) -> str:
+  """Returns the sha256 of the bytes of arrays, one after the other."""
+  result = hashlib.sha256()
+  for value in values:
+    result.update(np.asarray(value).tobytes())
+  return result.hexdigest()
+
+
 def _files(model_dir: str) -> set[str]:
-  """Returns the files of a run; events have the time in their names."""
+  """Returns the files of a run but for checkpoints and events.
+
+  Events have the time in their names; a checkpoint more, which is saved where a
+  run is stopped, shifts those that follow.
+  """
   found = set()
   for folder, _, names in os.walk(model_dir):
     for name in names:
       path = os.path.relpath(os.path.join(folder, name), model_dir)
-      if not os.path.basename(path).startswith('events.out.'):
+      if not re.match(r'ckpt-\d+\.[^/]*$|.*events\.out\.', path):
         found.add(path)
   return found
 

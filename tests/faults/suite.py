@@ -17,7 +17,16 @@ from collections.abc import Iterator
 
 from absl import app, flags
 
-from tests.faults import bench as bench_lib, kills, ledger
+from tests.faults import (
+  bench as bench_lib,
+  damages,
+  disks,
+  kills,
+  ledger,
+  pairs,
+  repeats,
+  settings,
+)
 
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all that is left to chance.')
 _KILLS = flags.DEFINE_integer('kills', 200, 'Signals to send.', lower_bound=0)
@@ -31,9 +40,16 @@ _LOG = flags.DEFINE_string('log', 'faults.log', 'File for a line a fault.')
 _JOBS = flags.DEFINE_integer('jobs', 2, 'Cases at a time.', lower_bound=1)
 
 
-def all_cases(*, seed: int, num_kills: int) -> Iterator[ledger.Case]:
+def all_cases(
+  *, seed: int, num_kills: int, num_disks: int = 50, num_pairs: int = 8
+) -> Iterator[ledger.Case]:
   """Returns all cases of the suite."""
   yield from kills.cases(count=num_kills, seed=seed)
+  yield from damages.cases(seed=seed)
+  yield from disks.cases(count=num_disks, seed=seed)
+  yield from pairs.cases(count=num_pairs, seed=seed)
+  yield from repeats.cases()
+  yield from settings.cases()
 
 
 def main(argv):

@@ -42,7 +42,6 @@ class ReportingTest(tf.test.TestCase):
       clock=self.clock,
       global_step=self.step,
       metrics_file=model_dir.MetricsFile(self.folder),
-      last_good=lambda: 'Go on from ckpt-1.',
     )
 
   def _loop(self, **output):
@@ -95,18 +94,15 @@ class ReportingTest(tf.test.TestCase):
     self.assertIn('200 images/s (100/s/core)', line)
     self.assertIn('ETA 16 s', line)
 
-  def test_loss_that_is_not_finite_stops_the_run(self):
-    self._loop(loss=1.5)
-    self.step.assign_add(10)
-    with self.assertRaisesRegex(
-      FloatingPointError,
-      'loss is nan at a step up to 20 of 100.*a longer warm-up .now .* steps.'
-      '.*clip_norm.* Go on from ckpt-1.',
-    ):
-      self.reporter.after_training_loop({'loss': float('nan')})
-    # The file stays valid JSON.
+  def test_a_loss_that_is_no_number_leaves_the_file_valid(self):
+    self.assertIn('bad_steps 10', self._loop(loss=float('nan'), bad_steps=10.0))
     last = model_dir.read_metrics(self.folder)[-1]
     self.assertIsNone(last['train/loss'])
+    # That there was none is not worth a word in the log.
+    self.assertNotIn('bad_steps', self._loop(loss=1.0, bad_steps=0.0))
+    self.assertEqual(
+      model_dir.read_metrics(self.folder)[-1]['train/bad_steps'], 0.0
+    )
 
   def test_rewind_drops_what_will_be_repeated(self):
     for _ in range(3):

@@ -8,10 +8,12 @@ from unittest import mock
 import httplib2
 import tensorflow as tf
 from absl.testing import absltest, parameterized
+from google.api_core import exceptions as api_errors
+from google.auth import exceptions as auth_errors
 from googleapiclient import errors as google_errors
 from oauth2client import client as oauth2_client
 
-from official_coatnet.training import tpu
+from official_coatnet.training import tpu, tpu_api
 
 # So that nothing is asked of the network.
 _NO_METADATA = {'TPU_SKIP_MDS_QUERY': '1'}
@@ -91,6 +93,60 @@ class TpuTest(parameterized.TestCase):
       f"called 'pod' through the Cloud TPU API .project: p, zone: z.*{words}",
     ):
       tpu.find('pod', zone='z', project='p', make_client=Client(error))
+
+  @parameterized.parameters(
+    (
+      auth_errors.DefaultCredentialsError('none'),
+      'no credentials.*gcloud auth',
+    ),
+    (api_errors.NotFound('x'), 'no such TPU.*--tpu_zone and --gcp_project'),
+    (api_errors.PermissionDenied('x'), 'refused .HTTP 403.*roles/tpu.viewer'),
+    (api_errors.ServiceUnavailable('y'), 'ServiceUnavailable: 503 y'),
+  )
+  def test_slice_that_google_cloud_tpu_does_not_find(self, error, words):
+    client = mock.Mock()
+    client.get_node.side_effect = error
+    client.list_queued_resources.return_value = []
+    self._install(client)
+    with self.assertRaisesRegex(
+      ConnectionError,
+      f"called 'pod' through the Cloud TPU API .project: p, zone: z.*{words}",
+    ):
+      tpu.find('pod', zone='z', project='p')
+
+  def test_google_cloud_tpu_is_asked_where_it_is_installed(self):
+    client = mock.Mock()
+    self._install(client)
+    answer = mock.MagicMock()
+    answer.__enter__().read.side_effect = [
+      b'projects/12/zones/europe-west4-a',
+      b'my-project',
+    ]
+    found = object()
+    with (
+      mock.patch('urllib.request.urlopen', return_value=answer),
+      mock.patch.object(tpu_api, 'find', return_value=found) as find,
+    ):
+      self.assertIs(tpu.find('pod'), found)
+    find.assert_called_once_with(
+      client, 'pod', zone='europe-west4-a', project='my-project'
+    )
+
+  def test_the_resolvers_client_is_asked_where_it_is_not(self):
+    self._install(None)
+    client = Client()
+    with mock.patch.object(tpu.tpu_cluster_resolver.client, 'Client', client):
+      self.assertEqual(tpu.find('pod', zone='z', project='p').num_hosts, 4)
+
+  def _install(self, client):
+    """Puts a client, or none, in the place of google-cloud-tpu's."""
+    self.enter_context(
+      mock.patch.multiple(
+        tpu_api,
+        is_installed=lambda: client is not None,
+        make_client=lambda: client,
+      )
+    )
 
   def test_outside_google_cloud(self):
     def make_client(**kwargs):

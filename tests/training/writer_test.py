@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import threading
 from unittest import mock
@@ -158,6 +159,14 @@ class WriterTest(absltest.TestCase):
       lock.check()
     lock.release()
     self.assertTrue(os.path.exists(self.path))
+
+  def test_a_folder_that_was_removed_does_not_come_again(self):
+    lock = self._lock()
+    lock.take()
+    shutil.rmtree(self.folder)
+    lock._released = mock.Mock(**{'wait.side_effect': [False, True]})
+    lock._beat()
+    self.assertFalse(os.path.exists(self.folder))
 
   def test_file_that_is_cut_is_nobodys(self):
     with open(self.path, 'w') as f:

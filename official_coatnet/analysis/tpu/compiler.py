@@ -52,6 +52,7 @@ class Topology:
     peak_flops: bfloat16 operations a second (a multiply-add is two).
     hbm: Bytes of memory that a program may use: what the compiler names in its
       error where they do not suffice.
+    bandwidth: Bytes a second between that memory and the core, at the most.
     core: What XLA calls one device.
   """
 
@@ -59,22 +60,35 @@ class Topology:
   clock: float
   peak_flops: float
   hbm: float
+  bandwidth: float
   core: str
 
 
-# Peak and memory a chip: Google's pages "TPU v3", "TPU v4", "TPU v5e",
-# "TPU v5p", "TPU v6e" (docs.cloud.google.com/tpu/docs/v3 and so on): 123, 275,
-# 197, 459 and 918 TFLOP/s in bfloat16. A chip of v3 and of v4 is two devices to
-# libtpu, of v5p one device of two cores (megacore). The peaks are the clocks
+# Peak and bandwidth a chip: Google's pages "TPU v3", "TPU v4", "TPU v5e",
+# "TPU v5p", "TPU v6e" and "TPU7x (Ironwood)" (docs.cloud.google.com/tpu/docs/v3
+# and so on): 123, 275, 197, 459, 918 and 2307 TFLOP/s in bfloat16; 900, 1200,
+# 819, 2765, 1638 and 7380 GB/s. A chip of v3, of v4 and of TPU7x is two devices
+# to libtpu, of v5p one device of two cores (megacore). The peaks are the clocks
 # times the multiply-adds of the matrix units, which confirms the clocks: v3 has
-# 2 units of 128 x 128 a core, v4 and v5p 4, v5e 4, v6e 4 of 256 x 256.
+# 2 units of 128 x 128 a core, v4 and v5p 4, v5e 4, v6e and TPU7x 4 of
+# 256 x 256. (libtpu's own `optimal_seconds` of a product are those of these
+# clocks, but of 1.5 GHz for v5p and of 1.9 GHz for TPU7x.)
 TOPOLOGIES: Mapping[str, Topology] = types.MappingProxyType(
   {
-    'v3': Topology('v3:1x1', 940e6, 61.5e12, 15.48 * _GIB, 'half a chip'),
-    'v4': Topology('v4:1x1x1', 1050e6, 137.5e12, 15.25 * _GIB, 'half a chip'),
-    'v5e': Topology('v5e:1x1', 1500e6, 197e12, 15.75 * _GIB, 'a chip'),
-    'v5p': Topology('v5p:1x1x1', 1750e6, 459e12, 95.73 * _GIB, 'a chip'),
-    'v6e': Topology('v6e:1x1', 1750e6, 918e12, 31.24 * _GIB, 'a chip'),
+    'v3': Topology(
+      'v3:1x1', 940e6, 61.5e12, 15.48 * _GIB, 450e9, 'half a chip'
+    ),
+    'v4': Topology(
+      'v4:1x1x1', 1050e6, 137.5e12, 15.25 * _GIB, 600e9, 'half a chip'
+    ),
+    'v5e': Topology('v5e:1x1', 1500e6, 197e12, 15.75 * _GIB, 819e9, 'a chip'),
+    'v5p': Topology(
+      'v5p:1x1x1', 1750e6, 459e12, 95.73 * _GIB, 2765e9, 'a chip'
+    ),
+    'v6e': Topology('v6e:1x1', 1750e6, 918e12, 31.24 * _GIB, 1638e9, 'a chip'),
+    'tpu7x': Topology(
+      'tpu7x:1x1x1', 2200e6, 1153.5e12, 94.74 * _GIB, 3690e9, 'half a chip'
+    ),
   }
 )
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from official_coatnet import files
+from official_coatnet.analysis.tpu import compiler as compiler_lib
 
 # Of the pre-training runs of Table 5: 14 epochs of 300 million images.
 JFT_IMAGES = 14 * 300_000_000
@@ -82,7 +83,7 @@ def _row(label, topology, *bindings, **kwargs):
 
 
 _JFT_3 = 'gin/jft_coatnet3.gin'
-_GENERATIONS = ('v3', 'v4', 'v5e', 'v5p', 'v6e')
+_GENERATIONS = ('v3', 'v4', 'v5e', 'v5p', 'v6e', 'tpu7x')
 # The form that the paper's claims are about: look-ups and all as they say.
 _REFERENCE = "ModelConfig.implementation = 'reference'"
 _EXPAND = "ModelConfig.downsample = 'expand_conv'"
@@ -107,10 +108,21 @@ def _tables() -> tuple[Table, ...]:
     ),
     Table(
       'generations',
-      'Five generations',
+      'Six generations',
       'The training step of CoAtNet-3 on one core, as libtpu sees cores: half '
-      'a chip of v3 and v4, a whole chip of the others.',
+      'a chip of v3, v4 and TPU7x, a whole chip of the others.',
       tuple(Row(t, _JFT_3, t) for t in _GENERATIONS),
+    ),
+    Table(
+      'tpu7x',
+      'Six sizes on TPU7x',
+      'The training step at 224 on one core, half a chip: CoAtNet-0 to 2 as '
+      'they are trained on ImageNet-1K, CoAtNet-3 to 5 as on JFT. TensorFlow '
+      'itself does not run there (docs/pods.md).',
+      tuple(
+        Row(f'CoAtNet-{n}', f'gin/{data}_coatnet{n}.gin', 'tpu7x')
+        for n, data in enumerate(3 * ('imagenet1k',) + 3 * ('jft',))
+      ),
     ),
     *_bias_tables(),
     *_block_tables(),
@@ -260,17 +272,41 @@ def core_days(images_per_second_per_core: float) -> float:
 
 def render(figures: Mapping[str, Mapping[str, Any]]) -> str:
   """Writes all tables as Markdown; a row without figures says so."""
-  return '\n'.join(_render_table(table, figures) for table in get_tables())
+  rendered = [_render_table(table, figures) for table in get_tables()]
+  return '\n'.join([_render_cores(), *rendered])
+
+
+def _render_cores() -> str:
+  """Writes what the figures of all tables refer to."""
+  lines = [
+    '### Cores',
+    '',
+    '`compiler.py` has the sources. Memory is what a program may use.',
+    '',
+    '|  | A core is | GHz | TFLOP/s | GiB | GB/s |',
+    '|---|---|---|---|---|---|',
+  ]
+  for name, core in compiler_lib.TOPOLOGIES.items():
+    lines.append(
+      f'| {name} | {core.core} | {core.clock / 1e9:.2f} | '
+      f'{core.peak_flops / 1e12:.1f} | {core.hbm / 2**30:.2f} | '
+      f'{core.bandwidth / 1e9:.0f} |'
+    )
+  return '\n'.join(lines) + '\n'
 
 
 def _render_table(table: Table, figures) -> str:
   with_days = any(row.paper_core_days for row in table.rows)
+  # Without days, against the first row of the same run, core and batch.
+  groups = [(r.gin_file, r.topology, r.batch_per_core) for r in table.rows]
+  with_ratio = not with_days and len(set(groups)) < len(groups)
   head = ['', 'Images', 'M cycles', 'ms', 'Images/s/core', 'MFU']
-  head += ['Core-days', 'Paper', 'Ratio'] if with_days else ['Cycles']
+  head += ['Core-days', 'Paper', 'Ratio'] if with_days else []
+  head += ['Cycles'] if with_ratio else []
   lines = [f'### {table.title}', '', table.claim, '']
   lines += ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
   bases: dict[tuple[str, str, int], float] = {}
-  for row in table.rows:
+  for row, group in zip(table.rows, groups):
     found = figures.get(row.key)
     cells = [row.label, str(row.batch_per_core)]
     if found is None:
@@ -284,9 +320,7 @@ def _render_table(table: Table, figures) -> str:
       ]
       if with_days:
         cells += _days(row, found)
-      else:
-        # Against the first row of the same run, core and batch.
-        group = (row.gin_file, row.topology, row.batch_per_core)
+      elif with_ratio:
         base = bases.setdefault(group, found['cycles'])
         cells.append(f'{found["cycles"] / base:.3f}')
     lines.append('| ' + ' | '.join(cells) + ' |')

@@ -26,8 +26,10 @@ and either `error`, the compiler's own words, or
 import argparse
 import json
 import os
+import pathlib
 import re
 import sys
+import tempfile
 import time
 
 # Part of the cache's key: raise it when a result means something else.
@@ -167,6 +169,22 @@ def _follow(computations, name, *, times, ops, uncosted):
       uncosted[opcode] = uncosted.get(opcode, 0) + 1
 
 
+def _optimised_text(compiled, dump: str) -> str:
+  """Returns the optimised module, as XLA prints it.
+
+  A jaxlib can be too old to read back what libtpu has made, as jaxlib 0.10.2 is
+  for the SparseCores of TPU7x. What libtpu has written itself is the same text.
+  """
+  try:
+    return compiled.hlo_modules()[0].to_string()
+  except RuntimeError:  # JaxRuntimeError is one.
+    # The SparseCores' own programs are there, too; they are smaller.
+    written = list(pathlib.Path(dump).glob('*.after_codegen.txt'))
+    if not written:
+      raise
+    return max(written, key=lambda path: path.stat().st_size).read_text()
+
+
 class Compiler:
   """Compiles for one core of a topology."""
 
@@ -199,17 +217,21 @@ class Compiler:
     options.num_replicas = options.num_partitions = 1
     stablehlo = self._jax.mlir.hlo_to_stablehlo(module)
     start = time.monotonic()
-    with self._mlir.make_ir_context():
-      compiled = self._device.client.compile(
-        self._ir.Module.parse(stablehlo),
-        self._jax.DeviceList((self._device,)),
-        options,
-      )
-    seconds = time.monotonic() - start
+    with tempfile.TemporaryDirectory(prefix='tpu_dump_') as dump:
+      debug = options.executable_build_options.debug_options
+      debug.xla_dump_to, debug.xla_dump_hlo_as_text = dump, True
+      with self._mlir.make_ir_context():
+        compiled = self._device.client.compile(
+          self._ir.Module.parse(stablehlo),
+          self._jax.DeviceList((self._device,)),
+          options,
+        )
+      seconds = time.monotonic() - start
+      text = _optimised_text(compiled, dump)
     analysis = compiled.cost_analysis()
     stats = compiled.get_compiled_memory_stats()
     return {
-      **costs(compiled.hlo_modules()[0].to_string()),
+      **costs(text),
       'flops': analysis.get('flops', 0.0),
       'bytes_accessed': analysis.get('bytes accessed', 0.0),
       'memory': {

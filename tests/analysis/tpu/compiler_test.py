@@ -118,7 +118,7 @@ class TpuCompileTest(absltest.TestCase):
 
   def test_unknown_topology(self):
     with self.assertRaisesRegex(
-      ValueError, "'v33'; it must be one of v3, v4, v5e, v5p, v6e"
+      ValueError, "'v33'; it must be one of v3, v4, v5e, v5p, v6e, tpu7x"
     ):
       compiler.compile_modules({}, topology='v33')
 
@@ -163,6 +163,7 @@ class TpuCompileTest(absltest.TestCase):
       ('v5e', 4, 128),
       ('v5p', 8, 128),
       ('v6e', 4, 256),
+      ('tpu7x', 4, 256),
     ):
       target = compiler.get_topology(name)
       expected = 2 * units * side**2 * target.clock

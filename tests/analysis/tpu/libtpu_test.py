@@ -59,11 +59,23 @@ class TpuLibtpuTest(tf.test.TestCase):
       share = 2 * size**3 / seconds / target.peak_flops
       self.assertBetween(share, 0.5, 1.05, name)
 
+  def test_a_sum_runs_near_the_bandwidth(self):
+    """On every generation, which checks clocks and bandwidths."""
+    spec = tf.TensorSpec([8192, 8192])
+    module = lowering.lower(tf.add, spec, spec)
+    for name, target in compiler.TOPOLOGIES.items():
+      seconds = self._compile(module, name).cycles / target.clock
+      share = 3 * 4 * 8192**2 / seconds / target.bandwidth
+      self.assertBetween(share, 0.4, 1.05, name)
+
   def test_out_of_memory(self):
-    result = self._compile(_product(2**17))
-    needed, available = compiler.out_of_memory(result.error)
-    self.assertGreaterEqual(needed, 3 * 2 * 2**34)  # Two factors, one product.
-    self.assertAllClose(available, compiler.TOPOLOGIES['v3'].hbm)
+    module = _product(2**18)
+    for name, target in compiler.TOPOLOGIES.items():
+      result = self._compile(module, name)
+      needed, available = compiler.out_of_memory(result.error)
+      # Two factors, one product.
+      self.assertGreaterEqual(needed, 3 * 2 * 2**36)
+      self.assertAllClose(available, target.hbm)
 
 
 if __name__ == '__main__':

@@ -60,6 +60,21 @@ class TpuTablesTest(absltest.TestCase):
     ):
       self.assertRegex(text, rf'\| {label} \|.*\| {ratio} \|')
 
+  def test_rows_of_different_runs_have_no_ratio(self):
+    (table,) = tables.get_tables(['tpu7x'])
+    figures = {row.key: _figures(50_000_000, 1.0) for row in table.rows}
+    lines = tables.render(figures).splitlines()
+    for n in range(6):
+      self.assertIn(f'| CoAtNet-{n} | 16 | 50.0 | 53.2 | 1.0 | 25.0 % |', lines)
+
+  def test_cores(self):
+    lines = tables.render({}).splitlines()
+    self.assertIn(
+      '| tpu7x | half a chip | 2.20 | 1153.5 | 94.74 | 3690 |', lines
+    )
+    for name in compiler.TOPOLOGIES:
+      self.assertTrue(any(line.startswith(f'| {name} |') for line in lines))
+
   def test_figures_and_page(self):
     path = os.path.join(self.create_tempdir(), 'figures.json')
     self.assertEqual(tables.read_figures(path), {})

@@ -1,7 +1,9 @@
 """What needs neither jax nor libtpu."""
 
+import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -90,6 +92,21 @@ class TpuWorkerTest(absltest.TestCase):
   def test_text_without_entry(self):
     with self.assertRaisesRegex(ValueError, 'no ENTRY'):
       worker.costs('HloModule empty')
+
+  def test_text_of_what_jaxlib_cannot_read_back(self):
+    """It is what libtpu wrote of the module, and not of what is inside it."""
+    dump = pathlib.Path(self.create_tempdir())
+    compiled = mock.Mock()
+    compiled.hlo_modules.side_effect = RuntimeError('RET_CHECK failure')
+    with self.assertRaisesRegex(RuntimeError, 'RET_CHECK failure'):
+      worker._optimised_text(compiled, dump)
+    (dump / 'module_1.sparse.after_codegen.txt').write_text('ENTRY')
+    (dump / 'module_0.main.after_codegen.txt').write_text(_HLO)
+    (dump / 'module_0.main.before_optimizations.txt').write_text(2 * _HLO)
+    self.assertEqual(worker._optimised_text(compiled, dump), _HLO)
+    compiled.hlo_modules.side_effect = None
+    compiled.hlo_modules.return_value = [mock.Mock(to_string=lambda: 'read')]
+    self.assertEqual(worker._optimised_text(compiled, dump), 'read')
 
   def test_imports_no_tensorflow_and_no_jax(self):
     """The file runs where TensorFlow is not; jax comes when it compiles."""

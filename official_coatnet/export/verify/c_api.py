@@ -24,7 +24,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _STRING = 7
 # Names of the types by their number in TensorFlow's DataType.
@@ -314,15 +314,13 @@ def _answer(model: SavedModel, request: dict) -> dict:
   clocks = (time.perf_counter, time.process_time)
   starts = [clock() for clock in clocks]
   try:
-    outputs = model.run(request['signature'], inputs)
-    error = None
+    outputs, error = model.run(request['signature'], inputs), ''
   except LoadError as e:
     outputs, error = {}, str(e)
   seconds, cpu = (clock() - start for clock, start in zip(clocks, starts))
-  answer: dict[str, Any] = {'seconds': seconds, 'cpu_seconds': cpu}
-  if error is not None:
-    return {'error': error, **answer}
-  return {'outputs': {n: to_json(v) for n, v in outputs.items()}, **answer}
+  tensors = {n: to_json(v) for n, v in outputs.items()}
+  answer = {'error': error} if error else {'outputs': tensors}
+  return {**answer, 'seconds': seconds, 'cpu_seconds': cpu}
 
 
 def main(argv: list[str]) -> None:

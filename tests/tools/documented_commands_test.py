@@ -9,6 +9,7 @@ module of tests are there.
 import ast
 import importlib.util
 import os
+import pathlib
 import re
 import shlex
 import shutil
@@ -132,6 +133,22 @@ class DocumentedCommandsTest(absltest.TestCase):
               if not hasattr(module, alias.name):
                 self.assertIsNotNone(importlib.util.find_spec(name), page)
     self.assertGreater(number, 5)
+
+  def test_messages_are_said(self):
+    """Each of docs/messages.md stands in the code, or in the tour."""
+    texts = []
+    for top in ('official_coatnet', 'tools', 'tests/tools/tour.txt'):
+      path = pathlib.Path(repository.ROOT, top)
+      for file in path.rglob('*.py') if path.is_dir() else [path]:
+        # Long texts stand on several lines.
+        text = file.read_text(encoding='utf-8')
+        texts.append(' '.join(re.sub(r"'\s*\n\s*f?'", '', text).split()))
+    page = pathlib.Path(repository.ROOT, 'docs', 'messages.md').read_text()
+    messages = re.findall(r'^\| `(.+?)` \|', page, re.M)
+    self.assertGreater(len(messages), 20)
+    for message in messages:
+      with self.subTest(message):
+        self.assertTrue(any(message in text for text in texts))
 
   def test_commands_run(self):
     folder = self.create_tempdir().full_path

@@ -210,6 +210,10 @@ class Block(listener_lib.Listener):
 
   def _pairs(self) -> Iterator[tuple[str, str]]:
     """Yields names and values; the first half is of the training."""
+    if self._plan is None:  # It evaluates what another process trains.
+      yield 'now', self._now()
+      yield 'last evaluation', _evaluation(self._last)
+      return
     loop = self._loop
     values = loop.values if loop is not None else {}
     yield 'loss', _number(values.get('loss'))
@@ -235,7 +239,8 @@ class Block(listener_lib.Listener):
     return _duration(max(self._loop.seconds_left - gone, 0.0))
 
   def _now(self) -> str:
-    words = self._what or 'trains'
+    idle = 'waits for a checkpoint' if self._plan is None else 'trains'
+    words = self._what or idle
     if self._batches is not None:
       done, total = self._batches
       words += f' batch {done}' + (f' of {total}' if total else '')

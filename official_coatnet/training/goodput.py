@@ -176,5 +176,5 @@ def advice(seconds: Mapping[str, float]) -> str | None:
   return (
     f'Input-bound: the step waits {100 * waited / trained:.0f} % of its time '
     'for images. What helps: more workers (`DataConfig.data_service`), a '
-    'smaller RandAugment (`DataConfig.randaugment_layers`), or a faster disk.'
+    'smaller RandAugment (`DataConfig.randaugment`), or a faster disk.'
   )

@@ -173,6 +173,25 @@ class RunDisplayTest(parameterized.TestCase):
       self.assertIn('top-1 62.50 %, loss 1, at step 20', words)
     self.assertNotIn('\x1b', text)
 
+  def test_block_of_an_evaluation_alone(self):
+    console = rich.console.Console(width=60, file=io.StringIO())
+    block = run_display.Block()
+    with (
+      mock.patch.object(block, '_draw'),
+      self.assertLogs(level='INFO') as logs,
+    ):
+      block.does('evaluates')
+      block.evaluates(3, 9)
+      console.print(block)
+      block.after_evaluation(4, {'loss': 1.0})
+      block.does('')
+      console.print(block)
+    self.assertIn('evaluated at step 4: loss 1', logs.output[0])
+    text = console.file.getvalue()
+    self.assertRegex(text, 'now +evaluates batch 3 of 9')
+    self.assertRegex(text, 'now +waits for a checkpoint')
+    self.assertNotIn('learning rate', text)
+
   def test_block_stays_above_what_follows(self):
     stream = _Terminal()
     with _stderr(stream, NO_COLOR='1'):

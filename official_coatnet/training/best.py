@@ -20,6 +20,7 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   objective,
   run as run_lib,
+  saving,
 )
 
 _LOSS = 'loss'
@@ -153,7 +154,8 @@ class Keeper:
     step = int(self._global_step.numpy())
     value = float(output[metric])
     if best is None or is_better(metric, value, old=best.value):
-      if math.isfinite(value):
+      # Another metric may be a number where the loss is none.
+      if math.isfinite(value) and math.isfinite(output.get(_LOSS, value)):
         self._save(best_file.Best(metric, value, step))
     elif step > best.step and step not in best.later:
       self.best = dataclasses.replace(best, later=(*best.later, step))
@@ -168,7 +170,7 @@ class Keeper:
         self._checkpoint.write(os.path.join(folder, best_file.NAME))
       return
     prefix = best_file.prefix(self._model_dir, best.step)
-    self._checkpoint.write(prefix)
+    saving.write_whole(self._checkpoint, prefix)
     best_file.write(self._model_dir, best)
     best_file.remove(self._model_dir, but=best.step)
     logging.info('Best so far: %s.', self)

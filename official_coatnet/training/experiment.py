@@ -76,6 +76,8 @@ class LossConfig:
   eval_interval_steps=kinds.Whole(0, none='for `eval_interval_epochs`'),
   checkpoint_interval_steps=kinds.Whole(0, none='for each evaluation'),
   max_to_keep=kinds.Whole(1, kinds.LARGEST_INT32),
+  keep_every_steps=kinds.Whole(1, none='for none'),
+  keep_every_hours=kinds.Number('(0, inf)', none='for none'),
   max_bad_steps=kinds.Whole(0, kinds.LARGEST_INT32),
   max_loss=kinds.Number('(0, inf)', none='for no limit'),
   best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),
@@ -103,7 +105,9 @@ class RunConfig:
     eval_interval_steps: The same in steps; wins.
     checkpoint_interval_steps: Steps between checkpoints; None: at each
       evaluation and at the end.
-    max_to_keep: Checkpoints kept.
+    max_to_keep: Of the latest checkpoints, how many are kept.
+    keep_every_steps: And the first at or after each multiple of so many steps.
+    keep_every_hours: And the first, and each that is so many hours younger.
     best_metric: By which evaluation's checkpoint to keep beside the latest ones
       as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
       several labels), or None. Where there is one, evaluation, export and
@@ -146,6 +150,8 @@ class RunConfig:
   eval_interval_steps: int | None = None
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
+  keep_every_steps: int | None = None
+  keep_every_hours: float | None = None
   best_metric: str | None = None
   early_stopping_patience: int | None = None
   init_checkpoint: str | None = None

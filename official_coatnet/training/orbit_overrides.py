@@ -1,12 +1,14 @@
-"""Where orbit 2.15 does not do what a run needs: one class, one function."""
+"""Where orbit does not do what a run needs: one class, one function."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import orbit
+import tensorflow as tf
 from absl import logging
 
+from official_coatnet import files
 from official_coatnet.training import (
   goodput,
   listener as listener_lib,
@@ -20,6 +22,30 @@ class _StopError(Exception):
   def __init__(self, output):
     super().__init__()
     self.output = output
+
+
+class Summaries(orbit.utils.SummaryManager):
+  """orbit's events for TensorBoard, without which a run goes on.
+
+  Where they cannot be written, that is a warning.
+  """
+
+  def __init__(self, summary_dir: str | None, *, global_step: tf.Variable):
+    super().__init__(summary_dir, tf.summary.scalar, global_step=global_step)
+    self._best_effort = files.BestEffort(summary_dir or '')
+
+  def summary_writer(self, relative_path=''):
+    with self._best_effort():
+      return super().summary_writer(relative_path)
+    return tf.summary.create_noop_writer()
+
+  def flush(self):
+    with self._best_effort():
+      super().flush()
+
+  def write_summaries(self, summary_dict):
+    with self._best_effort():
+      super().write_summaries(summary_dict)
 
 
 class Controller(orbit.Controller):
@@ -40,6 +66,9 @@ class Controller(orbit.Controller):
   def __init__(
     self,
     *,
+    global_step: tf.Variable,
+    summary_dir: str | None = None,
+    eval_summary_dir: str | None = None,
     should_stop: Callable[[], bool] | None = None,
     stop: stop_lib.Stop | None = None,
     after_stop: Callable[[], None] = lambda: None,
@@ -51,6 +80,9 @@ class Controller(orbit.Controller):
     """Creates it, and restores the latest checkpoint.
 
     Args:
+      global_step: Where the run is.
+      summary_dir: Folder of the events of its training; None for no events.
+      eval_summary_dir: Of its evaluations.
       should_stop: Whether the last evaluation was the last of all.
       stop: Says when somebody wants the run to end.
       after_stop: Called when all is saved that is to be, and the run ends.
@@ -60,7 +92,12 @@ class Controller(orbit.Controller):
         and its number of steps.
       **kwargs: Of orbit's.
     """
-    super().__init__(**kwargs)
+    super().__init__(global_step=global_step, **kwargs)
+    # orbit takes those that are given to it for others here and there.
+    self.summary_manager = Summaries(summary_dir, global_step=global_step)
+    self.eval_summary_manager = Summaries(
+      eval_summary_dir, global_step=global_step
+    )
     self._ledger = ledger or goodput.Ledger()
     self._listener = listener or listener_lib.Listener()
     self._around_loop = around_loop or (lambda step, steps: nullcontext())
@@ -69,6 +106,14 @@ class Controller(orbit.Controller):
     self._after_stop = after_stop
     # What was restored is saved.
     self._saved_step = self._step()
+
+  def restore_checkpoint(self, checkpoint_path=None):
+    # orbit of Model Garden 2.20 takes TensorFlow's manager alone.
+    with self.strategy.scope():
+      if checkpoint_path is not None:
+        self.checkpoint_manager.checkpoint.restore(checkpoint_path)
+        return checkpoint_path
+      return self.checkpoint_manager.restore_or_initialize()
 
   def _step(self) -> int:
     return int(self.global_step.numpy())

@@ -1,5 +1,6 @@
 """The modes that train: from the latest checkpoint to the last step."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from absl import logging
 
 from official_coatnet.training import (
   best,
+  checkpoint_files,
   checkpoints,
   consistency,
   devices,
@@ -19,6 +21,7 @@ from official_coatnet.training import (
   orbit_overrides,
   reporting,
   run as run_lib,
+  saving,
   stages,
   trainer as trainer_lib,
   transfer,
@@ -41,7 +44,7 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     if this.mode == 'train_and_eval':
       evaluator = eval_mode.make_evaluator(this, average=trainer.average)
   checkpoints.check_resumable(
-    this.model, this.model_dir, has_averages=trainer.average is not None
+    this.model, this.latest, has_averages=trainer.average is not None
   )
   reporter = this.make_reporter(trainer.optimizer.iterations, clock)
   manager = _checkpoint_manager(this, trainer)
@@ -53,7 +56,7 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   )
   # Restores the latest checkpoint.
   with (
-    checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)),
+    checkpoints.readable(this.latest),
     clock.ledger.within(goodput.RESTORE),
   ):
     controller = _make_controller(
@@ -70,6 +73,9 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   if not evaluates_now and keeper.should_stop():
     return best.last_evaluation(this.model_dir)
   _begin(this, trainer, reporter=reporter, on_start=on_start)
+  manager.on_lost = lambda: _write_start(
+    dataclasses.replace(this, latest=None), on_start
+  )
   with inputs.readable_errors(
     experiment,
     strategy,
@@ -122,8 +128,33 @@ def _begin(
       'Resumed at step %d of %d, from %s.',
       step,
       this.plan.total_steps,
-      tf.train.latest_checkpoint(this.model_dir),
+      this.latest,
     )
+  _tell_start(this, trainer, step=step)
+  this.metrics_file.rewind(
+    step, evaluates=has_ended and not reporter.evaluates_otherwise
+  )
+  if has_ended:
+    if reporter.evaluates_otherwise:
+      logging.warning(
+        'The run has taken its last step; its folder keeps what it began with.'
+      )
+    return
+  if this.is_chief:
+    _write_start(this, on_start)
+  trainer.set_dataset(
+    inputs.distribute(
+      this.experiment,
+      this.strategy,
+      is_training=True,
+      start_step=step,
+      source=this.sources.get('train_data'),
+    )
+  )
+
+
+def _tell_start(this: run_lib.Run, trainer: trainer_lib.Trainer, *, step: int):
+  """Takes up what earlier processes have counted, and says what the run is."""
   lines = model_dir_lib.read_metrics(this.model_dir) if this.is_chief else []
   trainer.clock.ledger.resume(
     lines, step=step, last_sign=this.lock.last_sign if this.lock else None
@@ -136,32 +167,17 @@ def _begin(
     step=step,
     evaluations=[line for line in own if line['step'] <= step],
   )
-  this.metrics_file.rewind(
-    step, evaluates=has_ended and not reporter.evaluates_otherwise
+
+
+def _write_start(this: run_lib.Run, on_start: Callable[[], None]):
+  """Writes what a run begins with, or goes on with."""
+  consistency.write_start(
+    this.experiment,
+    this.sources,
+    model_dir=this.model_dir,
+    is_new=this.is_new,
   )
-  if has_ended:
-    if reporter.evaluates_otherwise:
-      logging.warning(
-        'The run has taken its last step; its folder keeps what it began with.'
-      )
-    return
-  if this.is_chief:
-    consistency.write_start(
-      this.experiment,
-      this.sources,
-      model_dir=this.model_dir,
-      is_new=this.is_new,
-    )
-    on_start()
-  trainer.set_dataset(
-    inputs.distribute(
-      this.experiment,
-      this.strategy,
-      is_training=True,
-      start_step=step,
-      source=this.sources.get('train_data'),
-    )
-  )
+  on_start()
 
 
 def _make_controller(
@@ -169,7 +185,7 @@ def _make_controller(
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
-  manager: tf.train.CheckpointManager,
+  manager: saving.CheckpointManager,
   keeper: best.Keeper,
   reporter: reporting.Reporter,
   on_first_loop,
@@ -221,13 +237,15 @@ def _make_guard(
   this: run_lib.Run,
   trainer: trainer_lib.Trainer,
   *,
-  manager: tf.train.CheckpointManager,
+  manager: saving.CheckpointManager,
 ) -> guard_lib.Guard:
   def restore() -> str | None:
-    path = tf.train.latest_checkpoint(this.model_dir)
+    found = checkpoint_files.examine(this.model_dir, finite=True)
+    checkpoint_files.warn(found)
+    path = found.prefix
     if path is not None:
       with this.strategy.scope(), checkpoints.readable(path):
-        trainer.go_back(lambda: manager.checkpoint.restore(path))
+        trainer.go_back(lambda: manager.restore(path))
     return path
 
   return guard_lib.Guard(
@@ -265,15 +283,17 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     if trainer.average:
       trainer.average.reset()
 
-  manager = tf.train.CheckpointManager
+  manager = saving.CheckpointManager
   if not this.is_chief:
-    manager = checkpoints.FollowerCheckpointManager
+    manager = saving.FollowerCheckpointManager
   return manager(
     checkpoint,
-    directory=this.model_dir,
+    this.model_dir,
     max_to_keep=settings.max_to_keep,
+    keep_every_steps=settings.keep_every_steps,
+    keep_every_hours=settings.keep_every_hours,
     checkpoint_interval=this.plan.checkpoint_interval,
     step_counter=trainer.optimizer.iterations,
-    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
+    start=this.latest,
   )

@@ -9,8 +9,12 @@ import safetensors.numpy
 from absl.testing import absltest, parameterized
 
 from official_coatnet.pretrained import conversion, publishing, timm
-from official_coatnet.training import checkpoints, model_dir as model_dir_lib
-from tests.fixtures import experiments, runs
+from official_coatnet.training import (
+  checkpoints,
+  guard,
+  model_dir as model_dir_lib,
+)
+from tests.fixtures import damage, experiments, runs
 
 _NAMES = ['a rose', 'b', 'c', 'd: e', 'f']
 _RMLP = {
@@ -27,11 +31,12 @@ class PublishTest(parameterized.TestCase):
     self.folder = self.create_tempdir().full_path
     self.output = os.path.join(self.folder, 'timm')
 
-  def write_run(self, labels=None, **kwargs):
+  def write_run(self, labels=None, ruined=(), **kwargs):
     return runs.write_run(
       os.path.join(self.folder, 'run'),
       experiments.make_experiment(**kwargs),
       labels=labels,
+      ruined=ruined,
     )
 
   def read_config(self):
@@ -70,6 +75,16 @@ class PublishTest(parameterized.TestCase):
     with safetensors.safe_open(paths[0], 'numpy') as f:
       self.assertEqual(f.metadata(), {'format': 'pt'})
 
+  def test_weights_that_are_not_finite(self):
+    model_dir = self.write_run(ruined=['s0/conv0/kernel'])
+    with self.assertRaisesRegex(
+      guard.NonFiniteWeightsError,
+      r"Nothing is published of the checkpoint '.*ckpt-4' \(raw\).*"
+      'in s0/conv0/kernel. Take an earlier',
+    ):
+      publishing.publish(model_dir, self.output)
+    self.assertFalse(os.path.exists(self.output))
+
   def test_preprocessing_and_names_are_those_of_the_run(self):
     data = {
       'image_size': (64, 96),
@@ -101,6 +116,16 @@ class PublishTest(parameterized.TestCase):
     self.assertEqual(prepared['crop_mode'], 'center')
     self.assertEqual(prepared['mean'], [0.5, 0.4, 0.3])
     self.assertEqual(prepared['std'], [0.2, 0.3, 0.4])
+
+  def test_damaged_checkpoint(self):
+    model_dir = self.write_run()
+    with self.assertRaisesRegex(ValueError, 'no checkpoint of step 3; .*: 4.'):
+      publishing.publish(model_dir, self.output, checkpoint_step=3)
+    damage.OF_CHECKPOINT['data flipped'](model_dir, 4)
+    for step in (4, None):
+      with self.assertRaisesRegex(ValueError, 'ckpt-4.*is damaged'):
+        publishing.publish(model_dir, self.output, checkpoint_step=step)
+    self.assertFalse(os.path.exists(self.output))
 
   def test_whole_image_squeezed(self):
     data = {'center_crop': False}

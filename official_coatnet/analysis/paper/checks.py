@@ -43,6 +43,8 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'RunConfig.eval_interval_steps': 'how often it is reported',
     'RunConfig.checkpoint_interval_steps': 'what is kept',
     'RunConfig.max_to_keep': 'what is kept',
+    'RunConfig.keep_every_steps': 'what is kept',
+    'RunConfig.keep_every_hours': 'what is kept',
     'RunConfig.max_bad_steps': 'how a run goes on that has gone wrong',
     'RunConfig.init_checkpoint': 'where the pre-training is',
     'RunConfig.allow_shared_images': 'what is refused',

@@ -8,6 +8,7 @@ elsewhere; all that pip says stands in set_up.log of the environment.
 """
 
 import argparse
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -171,9 +172,8 @@ def follow(lines: Iterable[str], *, state: State, screen: Screen, log) -> None:
 
 def command(lock: str) -> list[str]:
   """Returns what pip is called with."""
-  import pip
-
-  version = tuple(int(n) for n in re.findall(r'\d+', pip.__version__)[:2])
+  installed = importlib.metadata.version('pip')
+  version = tuple(int(n) for n in re.findall(r'\d+', installed)[:2])
   return [
     *(sys.executable, '-m', 'pip', 'install', '--no-deps'),
     '--disable-pip-version-check',

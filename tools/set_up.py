@@ -81,7 +81,9 @@ class State:
       words = f'installed {installed} of {self._total} packages'
       done += installed
     else:
-      words = f'fetched {max(done - 1, 0)} of {self._total} packages'
+      # The last one that was named is on its way.
+      whole = done if has_ended else max(done - 1, 0)
+      words = f'fetched {whole} of {self._total} packages'
     size = self._bytes - self._left
     if size >= 1e6:
       words += f', {size / 1e6:,.0f} MB'

@@ -54,11 +54,20 @@ help:
 	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
 	@echo 'make clean        remove the environments, the demos and what Bazel built'
+	@echo 'VERBOSE=1         with any that sets up: all that pip has to say'
 	@echo
 	@echo 'This is for STACK=$(STACK) (Python $(VERSION), in $(ENV)). The other, of'
 	@echo 'Python $(OTHER_VERSION): make STACK=$(OTHER) demo, and likewise the rest.'
 
 # --- Set-up -------------------------------------------------------------------
+
+# VERBOSE=1 shows commands, and all that pip has to say.
+ifdef VERBOSE
+SHOW = --verbose
+else
+QUIET = @
+PIP_QUIET = --quiet --disable-pip-version-check
+endif
 
 venv: $(VENV)
 
@@ -97,11 +106,11 @@ stack:
 # PIP_CONSTRAINT holds for what pip installs to build a package from source, too.
 $(VENV): $(LOCK) setup.py | stack
 	@echo 'Installing $(LOCK) into $(ENV): 3 GB, some minutes.'
-	$$(tools/find_python.sh $(VERSION)) -m venv $(ENV)
-	PIP_CONSTRAINT=$(LOCK) \
-	  $(PYTHON) -m pip install --no-deps -r $(LOCK) || { $(UNRESOLVED); }
-	$(PYTHON) -m pip install --no-deps --no-build-isolation -e .
-	$(PYTHON) -m pip check || { $(UNRESOLVED); }
+	$(QUIET)$$(tools/find_python.sh $(VERSION)) -m venv $(ENV)
+	$(QUIET)PIP_CONSTRAINT=$(LOCK) \
+	  $(PYTHON) tools/set_up.py $(SHOW) $(LOCK) || { $(UNRESOLVED); }
+	$(QUIET)$(PYTHON) -m pip install $(PIP_QUIET) --no-deps --no-build-isolation -e .
+	$(QUIET)$(PYTHON) -m pip check || { $(UNRESOLVED); }
 	@touch $@
 
 UNRESOLVED = echo 'error: $(LOCK) cannot be installed, see above. It is for' \
@@ -116,8 +125,8 @@ tpu-report: $(VENV) $(TPU_VENV)
 
 $(TPU_VENV): requirements-tpu.lock
 	$$(tools/find_python.sh $(VERSION)) -m venv .venv_tpu
-	.venv_tpu/bin/pip install --no-deps -r requirements-tpu.lock
-	.venv_tpu/bin/pip check
+	$(QUIET).venv_tpu/bin/python tools/set_up.py $(SHOW) requirements-tpu.lock
+	$(QUIET).venv_tpu/bin/pip check
 	@touch $@
 
 # What tests.golden.published and tools/benchmark/peers.py compare with: PyTorch and
@@ -133,10 +142,10 @@ $(PEERS_VENV): requirements-peers.lock
 	@tools/find_python.sh 3.11 >/dev/null || { \
 	  echo 'error: no Python 3.11 was found.' >&2; exit 1; }
 	$$(tools/find_python.sh 3.11) -m venv .venv_peers
-	.venv_peers/bin/pip install --no-deps -r requirements-peers.lock || { \
+	$(QUIET).venv_peers/bin/python tools/set_up.py $(SHOW) requirements-peers.lock || { \
 	  echo 'error: if torch was not found: the head of requirements-peers.lock' \
 	  'says where pip has to look for it.' >&2; exit 1; }
-	.venv_peers/bin/pip check
+	$(QUIET).venv_peers/bin/pip check
 	@touch $@
 
 # --- Demo ---------------------------------------------------------------------

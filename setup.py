@@ -72,6 +72,8 @@ setup(
     'pillow>=11.3',
     'gin-config',
     'absl-py',
+    # How the tools draw what they do.
+    'rich>=13',
     # With these TensorFlow asks about TPUs.
     'google-api-core',
     'google-api-python-client',

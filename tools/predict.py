@@ -24,7 +24,7 @@ from absl import app, flags
 from official_coatnet.analysis.runs import drawings
 from official_coatnet.data import image_files
 from official_coatnet.export import prediction
-from tools import image_flags, path_flags
+from tools import image_flags, path_flags, progress
 
 _SAVED_MODEL = path_flags.DEFINE_path(
   'saved_model',
@@ -86,14 +86,17 @@ def main(argv):
   )
   files = prediction.find_files(path_flags.expand(argv[1:]))
   results = []
-  for i in range(0, len(files), _BATCH_SIZE.value):
-    batch = prediction.predict_batch(
-      predictor, files[i : i + _BATCH_SIZE.value]
-    )
-    for result in batch:
-      # At once: whoever reads need not wait for the last batch.
-      print(to_json(result), flush=True)
-    results += batch
+  with progress.Progress() as show:
+    for i in range(0, len(files), _BATCH_SIZE.value):
+      batch = prediction.predict_batch(
+        predictor, files[i : i + _BATCH_SIZE.value]
+      )
+      for result in batch:
+        # At once: whoever reads need not wait for the last batch.
+        print(to_json(result), flush=True)
+      results += batch
+      if len(files) > len(results):
+        show(len(results), len(files))
   if _PICTURE.value:
     _draw(results, _PICTURE.value, predictor.image_options)
   if any('error' in result for result in results):

@@ -12,9 +12,11 @@ from official_coatnet.training import (
   consistency,
   devices,
   experiment as experiment_lib,
+  listener as listener_lib,
   model_dir as model_dir_lib,
   per_class,
   plan as plan_lib,
+  profiling,
   reporting,
   stop as stop_lib,
   stored_data,
@@ -42,6 +44,10 @@ class Run:
     model: The network, once it is built.
     stop: Says, on all of them alike, whether it is to end here.
     lock: Keeps others from writing to its folder, where this process does.
+    listener: Hears what it does.
+    started: When the process began, in seconds of the world's clock.
+    tpu_type: As of `controller.run`.
+    profile: Traces some of its steps.
   """
 
   experiment: experiment_lib.Experiment
@@ -57,6 +63,10 @@ class Run:
   model: tf.keras.Model | None = None
   stop: stop_lib.Stop = stop_lib.Stop()
   lock: writer.Lock | None = None
+  listener: listener_lib.Listener = listener_lib.Listener()
+  started: float | None = None
+  tpu_type: str | None = None
+  profile: profiling.Profile | None = None
 
   @property
   def is_new(self) -> bool:
@@ -87,6 +97,9 @@ class Run:
       clock=clock,
       global_step=global_step,
       metrics_file=self.metrics_file,
+      listener=self.listener,
+      trains=self.trains,
+      tpu_type=self.tpu_type,
     )
 
   @property

@@ -71,9 +71,9 @@ def choose_blocks(
 def _why_not(model, name: str, known: list[str]) -> str:
   of_model = {layer.name for layer in model.layers}
   stages = {complexity.stage_of(each) for each in of_model}
-  reason = f'the network {model.name!r} has no such block or stage'
+  reason = f'there is no such block or stage in the network {model.name!r}'
   if name in of_model | stages:
-    reason = 'which is convolutions and has no attention'
+    reason = 'it is of convolutions and has no attention'
   return (
     f"`blocks` names '{name}': {reason}. Those with attention are "
     f'{", ".join(known)}, or by stage '

@@ -69,15 +69,19 @@ def _note(explained: explanation.Explanation) -> str:
 def _draw_class(row, explained: explanation.Explanation):
   """Draws the image, the map of its class, and the scores."""
   height, width = explained.class_map.shape
-  row[0].set_title('what the network sees', fontsize=9)
+  row[0].set_title('the image\nas the network sees it', fontsize=9)
   row[0].imshow(explained.pixels, interpolation=_interpolation(explained))
   best = drawings.shorten(explained.predictions[0][0], length=16)
+  # What speaks against the class is not what is asked for.
+  values = np.maximum(explained.class_map, 0)
+  what = (
+    f'what speaks for "{best}"' if values.any() else f'nothing for "{best}"'
+  )
   row[1].set_title(
-    f'for "{best}" (Grad-CAM,\n{explained.stage.upper()}, {height} x {width})',
+    f'{what}\nGrad-CAM of {explained.stage.upper()}, {height} x {width}',
     fontsize=9,
   )
-  # What speaks against the class is not what is asked for.
-  _overlay(row[1], explained.pixels, np.maximum(explained.class_map, 0))
+  _overlay(row[1], explained.pixels, values)
   # As a strip: bars of a whole panel's height would be the first thing seen.
   scores = row[2].inset_axes((0, 0.6, 1, 0.4))
   scores.axis('off')

@@ -101,10 +101,10 @@ class AttentionWeightsTest(parameterized.TestCase):
     ):
       self.assertEqual(maps.choose_blocks(model, names), blocks)
     for name, words in (
-      ('s1', "names 's1': which is convolutions and has no attention"),
+      ('s1', "names 's1': it is of convolutions and has no attention"),
       ('s2_block0', 'has no attention. Those with attention are s3_block0, '),
-      ('s3_block3', 'has no such block or stage.* or by stage s3, s4'),
-      ('S3', 'has no such block'),
+      ('s3_block3', 'there is no such block or stage.* or by stage s3, s4'),
+      ('S3', 'there is no such block'),
     ):
       with self.assertRaisesRegex(ValueError, words):
         maps.choose_blocks(model, [name])

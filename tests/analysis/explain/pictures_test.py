@@ -40,8 +40,8 @@ class PicturesTest(absltest.TestCase):
     self.assertEqual(figure.get_suptitle(), 'photo.jpg: tabby, 75.0 %')
     panels = {ax.get_title(): ax for ax in figure.axes if ax.images}
     first, of_class, mean, head, other, last = panels
-    self.assertEqual(first, 'what the network sees')
-    self.assertEqual(of_class, 'for "tabby" (Grad-CAM,\nS4, 2 x 2)')
+    self.assertEqual(first, 'the image\nas the network sees it')
+    self.assertEqual(of_class, 'what speaks for "tabby"\nGrad-CAM of S4, 2 x 2')
     self.assertStartsWith(mean, 'S3, block 4: mean of heads\n3 x 4, up to ')
     self.assertStartsWith(head, 'head 0\n')
     self.assertStartsWith(other, 'head 7\n')
@@ -76,7 +76,9 @@ class PicturesTest(absltest.TestCase):
   def test_nothing_speaks_for_the_class(self):
     found = explained()
     found.class_map[:] = -1
-    self._draw(found)
+    figure = self._draw(found)
+    titles = [ax.get_title() for ax in figure.axes]
+    self.assertIn('nothing for "tabby"\nGrad-CAM of S4, 2 x 2', titles)
     self.assertTrue(os.path.exists(self.path))
 
 

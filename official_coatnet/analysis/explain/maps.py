@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from official_coatnet.export import serving
 from official_coatnet.modeling import attention, blocks, complexity
+from official_coatnet.modeling.implementations import reference
 
 # Positions a side from which on a map shows where something is.
 _FINE = 6
@@ -81,16 +82,16 @@ def _why_not(model, name: str, known: list[str]) -> str:
   )
 
 
-class _Recorder:
+class _Recorder(reference.Reference):
   """Stands for the implementation of a layer, and keeps its weights."""
 
   def __init__(self, layer: attention.RelativeAttention):
     self.inner = layer.implementation
     self.weights: tf.Tensor | None = None
 
-  def attend(self, layer, x, *, training):
-    self.weights = layer.attention_weights(x, training=training)
-    return self.inner.attend(layer, x, training=training)
+  def attend(self, attention, x, *, training):
+    self.weights = attention.attention_weights(x, training=training)
+    return self.inner.attend(attention, x, training=training)
 
 
 @contextlib.contextmanager

@@ -81,6 +81,7 @@ class Trainer(orbit.AbstractTrainer):
         dynamic_decay=config.ema_dynamic_decay,
         fixed={n for n in weights if stages.is_frozen(n, config.trainable)},
       )
+    self._inspector = watch_lib.Inspector(self._lasting_variables())
     self._metrics = objective.Metrics(experiment.train_data, name='train_data')
     self._gradient_norm = tf.keras.metrics.Mean('gradient_norm')
     # By this process.
@@ -184,9 +185,7 @@ class Trainer(orbit.AbstractTrainer):
 
     Moments and averages are looked at, too: on the devices, and on all of them.
     """
-    variables = self._lasting_variables()
-    flags = self._flags()
-    return [name for name, bad in zip(variables, flags.numpy()) if bad]
+    return self._inspector.not_finite()
 
   def _lasting_variables(self) -> dict[str, tf.Variable]:
     """Returns the floats that a checkpoint holds, by name."""
@@ -198,24 +197,6 @@ class Trainer(orbit.AbstractTrainer):
       if variable.dtype.is_floating:
         variables[variable.name.removesuffix(':0')] = variable
     return variables
-
-  @tf.function
-  def _flags(self) -> tf.Tensor:
-    """Returns which of `_lasting_variables` are not finite; above 0 if so."""
-
-    def flags():
-      return tf.distribute.get_replica_context().all_reduce(
-        tf.distribute.ReduceOp.SUM,
-        tf.stack(
-          [
-            1.0 - tf.cast(tf.reduce_all(tf.math.is_finite(v)), tf.float32)
-            for v in self._lasting_variables().values()
-          ]
-        ),
-      )
-
-    results = self._strategy.run(flags)
-    return self._strategy.experimental_local_results(results)[0]
 
   @tf.function
   def train_loop(self, iterator, num_steps):
@@ -278,7 +259,7 @@ class Trainer(orbit.AbstractTrainer):
       rate=self._schedule(step),
     )
     # Clip, AdamW: here the learning rate is applied, which follows
-    # `optimizer.WarmupSchedule`.
+    # `schedules.WarmupSchedule`.
     optimizer_lib.update(
       self.optimizer,
       gradients,

@@ -15,7 +15,7 @@ _FOLDER = os.path.join(repository.ROOT, 'docs', 'notebooks')
 # say: the parameters of CoAtNet-0, and a line of each evaluation.
 _NOTEBOOKS = {
   'build': ('parameters 25,', 'table (24, 13, 13)', 'coatnet_1: 42.'),
-  'finetune': ("'photos': ", '7 to 9: ', ' %'),
+  'finetune': ("photos {'train': 145, ", '0 to 6: ', '7 to 9: '),
   'read_run': ('best evaluation', 'mean accuracy', "'classes.csv'"),
 }
 _SECONDS_PER_CELL = 900

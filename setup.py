@@ -98,6 +98,8 @@ setup(
     'onnx': ['tf2onnx>=1.17', 'onnx>=1.18', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
+    # docs/notebooks, with `demo`.
+    'notebooks': ['ipykernel', 'nbclient', 'nbformat'],
     # scikit-image for the photographs of its wheel.
     'dev': ['coverage>=7.10', 'mypy', 'ruff', 'scikit-image'],
   },

@@ -38,6 +38,8 @@ from official_coatnet.training import (
 EXPERIMENT_FILE = 'experiment.json'
 DATA_FILE = image_files.DATA_FILE
 CONFIG_FILE = 'config.gin'
+# How lines of it begin that say which gin files it was made of.
+CONFIG_ORIGIN = '# From '
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = metrics_file.FILE

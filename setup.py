@@ -60,7 +60,8 @@ setup(
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
     'tensorflow-datasets',
-    'numpy>=1.26',
+    # tf-models-official calls it as 2.4 does not let it.
+    'numpy>=1.26,<2.4',
     # Checksums of records.
     'google-crc32c>=1.5',
     # Those that came with others, and are imported here.

@@ -4,19 +4,25 @@ What is written is there whole or not at all.
 """
 
 import codecs
+import contextlib
 import fnmatch
 import hashlib
 import importlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import tensorflow as tf
+from absl import logging
 
 # TensorFlow lists, restores and removes checkpoints by patterns, and takes the
 # folder that they are in for a part of the pattern.
 _PATTERN_CHARACTERS = '*?[\\'
+# In the words of Linux, and of an exceeded quota or file size.
+_IS_FULL = re.compile('No space left|quota exceeded|File too large')
 _SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://')
 # What brings a file system that a TensorFlow may lack: the package, and the
 # module that registers it when it is imported.
@@ -149,6 +155,15 @@ def open_with_size(path: str) -> tuple[BinaryIO, int]:
   return open_binary(path), tf.io.gfile.stat(path).length
 
 
+def list_names(folder: str) -> list[str]:
+  """Returns the names of what is in a folder; none where there is no folder."""
+  try:
+    # On an object store, the names of folders end in a slash.
+    return [name.rstrip('/') for name in tf.io.gfile.listdir(folder)]
+  except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
+    return []  # Of a file, the latter.
+
+
 def make_folder(path: str) -> None:
   """Makes a folder to write to, and those above it, where they are not.
 
@@ -158,16 +173,80 @@ def make_folder(path: str) -> None:
   try:
     tf.io.gfile.makedirs(path)
   except tf.errors.OpError as error:
-    raise _cannot_write(path, error) from error
+    raise cannot_write(path, error) from error
 
 
-def _cannot_write(path: str, error: tf.errors.OpError) -> OSError:
-  # TensorFlow begins with the path, and ends with what the system says.
-  reason = error.message.rpartition('; ')[2]
-  return OSError(
-    f'{path!r} cannot be written to ({reason}); name a place where you may '
-    'write, and which is not taken by something else.'
+def cannot_write(
+  path: str, error: Exception, *, needed: int | None = None
+) -> OSError:
+  """Returns what to raise where a file or folder cannot be written.
+
+  Args:
+    path: where.
+    error: what TensorFlow or the system says.
+    needed: bytes, if they are known.
+  """
+  if isinstance(error, tf.errors.OpError):
+    # TensorFlow begins with the path, and ends with what the system says.
+    reason = error.message.splitlines()[0].rpartition('; ')[2]
+    reason = re.sub(r' \[Op:.*', '', reason)
+  else:
+    reason = getattr(error, 'strerror', None) or str(error)
+  free = free_bytes(path)
+  amounts = [f'{_megabytes(needed)} are needed'] if needed else []
+  amounts += [f'{_megabytes(free)} are free'] if free is not None else []
+  remedy = (
+    'name a place where you may write, and which is not taken by something '
+    'else.'
   )
+  if _IS_FULL.search(reason):
+    remedy = 'make room there, or name another place.'
+  elif not (needed and free is not None and free < needed):
+    amounts = []
+  there = f'; {", ".join(amounts)} there' if amounts else ''
+  return OSError(f'{path!r} cannot be written to ({reason}{there}); {remedy}')
+
+
+def _megabytes(number: int) -> str:
+  return f'{number / 1e6:,.1f} MB'
+
+
+def free_bytes(path: str) -> int | None:
+  """Returns what is free on the disk of a path; None if it is not known."""
+  if '://' in path:
+    return None
+  folder = os.path.abspath(path)
+  while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+    folder = os.path.dirname(folder)
+  try:
+    return shutil.disk_usage(folder).free
+  except OSError:  # It may have gone meanwhile.
+    return None
+
+
+class BestEffort:
+  """Writes what a run can do without: a failure is a warning, the first time.
+
+  What comes after it is tried again, as a disk may have room later.
+  """
+
+  def __init__(self, path: str):
+    """Takes the path that the warning names."""
+    self._path = path
+    self._has_failed = False
+
+  @contextlib.contextmanager
+  def __call__(self) -> Iterator[None]:
+    """Within it, an error in writing is a warning."""
+    try:
+      yield
+    except (OSError, tf.errors.OpError) as error:
+      if not self._has_failed:
+        logging.warning(
+          '%s The run goes on without what belongs there.',
+          cannot_write(self._path, error),
+        )
+      self._has_failed = True
 
 
 def rename(temporary: str, path: str) -> None:
@@ -208,8 +287,12 @@ def write_bytes(path: str, contents: bytes) -> None:
     with tf.io.gfile.GFile(temporary, 'wb') as file:
       file.write(contents)
     rename(temporary, path)
-  except tf.errors.OpError as error:
-    raise _cannot_write(path, error) from error
+  except (OSError, tf.errors.OpError) as error:
+    problem = cannot_write(path, error, needed=len(contents))
+    # It may not be there, or no longer be ours to remove.
+    with contextlib.suppress(tf.errors.OpError):
+      tf.io.gfile.remove(temporary)
+    raise problem from error
 
 
 def read_text(path: str) -> str:

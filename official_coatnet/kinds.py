@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 # Beyond it a float32, which is what settings become, is infinite.
@@ -174,10 +174,11 @@ class Choice(Rule):
   """One of several texts.
 
   Attributes:
-    of: The texts.
+    of: The texts, or what has them as keys; asked at each check, so that what
+      is entered later counts.
   """
 
-  of: Sequence[str] = ()
+  of: Collection[str] = ()
 
   @property
   def kind(self) -> str:

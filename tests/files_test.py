@@ -11,6 +11,7 @@ from unittest import mock
 import tensorflow as tf
 
 from official_coatnet import files
+from tests.fixtures import full_disk
 
 
 class StorageTest(tf.test.TestCase):
@@ -59,6 +60,36 @@ class StorageTest(tf.test.TestCase):
         OSError, 'cannot be written to .*name a place'
       ):
         write()
+
+  def test_a_full_disk(self):
+    files.write_text(self.path, 'old')
+    with full_disk.full_disk(1000):
+      with self.assertRaisesRegex(
+        OSError,
+        r"file' cannot be written to \(File too large; 0.2 MB are needed, "
+        r'[\d,.]+ MB are free there\); make room there',
+      ):
+        files.write_text(self.path, 'x' * 200_000)
+    with open(self.path) as file:
+      self.assertEqual(file.read(), 'old')
+    self.assertEqual(os.listdir(os.path.dirname(self.path)), ['file'])
+    self.assertIsNone(files.free_bytes('gs://bucket/run'))
+
+  def test_what_a_run_can_do_without(self):
+    best_effort = files.BestEffort(self.path)
+    with self.assertLogs(level='WARNING') as logs:
+      for _ in range(2):
+        with best_effort():
+          raise tf.errors.ResourceExhaustedError(
+            None, None, 'x; No space left on device'
+          )
+      with best_effort():
+        files.write_text(self.path, 'again')
+    self.assertLen(logs.output, 1)
+    self.assertRegex(logs.output[0], 'file.*No space left.*The run goes on')
+    self.assertTrue(os.path.exists(self.path))
+    with self.assertRaises(ZeroDivisionError), best_effort():
+      raise ZeroDivisionError
 
   def test_json(self):
     self.assertIsNone(files.read_json(self.path))

@@ -12,6 +12,7 @@ how far another runtime's numbers are from TensorFlow's, goes to standard error.
 import tools.prologue
 
 import contextlib
+import logging as python_logging
 import os
 import sys
 import tempfile
@@ -37,6 +38,12 @@ _WEIGHTS = flags.DEFINE_enum(
   experiment_lib.WEIGHTS,
   'Which weights to export. By default what the run says: the average of the '
   'weights where it has one.',
+)
+_CHECKPOINT_STEP = flags.DEFINE_integer(
+  'checkpoint_step',
+  None,
+  'Step of the checkpoint to take. By default the best one where the run keeps '
+  'it, else the newest that is whole.',
 )
 _LABELS = path_flags.DEFINE_path(
   'labels',
@@ -213,13 +220,22 @@ def _quiet_converter() -> Iterator[None]:
       os.close(kept)
 
 
+def _is_for_users(record: python_logging.LogRecord) -> bool:
+  """Whether a line of the log is an error, or a warning of this package.
+
+  What TensorFlow says of a save is about the temporary folder, and what it
+  warns of is within Keras.
+  """
+  is_ours = f'{os.sep}official_coatnet{os.sep}' in record.pathname
+  least = logging.WARNING if is_ours else logging.ERROR
+  return record.levelno >= logging.converter.absl_to_standard(least)
+
+
 def main(argv):
   """Exports, and prints where the export is."""
   if len(argv) > 1:
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
-  # What TensorFlow says of a save is about the temporary folder, and what it
-  # warns of is within Keras.
-  logging.set_verbosity(logging.ERROR)
+  logging.get_absl_handler().addFilter(_is_for_users)
   tf.get_logger().setLevel('ERROR')
   options = _options()
   _check_flags(options)
@@ -232,6 +248,7 @@ def main(argv):
       _MODEL_DIR.value,
       _EXPORT_DIR.value,
       weights=_WEIGHTS.value,
+      checkpoint_step=_CHECKPOINT_STEP.value,
       labels=_LABELS.value,
       version=_VERSION.value,
       fold=_FOLD.value,

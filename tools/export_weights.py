@@ -36,6 +36,12 @@ _WEIGHTS = flags.DEFINE_enum(
   'Which weights to write. By default what the run says: the average of the '
   'weights where it has one.',
 )
+_CHECKPOINT_STEP = flags.DEFINE_integer(
+  'checkpoint_step',
+  None,
+  'Step of the checkpoint to take. By default the best one where the run keeps '
+  'it, else the newest that is whole.',
+)
 _LABELS = path_flags.DEFINE_path(
   'labels',
   None,
@@ -65,6 +71,7 @@ def main(argv):
     _MODEL_DIR.value,
     _OUTPUT_DIR.value,
     weights=_WEIGHTS.value,
+    checkpoint_step=_CHECKPOINT_STEP.value,
     labels=_LABELS.value,
     licence=_LICENCE.value,
   ):

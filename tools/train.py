@@ -34,9 +34,12 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   per_class,
   preflight,
+  restart,
   tpu as tpu_lib,
 )
 from tools import gin_flags, path_flags
+
+_TRAINING_MODES = ('train', 'train_and_eval')
 
 _GIN = gin_flags.DEFINE_gin(
   None,
@@ -71,6 +74,19 @@ _PER_CLASS = flags.DEFINE_bool(
   'With --mode=eval: accuracy class by class and what is taken for what, as '
   'CSV, JSON and pictures.',
 )
+_CHECKPOINT_STEP = flags.DEFINE_integer(
+  'checkpoint_step',
+  None,
+  'With --mode=eval: step of the checkpoint. By default the best one where the '
+  'run keeps it, else the newest that is whole.',
+)
+_RESTART = flags.DEFINE_bool(
+  'restart',
+  False,
+  'Begin at step 0 in a --model_dir that has checkpoints. What is there goes '
+  'into restarted-TIME/ in it. Not for a command that is started again and '
+  'again: it would begin each time.',
+)
 _OUTPUT_DIR = path_flags.DEFINE_path(
   'output_dir',
   None,
@@ -91,10 +107,20 @@ def main(argv):
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   if _OUTPUT_DIR.value and not _PER_CLASS.value:
     raise app.UsageError('--output_dir is for what --per_class writes.')
+  if _CHECKPOINT_STEP.value is not None and _MODE.value != 'eval':
+    raise app.UsageError(
+      '--checkpoint_step is for --mode=eval; a run goes on from its newest '
+      'checkpoint.'
+    )
+  if _RESTART.value and (_DRY_RUN.value or _MODE.value not in _TRAINING_MODES):
+    raise app.UsageError('--restart is for a training.')
   logging.set_verbosity(logging.INFO)
   # Between several machines it tells of each sum over them, twice.
   python_logging.getLogger('tensorflow').setLevel('WARNING')
-  experiment = _GIN.load(find_start=_find_start, model_dir=_MODEL_DIR.value)
+  experiment = _GIN.load(
+    find_start=_find_start,
+    model_dir=None if _RESTART.value else _MODEL_DIR.value,
+  )
   if _DRY_RUN.value:
     _dry_run(experiment)
   else:
@@ -118,8 +144,11 @@ def _run(experiment):
     # controller looks again, by when the number of hosts is certain and the
     # data may be others.
     expected, problems = _look_at_tpu()
+    model_dir = _MODEL_DIR.value
+    if model_dir and _RESTART.value:
+      model_dir = restart.new_folder(model_dir)
     problems += preflight.examine(
-      experiment, mode=_MODE.value, model_dir=_MODEL_DIR.value, **expected
+      experiment, mode=_MODE.value, model_dir=model_dir, **expected
     )[0]
     if problems:
       raise ValueError(preflight.join_problems(problems))
@@ -207,6 +236,8 @@ def _train(experiment, strategy, *, model_dir, tally=None):
     ),
     on_first_loop=lambda: gin_config.write_operative_config(model_dir),
     tally=tally,
+    checkpoint_step=_CHECKPOINT_STEP.value,
+    restart=_RESTART.value,
     stop=tools.prologue.STOP,
   )
 

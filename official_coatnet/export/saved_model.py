@@ -43,6 +43,7 @@ def export(
   export_dir: str,
   *,
   weights: str | None = None,
+  checkpoint_step: int | None = None,
   labels: str | None = None,
   version: int | None = None,
   fold: bool = True,
@@ -62,6 +63,8 @@ def export(
     export_dir: Folder of the versions; created.
     weights: 'ema' or 'raw'. None for what the run's configuration says, which
       is EMA where there is one unless it says otherwise.
+    checkpoint_step: Step of the checkpoint. None for the best one where the run
+      keeps it, else the newest.
     labels: Text file with one class name a line. None for the names that the
       run has kept; if it has none they are the class ids in decimal.
     version: Number of the export. None for the next free one.
@@ -95,7 +98,9 @@ def export(
   names, names_from = class_names.read(experiment, model_dir, labels=labels)
   # Opened before the network is built, so that an error comes at once.
   stored = checkpoints.StoredWeights(
-    model_dir, weights=weights or experiment.run.weights
+    model_dir,
+    weights=weights or experiment.run.weights,
+    step=checkpoint_step,
   )
   runtimes.check(stored.shapes, file_format=file_format, quantize=quantize)
   if file_format == 'saved_model':

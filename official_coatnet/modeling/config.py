@@ -76,7 +76,7 @@ _COUNTS = kinds.Several(
   relative_attention=kinds.Choice(tuple(attention.RELATIVE_ATTENTION)),
   lookup=kinds.Choice(tuple(relative_bias.LOOKUPS)),
   implementation=kinds.Choice(
-    tuple(implementations.IMPLEMENTATIONS),
+    implementations.IMPLEMENTATIONS,
     none="for 'tpu' on a TPU, and 'reference' elsewhere",
   ),
   rematerialize=kinds.Several(

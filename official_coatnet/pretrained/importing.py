@@ -26,10 +26,12 @@ from official_coatnet.pretrained import (
   reading,
 )
 from official_coatnet.training import (
+  checkpoint_files,
   checkpoints,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   optimizer,
+  saving,
   stored_data,
 )
 
@@ -88,7 +90,7 @@ def import_weights(
     ImportError: If a library that is needed for it is missing.
   """
   files.check_no_pattern(model_dir, name='--model_dir')
-  if tf.train.latest_checkpoint(model_dir):
+  if checkpoint_files.exist(model_dir):
     raise ValueError(
       f'{model_dir!r} holds the checkpoints of a run; give another --model_dir.'
     )
@@ -124,11 +126,8 @@ def _import(file: hub.WeightsFile, model_dir: str, *, image_size) -> Imported:
   if known.class_names is not None:
     model_dir_lib.write_labels(model_dir, known.class_names)
   model_dir_lib.write_origin(model_dir, origin)
-  tf.train.CheckpointManager(
-    checkpoints.make_checkpoint(model, averages={}),
-    model_dir,
-    max_to_keep=1,
-    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
+  saving.CheckpointManager(
+    checkpoints.make_checkpoint(model, averages={}), model_dir, max_to_keep=1
   ).save(checkpoint_number=0)
   return Imported(model_dir, known, report, origin)
 
@@ -205,7 +204,7 @@ def find_start(path: str) -> str:
     ImportError: If a library that is needed for it is missing.
   """
   if not hub.is_name(path) and (
-    not hub.is_weights(path) or tf.train.latest_checkpoint(path)
+    not hub.is_weights(path) or checkpoint_files.exist(path)
   ):
     return path
   file = hub.find(path)
@@ -214,7 +213,7 @@ def find_start(path: str) -> str:
   folder = os.path.join(
     cache_folder(), f'{name}-{files.sha256(file.path)[:16]}'
   )
-  if tf.train.latest_checkpoint(folder):
+  if checkpoint_files.exist(folder):
     return folder
   os.makedirs(cache_folder(), exist_ok=True)
   temporary = tempfile.mkdtemp(dir=cache_folder(), prefix='.importing-')
@@ -224,7 +223,7 @@ def find_start(path: str) -> str:
       os.rename(temporary, folder)
     except OSError:
       # Of several processes another was first.
-      if not tf.train.latest_checkpoint(folder):
+      if not checkpoint_files.exist(folder):
         raise
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -38,6 +38,7 @@ def publish(
   output_dir: str,
   *,
   weights: str | None = None,
+  checkpoint_step: int | None = None,
   labels: str | None = None,
   licence: str | None = None,
 ) -> list[str]:
@@ -48,6 +49,8 @@ def publish(
     output_dir: The folder; created. Files of the same names are replaced.
     weights: 'ema' or 'raw'. None for what the run's configuration says, which
       is EMA where there is one unless it says otherwise.
+    checkpoint_step: Step of the checkpoint. None for the best one where the run
+      keeps it, else the newest.
     labels: Text file with one class name a line. None for the run's own.
     licence: Of the weights, by a name that the hub knows, such as 'apache-2.0'.
 
@@ -67,7 +70,9 @@ def publish(
   names = _read_names(experiment, model_dir, labels=labels)
   config = make_config(experiment, names=names)
   stored = checkpoints.StoredWeights(
-    model_dir, weights=weights or experiment.run.weights
+    model_dir,
+    weights=weights or experiment.run.weights,
+    step=checkpoint_step,
   )
   stored.check_finite(what='Nothing is published of')
   state = timm_settings.to_state(

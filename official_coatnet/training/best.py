@@ -20,6 +20,7 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   objective,
   run as run_lib,
+  saving,
 )
 
 _LOSS = 'loss'
@@ -168,7 +169,7 @@ class Keeper:
         self._checkpoint.write(os.path.join(folder, best_file.NAME))
       return
     prefix = best_file.prefix(self._model_dir, best.step)
-    self._checkpoint.write(prefix)
+    saving.write_whole(self._checkpoint, prefix)
     best_file.write(self._model_dir, best)
     best_file.remove(self._model_dir, but=best.step)
     logging.info('Best so far: %s.', self)

@@ -6,11 +6,8 @@ reads it (resume, evaluation, export, fine-tuning) asks for names, and never
 depends on the order in which a program built its objects.
 """
 
-import atexit
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -18,6 +15,7 @@ import tensorflow as tf
 
 from official_coatnet.modeling import attention
 from official_coatnet.training import (
+  checkpoint_files,
   experiment as experiment_lib,
   guard,
   model_dir as model_dir_lib,
@@ -60,22 +58,33 @@ class StoredWeights:
     shapes: Name to shape.
   """
 
-  def __init__(self, path: str, *, weights: str | None = None):
-    """Opens a checkpoint.
+  def __init__(
+    self, path: str, *, weights: str | None = None, step: int | None = None
+  ):
+    """Opens a checkpoint that is whole.
 
     Args:
-      path: A model_dir or a checkpoint.
+      path: A model_dir or a checkpoint, as of `model_dir.find_checkpoint`.
       weights: 'ema', 'raw', or None for EMA where there is one.
+      step: Which checkpoint of a model_dir; None for its best, or newest.
 
     Raises:
       ValueError: If there is no checkpoint, or no such weights in it.
     """
     experiment_lib.check_weights(weights)
-    self.prefix = model_dir_lib.find_checkpoint(path)
-    try:
-      self._reader = tf.train.load_checkpoint(self.prefix)
-    except tf.errors.OpError as e:
-      raise _damaged(self.prefix) from e
+    self._open(model_dir_lib.find_checkpoint(path, step=step), weights)
+
+  @classmethod
+  def of_whole(cls, prefix: str, *, weights: str | None) -> 'StoredWeights':
+    """Opens a checkpoint of which somebody knows that it is whole."""
+    stored = cls.__new__(cls)
+    stored._open(prefix, weights)
+    return stored
+
+  def _open(self, prefix: str, weights: str | None):
+    self.prefix = prefix
+    with readable(prefix):
+      self._reader = tf.train.load_checkpoint(prefix)
     groups = {group: self._names(top) for group, top in _GROUPS.items()}
     self.group = weights or ('ema' if groups['ema'] else 'raw')
     if self.group == 'ema' and not groups['ema']:
@@ -141,13 +150,16 @@ def readable(prefix: str | None) -> Iterator[None]:
 def _damaged(prefix: str) -> ValueError:
   return ValueError(
     f'The checkpoint {prefix!r} cannot be read: its files are damaged or cut '
-    'off. Copy them again, or take an older one of the same folder (its name '
-    'goes into the first line of the file `checkpoint` there).'
+    'off. Copy them again.'
   )
 
 
 def load_weights(
-  model: tf.keras.Model, path: str, *, weights: str | None = None
+  model: tf.keras.Model,
+  path: str,
+  *,
+  weights: str | None = None,
+  step: int | None = None,
 ) -> str:
   """Sets all weights of a model from a checkpoint of the same network.
 
@@ -155,6 +167,7 @@ def load_weights(
     model: The network. Under a strategy, call within its scope.
     path: A model_dir or a checkpoint.
     weights: 'ema', 'raw', or None for EMA where there is one.
+    step: Which checkpoint of a model_dir; None for its best, or newest.
 
   Returns:
     The prefix of the checkpoint.
@@ -162,7 +175,7 @@ def load_weights(
   Raises:
     ValueError: If the checkpoint does not fit; the message names the weights.
   """
-  stored = StoredWeights(path, weights=weights)
+  stored = StoredWeights(path, weights=weights, step=step)
   variables = named_weights(model)
   problems = _mismatches(variables, stored.shapes)
   if problems:
@@ -183,25 +196,24 @@ def load_weights(
 
 
 def check_resumable(
-  model: tf.keras.Model, model_dir: str, *, has_averages: bool
+  model: tf.keras.Model, latest: str | None, *, has_averages: bool
 ):
-  """Checks that the latest checkpoint of a folder is of this run.
+  """Checks that the checkpoint to resume from is of this run.
 
   TensorFlow restores what has the same name and shape, and leaves the rest at
   its random start without a word.
 
   Args:
     model: The network that is to be trained on.
-    model_dir: Where the run's checkpoints are; there may be none yet.
+    latest: The checkpoint, whole (`newest_whole`); None if there is none yet.
     has_averages: Whether the run averages its weights.
 
   Raises:
     ValueError: If weights or averages are missing or of another shape.
   """
-  latest = tf.train.latest_checkpoint(model_dir)
   if latest is None:
     return
-  stored = StoredWeights(latest, weights='raw')
+  stored = StoredWeights.of_whole(latest, weights='raw')
   problems = _mismatches(named_weights(model), stored.shapes)
   if problems:
     raise ValueError(
@@ -211,7 +223,7 @@ def check_resumable(
     )
   if has_averages:
     try:
-      StoredWeights(latest, weights='ema')
+      StoredWeights.of_whole(latest, weights='ema')
     except ValueError as e:
       raise ValueError(
         f'The run cannot resume from {stored.prefix!r}: `ema_decay` is set, '
@@ -221,42 +233,36 @@ def check_resumable(
       ) from e
 
 
+# Who has to do with checkpoints finds it here, too.
+newest_whole = checkpoint_files.newest_whole
+
+
 def describe_good(model_dir: str) -> str:
   """Says from which checkpoint a run that has diverged can go on.
 
   The last step before a checkpoint may have spoilt the weights without any
   loss that shows it.
   """
-  state = tf.train.get_checkpoint_state(model_dir)
-  paths = list(reversed(state.all_model_checkpoint_paths)) if state else []
-  good = next((path for path in paths if _is_finite(path)), None)
-  if not paths:
+  latest = checkpoint_files.examine(model_dir).prefix
+  if latest is None:
     return 'No checkpoint was written before: the same command starts anew.'
+  good = checkpoint_files.examine(model_dir, finite=True).prefix
   if good is None:
     return (
       f'The checkpoints in {model_dir} hold weights that are no numbers, too: '
-      'start anew, with another --model_dir.'
+      'start anew, with another --model_dir or --restart.'
     )
-  if good == paths[0]:
+  if good == latest:
     return (
       f'The last checkpoint, {good}, is from before: the same command goes '
       'on from it.'
     )
   return (
-    f'The last checkpoint, {paths[0]}, holds weights that are no numbers; the '
+    f'The last checkpoint, {latest}, holds weights that are no numbers; the '
     f'last good one is {good}. To go on from it, write model_checkpoint_path: '
     f'"{os.path.basename(good)}" into the first line of '
-    f'{os.path.join(model_dir, "checkpoint")}.'
+    f'{os.path.join(model_dir, checkpoint_files.STATE_FILE)}.'
   )
-
-
-def _is_finite(path: str) -> bool:
-  """Whether all weights of a checkpoint are numbers; False if it is damaged."""
-  try:
-    StoredWeights(path, weights='raw').check_finite(what='Not good is')
-  except (ValueError, tf.errors.OpError, guard.NonFiniteWeightsError):
-    return False
-  return True
 
 
 def shorten(problems: list[str], *, shown: int = 10) -> str:
@@ -325,23 +331,3 @@ def make_checkpoint(
   if averages:
     groups['ema'] = dict(averages)
   return CheckedCheckpoint(check=check, **groups, **objects)
-
-
-class FollowerCheckpointManager(tf.train.CheckpointManager):
-  """Of a worker that is not the chief: reads the run's folder, leaves it alone.
-
-  To save is a common act of all workers, since some values are averages over
-  them. What a follower has to write goes into a temporary folder.
-  """
-
-  def __init__(self, checkpoint, directory, max_to_keep, **kwargs):
-    """As of tf.train.CheckpointManager; `directory` is that of the chief."""
-    temporary = tempfile.mkdtemp(prefix='coatnet_worker_')
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    super().__init__(checkpoint, temporary, 1, **kwargs)
-    self._shared = directory
-    del max_to_keep
-
-  def restore_or_initialize(self):
-    self._latest_checkpoint = tf.train.latest_checkpoint(self._shared)
-    return super().restore_or_initialize()

@@ -7,11 +7,11 @@ against it here, before any accelerator time is spent.
 
 from collections.abc import Mapping
 
-import tensorflow as tf
 from absl import logging
 
 from official_coatnet.data import checks, sources as sources_lib
 from official_coatnet.training import (
+  checkpoint_files,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   stored_data,
@@ -45,6 +45,8 @@ _NOT_COMPARED = (
   'data_service',
   'steps_per_loop',
   'max_to_keep',
+  'keep_every_steps',
+  'keep_every_hours',
   'init_checkpoint',
   'init_checkpoint_required',
   'accept_other_data',
@@ -73,7 +75,7 @@ def examine(
   splits += ['train_data'] if mode in _TRAINING_MODES else []
   now = stored_data.facts_now(experiment, sources, splits=splits)
   try:
-    if model_dir and tf.train.latest_checkpoint(model_dir):
+    if model_dir and checkpoint_files.exist(model_dir):
       stored_data.compare_with_run(
         findings, experiment, now, model_dir=model_dir
       )

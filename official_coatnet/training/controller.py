@@ -11,6 +11,7 @@ from official_coatnet import files
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   agreement as agreement_lib,
+  checkpoint_files,
   devices,
   eval_mode,
   experiment as experiment_lib,
@@ -21,8 +22,10 @@ from official_coatnet.training import (
   plan as plan_lib,
   preflight,
   reporting,
+  restart as restart_lib,
   run as run_lib,
   stop as stop_lib,
+  trackers,
   train_mode,
   writer,
 )
@@ -39,12 +42,15 @@ def run(
   on_start: Callable[[], None] = lambda: None,
   on_first_loop: Callable[[], None] = lambda: None,
   tally: per_class.Tally | None = None,
+  checkpoint_step: int | None = None,
+  restart: bool = False,
   stop: stop_lib.Stop | None = None,
 ) -> dict[str, float]:
   """Trains, evaluates or both, resuming from the latest checkpoint.
 
-  Where the weights start: from the latest checkpoint of `model_dir`; else from
-  `init_checkpoint`; else at random.
+  Where the weights start: from the newest whole checkpoint of `model_dir`; else
+  from `init_checkpoint`; else at random. Where there are checkpoints and none
+  is whole, it does not start.
 
   Args:
     experiment: What to run.
@@ -56,6 +62,10 @@ def run(
       first step; not where the run has taken its last one.
     on_first_loop: Called after the first training loop.
     tally: In mode 'eval', what to fill class by class.
+    checkpoint_step: In mode 'eval', which checkpoint to evaluate; None for the
+      best one where the run keeps it, else the newest.
+    restart: Whether to begin at step 0, and to move what an earlier run has
+      left in `model_dir` into a folder in it.
     stop: Says when to end before the last step; asked from the end of the first
       training loop on, or of the first batch of an evaluation. On several
       machines all end if one is to. Never, if None.
@@ -79,15 +89,18 @@ def run(
     raise ValueError(f'`mode` is {mode!r}; it must be one of {MODES}.')
   if tally is not None:
     per_class.check(mode=mode, num_hosts=devices.num_hosts(strategy))
+  aside = restart_lib.new_folder(model_dir) if model_dir and restart else None
   problems, sources = preflight.examine(
     experiment,
     mode=mode,
-    model_dir=model_dir,
+    model_dir=aside or model_dir,
     num_replicas=strategy.num_replicas_in_sync,
     num_hosts=devices.num_hosts(strategy),
   )
   if problems:
     raise ValueError(preflight.join_problems(problems))
+  if checkpoint_step is not None:
+    checkpoint_files.prefix_at(model_dir, checkpoint_step)  # At once if not.
   agreement = agreement_lib.Agreement(strategy)
   asked = agreement_lib.AgreedStop(stop or stop_lib.Stop(), agreement)
   with contextlib.ExitStack() as stack:
@@ -99,15 +112,25 @@ def run(
       lock = stack.enter_context(
         _only_writer(model_dir, strategy, agreement=agreement)
       )
+    if aside is not None:
+      if devices.is_chief(strategy):
+        restart_lib.set_aside(model_dir, aside)
+      agreement.any(False)  # The others look when that is done.
     this = dataclasses.replace(
       _prepare(
         experiment, sources, mode=mode, model_dir=model_dir, strategy=strategy
       ),
       tally=tally,
+      checkpoint_step=checkpoint_step,
       stop=asked,
       lock=lock,
     )
     if this.trains:
+      if this.is_chief:
+        sinks = stack.enter_context(
+          trackers.started(this.experiment, this.model_dir)
+        )
+        this = dataclasses.replace(this, sinks=sinks)
       return train_mode.train(
         this, on_start=on_start, on_first_loop=on_first_loop
       )
@@ -159,9 +182,9 @@ def _prepare(experiment, sources, *, mode, model_dir, strategy) -> run_lib.Run:
     num_train_examples=experiment.train_data.num_examples,
     num_eval_examples=experiment.eval_data.num_examples,
   )
-  is_new = tf.train.latest_checkpoint(model_dir) is None
+  latest = None if evaluates_only else checkpoint_files.newest_whole(model_dir)
   this = run_lib.Run(
-    experiment, sources, plan, mode, model_dir, strategy, is_new
+    experiment, sources, plan, mode, model_dir, strategy, latest
   )
   if this.is_chief and evaluates_only:
     keeps = model_dir_lib.is_writable(model_dir)

@@ -1,12 +1,12 @@
 """The modes that evaluate what a run has saved."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orbit
-import tensorflow as tf
 
 from official_coatnet.training import (
+  checkpoint_files,
   checkpoints,
   ema,
   evaluator as evaluator_lib,
@@ -37,9 +37,9 @@ def evaluate(this: run_lib.Run) -> dict[str, float]:
     eval_summary_dir=this.events_folder('eval'),
     eval_actions=[reporter.after_evaluation, guard.check_evaluation],
   )
-  paths = [this.model_dir]
+  paths: Iterable[str] = [this.model_dir]
   if this.mode == 'continuous_eval':
-    paths = tf.train.checkpoints_iterator(
+    paths = checkpoint_files.each_new(
       this.model_dir, timeout=CONTINUOUS_EVAL_TIMEOUT
     )
   results = {}
@@ -51,7 +51,10 @@ def evaluate(this: run_lib.Run) -> dict[str, float]:
       )
     with this.strategy.scope():
       prefix = checkpoints.load_weights(
-        this.model, path, weights=this.experiment.run.weights
+        this.model,
+        path,
+        weights=this.experiment.run.weights,
+        step=this.checkpoint_step,
       )
     step = model_dir_lib.checkpoint_step(prefix)
     global_step.assign(step)

@@ -15,6 +15,7 @@ SMOOTHINGS = ('tf', 'full')
 REDUCTIONS = ('sum', 'mean')
 METRICS = ('loss', 'top1', 'top5', 'precision_at_1', 'precision_at_5')
 BALANCED = 'balanced'
+TRACKERS = ('wandb', 'mlflow')
 # Fields of a `DataConfig` that say what pixels mean to the network.
 NORMALIZATION = ('mean', 'deviation')
 PREPROCESSING = (*NORMALIZATION, 'interpolation')
@@ -76,8 +77,16 @@ class LossConfig:
   eval_interval_steps=kinds.Whole(0, none='for `eval_interval_epochs`'),
   checkpoint_interval_steps=kinds.Whole(0, none='for each evaluation'),
   max_to_keep=kinds.Whole(1, kinds.LARGEST_INT32),
+  keep_every_steps=kinds.Whole(1, none='for none'),
+  keep_every_hours=kinds.Number('(0, inf)', none='for none'),
   max_bad_steps=kinds.Whole(0, kinds.LARGEST_INT32),
   max_loss=kinds.Number('(0, inf)', none='for no limit'),
+  stage_norms=kinds.Flag(),
+  trackers=kinds.Several(
+    kinds.Choice(TRACKERS),
+    f'a tuple of {" and ".join(map(repr, TRACKERS))}, or of one of them',
+    lone=True,
+  ),
   best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),
   early_stopping_patience=kinds.Whole(1, none='for all steps'),
   init_checkpoint=kinds.Path(none='for weights at random'),
@@ -103,7 +112,9 @@ class RunConfig:
     eval_interval_steps: The same in steps; wins.
     checkpoint_interval_steps: Steps between checkpoints; None: at each
       evaluation and at the end.
-    max_to_keep: Checkpoints kept.
+    max_to_keep: Of the latest checkpoints, how many are kept.
+    keep_every_steps: And the first at or after each multiple of so many steps.
+    keep_every_hours: And the first, and each that is so many hours younger.
     best_metric: By which evaluation's checkpoint to keep beside the latest ones
       as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
       several labels), or None. Where there is one, evaluation, export and
@@ -135,6 +146,12 @@ class RunConfig:
       run is, so that it goes on with other data; then the run stops.
     max_loss: Mean loss of a batch above which a step counts as one that is not
       finite, or None for no such limit.
+    stage_norms: Whether TensorBoard gets the norms of gradients, updates and
+      weights of each stage, of the last step of each loop. While the last step
+      of a loop is taken, the weights are held twice.
+    trackers: Experiment trackers that are told the numbers of metrics.jsonl,
+      too: 'wandb' (Weights & Biases), 'mlflow'. Their own environment variables
+      say where they are; one that cannot be reached is done without.
     allow_shared_images: Whether images to evaluate on may be among those to
       train on, where the manifests of two builds say that they are.
   """
@@ -146,6 +163,8 @@ class RunConfig:
   eval_interval_steps: int | None = None
   checkpoint_interval_steps: int | None = None
   max_to_keep: int = 3
+  keep_every_steps: int | None = None
+  keep_every_hours: float | None = None
   best_metric: str | None = None
   early_stopping_patience: int | None = None
   init_checkpoint: str | None = None
@@ -158,6 +177,8 @@ class RunConfig:
   jit_compile: bool = False
   max_bad_steps: int = 0
   max_loss: float | None = None
+  stage_norms: bool = False
+  trackers: tuple[str, ...] = ()
   allow_shared_images: bool = False
 
   def __post_init__(self) -> None:

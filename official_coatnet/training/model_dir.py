@@ -14,15 +14,16 @@
   best-<step>.*           the best one so far, with RunConfig.best_metric
   best.json               which it is, by what, and the evaluations since
   writer.json             which process trains here; while it does
+  trackers.json           which runs of experiment trackers are this one
   train/, eval/           TensorBoard events, from orbit
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
+  restarted-<time>/       what was there before a --restart
 """
 
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -30,7 +31,7 @@ import tensorflow as tf
 from official_coatnet import files
 from official_coatnet.data import facts as facts_lib, image_files
 from official_coatnet.training import (
-  best_file,
+  checkpoint_files,
   experiment as experiment_lib,
   metrics_file,
 )
@@ -44,7 +45,7 @@ OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = metrics_file.FILE
 WEIGHTS_FILE = 'weights.json'
-CHECKPOINT_NAME = 'ckpt'
+CHECKPOINT_NAME = checkpoint_files.NAME
 OTHER_EVALUATION = metrics_file.OTHER_EVALUATION
 MetricsFile = metrics_file.MetricsFile
 read_metrics = metrics_file.read
@@ -201,51 +202,8 @@ def read_labels(model_dir: str) -> tuple[str, ...] | None:
   return tuple(lines[:-1] if not lines[-1] else lines)
 
 
-def find_checkpoint(path: str) -> str:
-  """Returns a checkpoint's prefix from a model_dir or from the prefix itself.
-
-  Of a model_dir that keeps its best checkpoint, that one; else the latest.
-
-  Raises:
-    ValueError: If there is no checkpoint there.
-  """
-  files.check_no_pattern(path, name='The path', is_new=False)
-  best = best_file.read(path)
-  if best is not None:
-    return best_file.prefix(path, best.step)
-  latest = tf.train.latest_checkpoint(path)
-  if latest:
-    return latest
-  if tf.io.gfile.exists(f'{path}.index'):
-    return path
-  if not tf.io.gfile.exists(path):
-    raise ValueError(
-      f'No checkpoint at {path!r}: neither a folder nor {path}.index exists. '
-      'Give a model_dir, or the path of a checkpoint without its ending, such '
-      'as model_dir/ckpt-1000.'
-    )
-  raise ValueError(f'No checkpoint in {path!r}: {_why_no_checkpoint(path)}')
-
-
-def _why_no_checkpoint(path: str) -> str:
-  if not tf.io.gfile.isdir(path):
-    prefix = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path)
-    if prefix != path and tf.io.gfile.exists(f'{prefix}.index'):
-      return f'it is a file of one; leave its ending out: {prefix}.'
-    return 'it is a file; give the model_dir of a run, a folder.'
-  folder = files.escape_pattern(path)
-  if any(
-    tf.io.gfile.glob(os.path.join(folder, *deeper, 'saved_model.pb'))
-    for deeper in ((), ('*',))
-  ):
-    return (
-      'it is an export, whose weights are in another form; give the model_dir '
-      'of the run that it was made of.'
-    )
-  return (
-    'the folder has no finished checkpoint. Train first, or give another '
-    'model_dir.'
-  )
+# Who has a model_dir finds it here, too.
+find_checkpoint = checkpoint_files.find
 
 
 def checkpoint_step(prefix: str) -> int:

@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import orbit
+import tensorflow as tf
 from absl import logging
 
+from official_coatnet import files
 from official_coatnet.training import stop as stop_lib
 
 
@@ -15,6 +17,30 @@ class _StopError(Exception):
   def __init__(self, output):
     super().__init__()
     self.output = output
+
+
+class Summaries(orbit.utils.SummaryManager):
+  """orbit's events for TensorBoard, without which a run goes on.
+
+  Where they cannot be written, that is a warning.
+  """
+
+  def __init__(self, summary_dir: str | None, *, global_step: tf.Variable):
+    super().__init__(summary_dir, tf.summary.scalar, global_step=global_step)
+    self._best_effort = files.BestEffort(summary_dir or '')
+
+  def summary_writer(self, relative_path=''):
+    with self._best_effort():
+      return super().summary_writer(relative_path)
+    return tf.summary.create_noop_writer()
+
+  def flush(self):
+    with self._best_effort():
+      super().flush()
+
+  def write_summaries(self, summary_dict):
+    with self._best_effort():
+      super().write_summaries(summary_dict)
 
 
 class Controller(orbit.Controller):
@@ -35,6 +61,9 @@ class Controller(orbit.Controller):
   def __init__(
     self,
     *,
+    global_step: tf.Variable,
+    summary_dir: str | None = None,
+    eval_summary_dir: str | None = None,
     should_stop: Callable[[], bool] | None = None,
     stop: stop_lib.Stop | None = None,
     after_stop: Callable[[], None] = lambda: None,
@@ -43,12 +72,20 @@ class Controller(orbit.Controller):
     """Creates it, and restores the latest checkpoint.
 
     Args:
+      global_step: Where the run is.
+      summary_dir: Folder of the events of its training; None for no events.
+      eval_summary_dir: Of its evaluations.
       should_stop: Whether the last evaluation was the last of all.
       stop: Says when somebody wants the run to end.
       after_stop: Called when all is saved that is to be, and the run ends.
       **kwargs: Of orbit's.
     """
-    super().__init__(**kwargs)
+    super().__init__(global_step=global_step, **kwargs)
+    # orbit takes those that are given to it for others here and there.
+    self.summary_manager = Summaries(summary_dir, global_step=global_step)
+    self.eval_summary_manager = Summaries(
+      eval_summary_dir, global_step=global_step
+    )
     self._should_stop = should_stop
     self._stop = stop or stop_lib.Stop()
     self._after_stop = after_stop

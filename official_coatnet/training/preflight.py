@@ -3,8 +3,6 @@
 import dataclasses
 import os
 
-import tensorflow as tf
-
 from official_coatnet import files
 from official_coatnet.data import (
   checks,
@@ -15,6 +13,8 @@ from official_coatnet.data import (
 from official_coatnet.modeling import implementations
 from official_coatnet.training import (
   best,
+  best_file,
+  checkpoint_files,
   checkpoints,
   consistency,
   experiment as experiment_lib,
@@ -84,12 +84,13 @@ def examine(
         experiment, sources.get('train_data')
       )
     problems += best.problems(experiment, mode=mode)
+    problems += trackers.problems(experiment.run.trackers)
     problems += stages.start_problems(
       experiment.optimizer.trainable,
       starts_at_random=not experiment.run.init_checkpoint
       # A dry run takes no checkpoint, and two steps.
       and experiment.train_data.source != 'synthetic'
-      and not (model_dir and tf.train.latest_checkpoint(model_dir)),
+      and not checkpoint_files.exist(model_dir),
     )
   return problems, sources
 
@@ -157,7 +158,7 @@ def _export_only_problems(experiment, mode: str) -> list[str]:
 
 def _from_scratch_problems(model_dir: str | None) -> list[str]:
   """Refuses random weights, unless the run resumes and so has its own."""
-  if model_dir is not None and tf.train.latest_checkpoint(model_dir):
+  if checkpoint_files.exist(model_dir):
     return []
   return [
     '`init_checkpoint` is None, but this run is a fine-tuning and must not '
@@ -261,8 +262,8 @@ def _model_dir_problems(
     files.check_no_pattern(
       model_dir, name='--model_dir', is_new=mode in _TRAINING_MODES
     )
-    if mode == 'eval':
-      model_dir_lib.find_checkpoint(model_dir)
+    if mode == 'eval' and not _has_weights(model_dir):
+      model_dir_lib.find_checkpoint(model_dir)  # Says why there are none.
   except ValueError as e:
     return [str(e)]
   try:
@@ -280,8 +281,15 @@ def _model_dir_problems(
   ]
 
 
+def _has_weights(model_dir: str) -> bool:
+  """Whether a run has something to be evaluated, which may be damaged."""
+  return (
+    checkpoint_files.exist(model_dir) or best_file.read(model_dir) is not None
+  )
+
+
 def _stage_problems(experiment, stored, *, model_dir, mode) -> list[str]:
-  if mode not in _TRAINING_MODES or not tf.train.latest_checkpoint(model_dir):
+  if mode not in _TRAINING_MODES or not checkpoint_files.exist(model_dir):
     return []
   return stages.resume_problems(
     experiment.optimizer, stored.optimizer, model_dir=model_dir

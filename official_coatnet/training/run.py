@@ -18,6 +18,7 @@ from official_coatnet.training import (
   reporting,
   stop as stop_lib,
   stored_data,
+  trackers,
   writer,
 )
 
@@ -34,11 +35,14 @@ class Run:
     mode: One of `controller.MODES`.
     model_dir: Its folder.
     strategy: Where it runs.
-    is_new: Whether it has no checkpoint yet.
+    latest: The newest whole checkpoint, from which it goes on; None of a run
+      that begins, or only evaluates.
     keeps_metrics: Whether metrics and events can be written there.
     tally: Of an evaluation class by class.
+    checkpoint_step: Which checkpoint to evaluate, if it was said.
     model: The network, once it is built.
     stop: Says, on all of them alike, whether it is to end here.
+    sinks: Trackers that are told its numbers, by name.
     lock: Keeps others from writing to its folder, where this process does.
   """
 
@@ -48,12 +52,19 @@ class Run:
   mode: str
   model_dir: str
   strategy: tf.distribute.Strategy
-  is_new: bool
+  latest: str | None = None
   keeps_metrics: bool = True
   tally: per_class.Tally | None = None
+  checkpoint_step: int | None = None
   model: tf.keras.Model | None = None
   stop: stop_lib.Stop = stop_lib.Stop()
+  sinks: Mapping[str, trackers.Sink] = dataclasses.field(default_factory=dict)
   lock: writer.Lock | None = None
+
+  @property
+  def is_new(self) -> bool:
+    """Whether it has no checkpoint yet."""
+    return self.latest is None
 
   @property
   def trains(self) -> bool:
@@ -78,7 +89,7 @@ class Run:
       plan=self.plan,
       clock=clock,
       global_step=global_step,
-      metrics_file=self.metrics_file,
+      metrics_file=trackers.Told(self.metrics_file, self.sinks),
     )
 
   @property

@@ -7,7 +7,7 @@ tracker that fails is not called again by this process, which says so once.
 """
 
 import contextlib
-import functools
+import json
 import math
 import os
 import time
@@ -22,7 +22,6 @@ from official_coatnet.training import (
   metrics_file,
 )
 
-NAMES = experiment_lib.TRACKERS
 # Which run of a tracker the folder's is.
 FILE = 'trackers.json'
 _PROJECT = 'official_coatnet'
@@ -36,9 +35,7 @@ Sink = Callable[[int, Mapping[str, float]], None]
 class Told:
   """A metrics file whose lines trackers are told, too."""
 
-  def __init__(
-    self, file: metrics_file.MetricsFile, sinks: Mapping[str, Sink]
-  ):
+  def __init__(self, file: metrics_file.MetricsFile, sinks: Mapping[str, Sink]):
     """Takes where the lines go.
 
     Args:
@@ -71,19 +68,24 @@ def _warn(name: str, error: Exception):
   )
 
 
-def check(names: Sequence[str]) -> None:
-  """Raises ImportError, with what to install, where a tracker's package is not.
+def problems(names: Sequence[str]) -> list[str]:
+  """Says what to install where a tracker's package is missing.
 
   Args:
     names: As `RunConfig.trackers`.
   """
+  found = []
   for name in names:
-    extras.load(
-      name,
-      extra=name,
-      purpose=f'RunConfig.trackers names {name!r}, which',
-      instead='leave it out',
-    )
+    try:
+      extras.load(
+        name,
+        extra=name,
+        purpose=f'{name!r} of RunConfig.trackers',
+        instead='leave it out',
+      )
+    except ImportError as e:
+      found.append(str(e))
+  return found
 
 
 @contextlib.contextmanager
@@ -98,19 +100,13 @@ def started(
 
   Yields:
     Name to tracker.
-
-  Raises:
-    ImportError: If a tracker's package is not installed.
   """
   names = experiment.run.trackers
-  check(names)
-  sinks = {}
+  sinks: dict[str, Sink] = {}
   with contextlib.ExitStack() as stack:
     for name in names:
       try:
-        sinks[name] = stack.enter_context(
-          _STARTS[name](experiment, model_dir)
-        )
+        sinks[name] = stack.enter_context(_STARTS[name](experiment, model_dir))
       except Exception as e:  # Whatever another package raises.
         _warn(name, e)
     yield sinks
@@ -122,7 +118,7 @@ def _read(model_dir: str) -> dict[str, str]:
 
 def _keep(model_dir: str, name: str, run: str):
   """Notes which run of a tracker this one is, for when it goes on."""
-  text = files.to_json({**_read(model_dir), name: run})
+  text = json.dumps({**_read(model_dir), name: run}) + '\n'
   files.write_text(os.path.join(model_dir, FILE), text)
 
 

@@ -1,5 +1,6 @@
 """The modes that train: from the latest checkpoint to the last step."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from absl import logging
 
 from official_coatnet.training import (
   best,
+  checkpoint_files,
   checkpoints,
   consistency,
   devices,
@@ -18,6 +20,7 @@ from official_coatnet.training import (
   orbit_overrides,
   reporting,
   run as run_lib,
+  saving,
   stages,
   trainer as trainer_lib,
   transfer,
@@ -38,7 +41,7 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     if this.mode == 'train_and_eval':
       evaluator = eval_mode.make_evaluator(this, average=trainer.average)
   checkpoints.check_resumable(
-    this.model, this.model_dir, has_averages=trainer.average is not None
+    this.model, this.latest, has_averages=trainer.average is not None
   )
   reporter = this.make_reporter(trainer.optimizer.iterations, clock)
   manager = _checkpoint_manager(this, trainer)
@@ -49,7 +52,7 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     is_other=lambda: reporter.evaluates_otherwise,
   )
   # Restores the latest checkpoint.
-  with checkpoints.readable(tf.train.latest_checkpoint(this.model_dir)):
+  with checkpoints.readable(this.latest):
     controller = _make_controller(
       this,
       trainer,
@@ -64,6 +67,9 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   if not evaluates_now and keeper.should_stop():
     return best.last_evaluation(this.model_dir)
   _begin(this, trainer, reporter=reporter, on_start=on_start)
+  manager.on_lost = lambda: _write_start(
+    dataclasses.replace(this, latest=None), on_start
+  )
   with inputs.readable_errors(
     experiment,
     strategy,
@@ -123,13 +129,7 @@ def _begin(
       )
     return
   if this.is_chief:
-    consistency.write_start(
-      this.experiment,
-      this.sources,
-      model_dir=this.model_dir,
-      is_new=this.is_new,
-    )
-    on_start()
+    _write_start(this, on_start)
   trainer.set_dataset(
     inputs.distribute(
       this.experiment,
@@ -141,12 +141,23 @@ def _begin(
   )
 
 
+def _write_start(this: run_lib.Run, on_start: Callable[[], None]):
+  """Writes what a run begins with, or goes on with."""
+  consistency.write_start(
+    this.experiment,
+    this.sources,
+    model_dir=this.model_dir,
+    is_new=this.is_new,
+  )
+  on_start()
+
+
 def _make_controller(
   this: run_lib.Run,
   trainer: trainer_lib.Trainer,
   *,
   evaluator,
-  manager: tf.train.CheckpointManager,
+  manager: saving.CheckpointManager,
   keeper: best.Keeper,
   reporter: reporting.Reporter,
   on_first_loop,
@@ -189,13 +200,15 @@ def _make_guard(
   this: run_lib.Run,
   trainer: trainer_lib.Trainer,
   *,
-  manager: tf.train.CheckpointManager,
+  manager: saving.CheckpointManager,
 ) -> guard_lib.Guard:
   def restore() -> str | None:
-    path = tf.train.latest_checkpoint(this.model_dir)
+    found = checkpoint_files.examine(this.model_dir, finite=True)
+    checkpoint_files.warn(found)
+    path = found.prefix
     if path is not None:
       with this.strategy.scope(), checkpoints.readable(path):
-        trainer.go_back(lambda: manager.checkpoint.restore(path))
+        trainer.go_back(lambda: manager.restore(path))
     return path
 
   return guard_lib.Guard(
@@ -233,15 +246,17 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     if trainer.average:
       trainer.average.reset()
 
-  manager = tf.train.CheckpointManager
+  manager = saving.CheckpointManager
   if not this.is_chief:
-    manager = checkpoints.FollowerCheckpointManager
+    manager = saving.FollowerCheckpointManager
   return manager(
     checkpoint,
-    directory=this.model_dir,
+    this.model_dir,
     max_to_keep=settings.max_to_keep,
+    keep_every_steps=settings.keep_every_steps,
+    keep_every_hours=settings.keep_every_hours,
     checkpoint_interval=this.plan.checkpoint_interval,
     step_counter=trainer.optimizer.iterations,
-    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
     init_fn=initialize,
+    start=this.latest,
   )

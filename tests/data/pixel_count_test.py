@@ -120,7 +120,7 @@ class PixelCountTest(tf.test.TestCase, parameterized.TestCase):
     ('RGBA', {'quality': 80}, b'VP8X'),
     ('RGB', {'save_all': True, 'append_images': True}, b'VP8X'),
   )
-  def test_webp(self, mode, options, chunk):
+  def test_kinds_of_webp(self, mode, options, chunk):
     if options.get('append_images'):
       options = options | {'append_images': [Image.new('RGB', (301, 77))]}
     alpha = np.arange(301 * 77, dtype=np.uint8).reshape(77, 301, 1)

@@ -24,7 +24,7 @@ from official_coatnet.export import (
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import network
 from official_coatnet.training import checkpoints, model_dir as model_dir_lib
-from tests.fixtures import experiments, image_files, runs
+from tests.fixtures import damage, experiments, image_files, runs
 
 
 def _named(spec, name):
@@ -427,6 +427,11 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     file = self.create_tempfile('file').full_path
     with self.assertRaisesRegex(ValueError, '`export_dir` is .*/file/x'):
       saved_model.export(model_dir, os.path.join(file, 'x'))
+    with self.assertRaisesRegex(ValueError, 'no checkpoint of step 3; .*: 4.'):
+      saved_model.export(model_dir, self.exports, checkpoint_step=3)
+    damage.OF_CHECKPOINT['data cut'](model_dir, 4)
+    with self.assertRaisesRegex(ValueError, 'none can be used: .*ckpt-4'):
+      saved_model.export(model_dir, self.exports)
     for name in os.listdir(model_dir):
       if name.startswith(('ckpt', 'checkpoint')):
         os.remove(os.path.join(model_dir, name))

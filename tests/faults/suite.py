@@ -23,6 +23,7 @@ from tests.faults import (
   disks,
   kills,
   ledger,
+  non_finite,
   pairs,
   repeats,
   settings,
@@ -49,6 +50,7 @@ def all_cases(
   yield from disks.cases(count=num_disks, seed=seed)
   yield from pairs.cases(count=num_pairs, seed=seed)
   yield from repeats.cases()
+  yield from non_finite.cases()
   yield from settings.cases()
 
 

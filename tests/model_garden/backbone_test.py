@@ -187,7 +187,7 @@ class PrecisionTest(tf.test.TestCase):
 class ErrorsTest(tf.test.TestCase):
   def test_unknown_model(self):
     with self.assertRaisesRegex(
-      ValueError, "Unknown model 'coatnet-0'.*Did you mean 'coatnet_0'"
+      ValueError, "'coatnet-0'.*Did you mean 'coatnet_0'"
     ):
       _build('coatnet-0')
 

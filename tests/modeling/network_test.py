@@ -216,8 +216,7 @@ class ImplementationTest(parameterized.TestCase, tf.test.TestCase):
       conv_class = type('FifthConv', (tf.keras.layers.Conv2D,), {})
 
     fifth = Fifth()
-    entries = {**implementations.IMPLEMENTATIONS, 'fifth': fifth}
-    with mock.patch.object(implementations, 'IMPLEMENTATIONS', entries):
+    with mock.patch.dict(implementations._ENTRIES, fifth=fifth):
       c = make_config(implementation='fifth')
       model = network.classifier(c)
       copy = tf.keras.Model.from_config(model.get_config())

@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from official_coatnet.pretrained import conversion, publishing, timm
 from official_coatnet.training import checkpoints, model_dir as model_dir_lib
-from tests.fixtures import experiments, runs
+from tests.fixtures import damage, experiments, runs
 
 _NAMES = ['a rose', 'b', 'c', 'd: e', 'f']
 _RMLP = {
@@ -101,6 +101,16 @@ class PublishTest(parameterized.TestCase):
     self.assertEqual(prepared['crop_mode'], 'center')
     self.assertEqual(prepared['mean'], [0.5, 0.4, 0.3])
     self.assertEqual(prepared['std'], [0.2, 0.3, 0.4])
+
+  def test_damaged_checkpoint(self):
+    model_dir = self.write_run()
+    with self.assertRaisesRegex(ValueError, 'no checkpoint of step 3; .*: 4.'):
+      publishing.publish(model_dir, self.output, checkpoint_step=3)
+    damage.OF_CHECKPOINT['data flipped'](model_dir, 4)
+    for step in (4, None):
+      with self.assertRaisesRegex(ValueError, 'ckpt-4.*is damaged'):
+        publishing.publish(model_dir, self.output, checkpoint_step=step)
+    self.assertFalse(os.path.exists(self.output))
 
   def test_whole_image_squeezed(self):
     data = {'center_crop': False}

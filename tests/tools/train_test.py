@@ -27,14 +27,15 @@ _TIMEOUT = 600
 # checkpoint are written, and the file that names the latest one is not.
 _KILLED = """
 import os, runpy, signal, sys
-from tensorflow.python.checkpoint import checkpoint_management
 name, *sys.argv = sys.argv[1:]
-update = checkpoint_management.update_checkpoint_state_internal
-def update_or_die(folder, model_checkpoint_path, *args, **kwargs):
-  if os.path.basename(model_checkpoint_path) == name:
+sys.path.insert(0, os.path.dirname(os.path.dirname(sys.argv[0])))
+from official_coatnet.training import checkpoint_files
+write = checkpoint_files.write_state
+def write_or_die(folder, steps):
+  if f'ckpt-{steps[-1]}' == name:
     os.kill(os.getpid(), signal.SIGKILL)
-  update(folder, model_checkpoint_path, *args, **kwargs)
-checkpoint_management.update_checkpoint_state_internal = update_or_die
+  write(folder, steps)
+checkpoint_files.write_state = write_or_die
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
 

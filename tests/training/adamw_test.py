@@ -181,6 +181,18 @@ class AdamWTest(tf.test.TestCase, parameterized.TestCase):
     optimizer.apply_gradients([(tf.ones([2]), variable)])
     self.assertAllEqual(variable, [1.5, -3.0])
 
+  def test_float64(self):
+    schedule = optimizer_lib.make_schedule(
+      CONFIG, total_steps=STEPS, warmup_steps=0
+    )
+    variable = tf.Variable([2.0], dtype=tf.float64, name='s0/conv0/kernel')
+    optimizer = _make([variable], own=True, layer_decay=None)
+    optimizer.apply_gradients([(tf.zeros([1], tf.float64), variable)])
+    rate = float(optimizer_lib.Scaled(schedule, CONFIG.weight_decay)(0)) / 5
+    # A fifth of it, by the warm-up of five steps.
+    self.assertAllClose(variable, [2.0 * (1 - rate)], rtol=1e-7)
+    self.assertEqual(variable.dtype, tf.float64)
+
   def test_sparse_gradients(self):
     variable = tf.Variable([[2.0], [4.0]])
     optimizer = adamw.DecoupledAdamW(0.25)

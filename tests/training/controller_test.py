@@ -13,10 +13,12 @@ import tensorflow as tf
 from official_coatnet.training import (
   checkpoints,
   controller,
+  eval_mode,
   model_dir as model_dir_lib,
   per_class,
+  restart,
 )
-from tests.fixtures import experiments as fixture, graphs
+from tests.fixtures import damage, experiments as fixture, graphs
 
 _EMA = {'ema_decay': 0.5}
 
@@ -151,6 +153,57 @@ class PlainRunTest(tf.test.TestCase):
       self.assertEqual('eval/otherwise' in _lines(self.folder)[-1], marked)
     self.assertEqual(calls, [])
     self.assertEqual(model_dir_lib.read_experiment(self.folder), before)
+
+  def damage_latest(self):
+    damage.OF_CHECKPOINT['data flipped'](self.folder, 4)
+
+  def test_a_damaged_latest_checkpoint_is_not_evaluated(self):
+    _run(self.experiment, mode='eval', model_dir=self.folder, checkpoint_step=2)
+    chosen = _lines(self.folder)[-1]
+    self.assertEqual(chosen['step'], 2)
+    self.damage_latest()
+    for mode in ('eval', 'continuous_eval'):
+      with (
+        self.assertLogs(level='WARNING') as logs,
+        mock.patch.object(eval_mode, 'CONTINUOUS_EVAL_TIMEOUT', 0.0),
+      ):
+        _run(self.experiment, mode=mode, model_dir=self.folder)
+      words = '\n'.join(logs.output)
+      self.assertRegex(words, 'ckpt-4.*damaged.*Taken instead: .*ckpt-2')
+      self.assertEqual(_lines(self.folder)[-1], chosen)
+
+  def test_a_damaged_latest_checkpoint_is_not_resumed_from(self):
+    before = _weights(self.folder)
+    self.damage_latest()
+    with self.assertLogs(level='WARNING') as logs:
+      results = _run(self.experiment, model_dir=self.folder)
+    self.assertRegex('\n'.join(logs.output), 'ckpt-4.*damaged')
+    self.assertEqual(results, self.results)
+    self.assertEqual(
+      [line['step'] for line in _lines(self.folder)], [2, 2, 4, 4]
+    )
+    for name, value in _weights(self.folder).items():
+      self.assertAllEqual(value, before[name])
+
+  def test_no_fresh_start_beside_checkpoints(self):
+    os.remove(os.path.join(self.folder, 'checkpoint'))
+    for step in (2, 4):
+      damage.OF_CHECKPOINT['index deleted'](self.folder, step)
+    before = _files(self.folder)
+    with self.assertRaisesRegex(ValueError, 'none can be used.*--restart'):
+      _run(self.experiment, model_dir=self.folder)
+    self.assertEqual(_files(self.folder), before)
+
+  def test_restart(self):
+    lines = _lines(self.folder)
+    before = _weights(self.folder)
+    with mock.patch.object(restart, 'new_folder', lambda folder: f'{folder}/a'):
+      results = _run(self.experiment, model_dir=self.folder, restart=True)
+    self.assertEqual(results, self.results)
+    for folder in (self.folder, os.path.join(self.folder, 'a')):
+      self.assertLen(_lines(folder), len(lines))
+      for name, value in _weights(folder).items():
+        self.assertAllEqual(value, before[name])
 
   def test_ema_that_is_not_there(self):
     experiment = fixture.make_experiment(run={'weights': 'ema'})

@@ -35,7 +35,7 @@ class ModelDirTest(absltest.TestCase):
     for name in (
       'ckpt-6.index',
       'ckpt-6.data-00000-of-00001',
-      '1/saved_model.pb',
+      'exports/1/saved_model.pb',
     ):
       folder.create_file(name)
     folder = folder.full_path
@@ -45,9 +45,9 @@ class ModelDirTest(absltest.TestCase):
         'ckpt-6.data-00000-of-00001',
         'it is a file of one; leave its ending out: .*ckpt-6.$',
       ),
-      ('1/saved_model.pb', 'it is a file; give the model_dir'),
-      ('1', 'it is an export'),
-      ('', 'it is an export'),
+      ('exports/1/saved_model.pb', 'it is a file; give the model_dir'),
+      ('exports/1', 'it is an export'),
+      ('exports', 'it is an export'),
     ):
       with self.assertRaisesRegex(ValueError, f'No checkpoint in .*: {words}'):
         model_dir.find_checkpoint(os.path.join(folder, name))

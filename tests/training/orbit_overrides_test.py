@@ -2,11 +2,12 @@
 
 import contextlib
 import io
+import os
 
 import orbit
 import tensorflow as tf
 
-from official_coatnet.training import orbit_overrides
+from official_coatnet.training import orbit_overrides, saving
 
 
 class _Runner(orbit.AbstractTrainer, orbit.AbstractEvaluator):
@@ -26,8 +27,8 @@ class _Runner(orbit.AbstractTrainer, orbit.AbstractEvaluator):
 
 
 class OrbitOverridesTest(tf.test.TestCase):
-  def _make(self, runner):
-    manager = tf.train.CheckpointManager(
+  def _make(self, runner, **kwargs):
+    manager = saving.CheckpointManager(
       tf.train.Checkpoint(step=runner.step),
       self.folder,
       max_to_keep=3,
@@ -35,6 +36,7 @@ class OrbitOverridesTest(tf.test.TestCase):
       checkpoint_interval=2,
     )
     return orbit_overrides.Controller(
+      **kwargs,
       trainer=runner,
       evaluator=runner,
       global_step=runner.step,
@@ -57,6 +59,26 @@ class OrbitOverridesTest(tf.test.TestCase):
     self.assertEqual(controller.train_and_evaluate(4), output)
     self.assertEqual(again.evaluations, [4])
     self.assertEqual(tf.train.latest_checkpoint(self.folder), latest)
+
+  def test_events(self):
+    folder = self.create_tempdir().full_path
+    folders = [os.path.join(folder, kind) for kind in ('train', 'eval')]
+    self._make(
+      _Runner(), summary_dir=folders[0], eval_summary_dir=folders[1]
+    ).train_and_evaluate(2)
+    self.assertLen(os.listdir(folders[0]), 1)
+    self.assertLen(os.listdir(folders[1]), 1)
+
+  def test_events_that_cannot_be_written_are_a_warning(self):
+    file = self.create_tempfile('file').full_path
+    runner = _Runner()
+    with self.assertLogs(level='WARNING') as logs:
+      self._make(
+        runner, summary_dir=f'{file}/train', eval_summary_dir=f'{file}/eval'
+      ).train_and_evaluate(4, eval_interval=2)
+    self.assertEqual(runner.evaluations, [2, 4])
+    self.assertLen(logs.output, 2)
+    self.assertRegex(logs.output[0], 'train.*cannot be written.*goes on')
 
   def test_messages_come_once_and_without_the_reports(self):
     printed = io.StringIO()

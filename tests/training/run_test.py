@@ -29,7 +29,7 @@ class RunTest(absltest.TestCase):
       mode='train',
       model_dir=self.create_tempdir().full_path,
       strategy=tf.distribute.get_strategy(),
-      is_new=True,
+      latest=None,
     )
     return run_lib.Run(**{**settings, **kwargs})
 

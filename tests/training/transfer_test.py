@@ -5,7 +5,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.modeling import config, network
-from official_coatnet.training import checkpoints, transfer
+from official_coatnet.training import checkpoints, saving, transfer
+from tests.fixtures import damage
 
 
 def _model(**kwargs):
@@ -147,6 +148,26 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
       transfer.initialize(other, folder)
     for a, b in zip(before, other.get_weights()):
       self.assertAllEqual(a, b)
+
+  def test_a_damaged_latest_checkpoint(self):
+    model = _model()
+    manager = saving.CheckpointManager(
+      checkpoints.make_checkpoint(model, averages={}),
+      self.create_tempdir().full_path,
+      max_to_keep=2,
+    )
+    old = model.get_weights()
+    manager.save(2)
+    for variable in model.weights:
+      variable.assign(variable + 1)
+    manager.save(4)
+    damage.OF_CHECKPOINT['data empty'](manager.directory, 4)
+    with self.assertLogs(level='WARNING') as logs:
+      outcome = transfer.initialize(model, manager.directory)
+    self.assertRegex('\n'.join(logs.output), 'ckpt-4.*is damaged')
+    self.assertEndsWith(outcome.prefix, 'ckpt-2')
+    for new, value in zip(model.get_weights(), old):
+      self.assertAllEqual(new, value)
 
   def test_evaluation_at_another_size_names_the_remedy(self):
     folder = self._save(_model())

@@ -15,6 +15,7 @@ from official_coatnet.training import (
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   optimizer as optimizer_lib,
+  saving,
 )
 
 _CLASSES = 1000
@@ -50,12 +51,9 @@ def make_run(
   checkpoint = checkpoints.make_checkpoint(
     network.classifier(experiment.model), averages={}
   )
-  tf.train.CheckpointManager(
-    checkpoint,
-    model_dir,
-    max_to_keep=1,
-    checkpoint_name=model_dir_lib.CHECKPOINT_NAME,
-  ).save(checkpoint_number=1)
+  saving.CheckpointManager(checkpoint, model_dir, max_to_keep=1).save(
+    checkpoint_number=1
+  )
   return experiment
 
 

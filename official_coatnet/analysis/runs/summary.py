@@ -4,10 +4,11 @@ import os
 import statistics
 from typing import Any
 
-import tensorflow as tf
-
 from official_coatnet.modeling import complexity, config as config_lib
-from official_coatnet.training import model_dir as model_dir_lib
+from official_coatnet.training import (
+  checkpoint_files,
+  model_dir as model_dir_lib,
+)
 
 _KINDS = {
   'conv_stem': 'convolution',
@@ -129,7 +130,8 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
 
   Returns:
     `model_dir`, `model`, `image_size` [height, width], `num_classes`, the last
-    `step` and `epoch` reported, `checkpoint` (the latest, or None);
+    `step` and `epoch` reported, `checkpoint` (the newest that is whole, or
+    None);
     `last_evaluation` and `best_evaluation` (lines of metrics.jsonl, or None;
     best by accuracy, or by the loss if there is none) and `best_by`;
     `images_per_second_per_core` (median over the loops, or None) and
@@ -162,13 +164,19 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
     'num_classes': experiment.model.num_classes,
     'step': last['step'],
     'epoch': last.get('epoch'),
-    'checkpoint': tf.train.latest_checkpoint(model_dir),
+    'checkpoint': _checkpoint(model_dir),
     'last_evaluation': evaluations[-1] if evaluations else None,
     'best_evaluation': best,
     'best_by': best_by,
     'images_per_second_per_core': statistics.median(speeds) if speeds else None,
     'core_hours': core_hours[-1] if core_hours else None,
   }
+
+
+def _checkpoint(model_dir: str) -> str | None:
+  found = checkpoint_files.examine(model_dir)
+  checkpoint_files.warn(found)
+  return found.prefix
 
 
 def compare_runs(model_dir: str, baseline_dir: str) -> dict[str, Any]:

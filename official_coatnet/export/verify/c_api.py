@@ -314,11 +314,12 @@ def _answer(model: SavedModel, request: dict) -> dict:
   clocks = (time.perf_counter, time.process_time)
   starts = [clock() for clock in clocks]
   try:
-    outputs, error = model.run(request['signature'], inputs), {}
+    outputs, error = model.run(request['signature'], inputs), ''
   except LoadError as e:
-    outputs, error = {}, {'error': str(e)}
+    outputs, error = {}, str(e)
   seconds, cpu = (clock() - start for clock, start in zip(clocks, starts))
-  answer = error or {'outputs': {n: to_json(v) for n, v in outputs.items()}}
+  tensors = {n: to_json(v) for n, v in outputs.items()}
+  answer = {'error': error} if error else {'outputs': tensors}
   return {**answer, 'seconds': seconds, 'cpu_seconds': cpu}
 
 

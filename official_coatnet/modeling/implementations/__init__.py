@@ -15,11 +15,12 @@ from official_coatnet.modeling.implementations import (
   tpu,
 )
 
+_ENTRIES = {
+  each.name: each
+  for each in (reference.Reference(), cpu.Cpu(), onednn.OneDnn(), tpu.Tpu())
+}
 IMPLEMENTATIONS: Mapping[str, reference.Reference] = types.MappingProxyType(
-  {
-    each.name: each
-    for each in (reference.Reference(), cpu.Cpu(), onednn.OneDnn(), tpu.Tpu())
-  }
+  _ENTRIES
 )
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official_coatnet.analysis.runs import summary
 from official_coatnet.modeling import complexity, config as config_lib, network
-from tests.fixtures import experiments, runs
+from tests.fixtures import damage, experiments, runs
 
 
 class ModelTest(tf.test.TestCase):
@@ -151,6 +151,18 @@ class RunTest(tf.test.TestCase):
     )
     self.assertRegex(text, r'speed +50.0 images/s/core')
     self.assertRegex(text, r'core-hours +0.4')
+
+  def test_the_newest_whole_checkpoint(self):
+    model_dir = self._run({'step': 4, 'epoch': 0.1, 'train/loss': 1.0})
+    damage.OF_STATE['lost'](model_dir)
+    with self.assertLogs(level='WARNING') as logs:
+      result = summary.summarize_run(model_dir)
+    self.assertIn('names the latest', '\n'.join(logs.output))
+    self.assertEqual(result['checkpoint'], os.path.join(model_dir, 'ckpt-4'))
+    damage.OF_CHECKPOINT['index cut'](model_dir, 4)
+    with self.assertLogs(level='WARNING') as logs:
+      self.assertIsNone(summary.summarize_run(model_dir)['checkpoint'])
+    self.assertRegex('\n'.join(logs.output), 'ckpt-4.*is damaged')
 
   def test_without_accuracy_the_lowest_loss_is_best(self):
     result = summary.summarize_run(

@@ -9,6 +9,7 @@ from official_coatnet.data import pipeline
 from official_coatnet.training import (
   controller,
   devices,
+  train_mode,
   trainer as trainer_lib,
 )
 from tests.fixtures import benchmarks, experiments
@@ -77,7 +78,7 @@ class TrainerBenchmarkTest(tf.test.TestCase):
     # The bare loops have not moved the step.
     self.assertTrue(tf.train.latest_checkpoint(folder).endswith('-12'))
     # Afterwards a run is plain again.
-    self.assertIs(controller.trainer_lib.Trainer, trainer_lib.Trainer)
+    self.assertIs(train_mode.trainer_lib.Trainer, trainer_lib.Trainer)
     cpu, seconds = trainer_variants.input_seconds(experiment, num_batches=2)
     self.assertGreaterEqual(min(cpu, seconds), 0.0)
 

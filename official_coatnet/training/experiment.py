@@ -146,9 +146,10 @@ class RunConfig:
       run is, so that it goes on with other data; then the run stops.
     max_loss: Mean loss of a batch above which a step counts as one that is not
       finite, or None for no such limit.
-    stage_norms: Whether TensorBoard gets the norms of gradients, updates and
-      weights of each stage, of the last step of each loop. While the last step
-      of a loop is taken, the weights are held twice.
+    stage_norms: Whether TensorBoard gets norms of each stage after each loop:
+      of the gradient of its last step, of the weights, and of how far these
+      have moved since the loop before. The host reads all weights for it, and
+      holds those of the loop before.
     trackers: Experiment trackers that are told the numbers of metrics.jsonl,
       too: 'wandb' (Weights & Biases), 'mlflow'. Their own environment variables
       say where they are; one that cannot be reached is done without.

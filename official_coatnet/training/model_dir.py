@@ -16,6 +16,7 @@
   writer.json             which process trains here; while it does
   trackers.json           which runs of experiment trackers are this one
   train/, eval/           TensorBoard events, from orbit
+  events.out.tfevents.*   what TensorBoard shows beside the curves (`details`)
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
   restarted-<time>/       what was there before a --restart

@@ -22,6 +22,7 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   plan,
   stages,
+  trackers,
 )
 
 # Of a network: what makes it another one, whatever the image size and classes.

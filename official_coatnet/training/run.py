@@ -89,14 +89,14 @@ class Run:
       plan=self.plan,
       clock=clock,
       global_step=global_step,
-      metrics_file=trackers.Told(self.metrics_file, self.sinks),
+      metrics_file=self.metrics_file,
     )
 
   @property
   def metrics_file(self) -> model_dir_lib.MetricsFile:
     """Where metrics go."""
     writes = self.is_chief and self.keeps_metrics
-    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
+    return trackers.ToldFile(self.model_dir, sinks=self.sinks, writes=writes)
 
   def compare(self) -> stored_data.Findings:
     """Compares it with what it began with, and logs what differs."""

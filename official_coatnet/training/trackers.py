@@ -32,22 +32,25 @@ _PARAMS, _LONGEST = 100, 500
 Sink = Callable[[int, Mapping[str, float]], None]
 
 
-class Told:
+class ToldFile(metrics_file.MetricsFile):
   """A metrics file whose lines trackers are told, too."""
 
-  def __init__(self, file: metrics_file.MetricsFile, sinks: Mapping[str, Sink]):
+  def __init__(
+    self, model_dir: str, *, sinks: Mapping[str, Sink], writes: bool = True
+  ):
     """Takes where the lines go.
 
     Args:
-      file: Written first.
+      model_dir: Folder of the run, whose file is written first.
       sinks: Name to tracker, from `started`.
+      writes: As of MetricsFile.
     """
-    self._file = file
+    super().__init__(model_dir, writes=writes)
     self._sinks = dict(sinks)
 
-  def write(self, step: int, values: Mapping[str, float]):
+  def write(self, step: int, values: dict[str, float]):
     """Writes one line; each tracker gets the values that are finite."""
-    self._file.write(step, dict(values))
+    super().write(step, values)
     known = {k: v for k, v in values.items() if math.isfinite(v)}
     for name in list(self._sinks):
       try:

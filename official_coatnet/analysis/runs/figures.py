@@ -40,7 +40,8 @@ def classes(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Any, str]:
     x_range=(_floor(values), 102),
   )
   figure.height = 90 + 18 * len(shown)
-  for run, colour in zip(summaries, style.colours(len(summaries))):
+  colours = style.colours(len(summaries))
+  for place, (run, colour) in enumerate(zip(summaries, colours)):
     rows = [
       (label, name, values[name][run])
       for label, name in zip(labels, shown)
@@ -55,7 +56,9 @@ def classes(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Any, str]:
     look: dict[str, Any] = {'color': colour, 'source': source}
     if len(summaries) > 1:
       look['legend_label'] = run
-    dots = figure.scatter('value', 'label', size=8, **look)
+    # Where they are equal, rings around rings.
+    size = 8 + 4 * (len(summaries) - 1 - place)
+    dots = figure.scatter('value', 'label', size=min(size, 20), **look)
     tooltips = [('class', '@name'), (run, '@value{0.0} %')]
     style.add_hover(figure, dots, tooltips)
   style.place_legend(figure)

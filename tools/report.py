@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from official_coatnet import files
-from official_coatnet.analysis.runs import history, report
+from official_coatnet.analysis.runs import comparison, history, report
 from tools import path_flags
 
 _HTML = path_flags.DEFINE_path(
@@ -73,7 +73,7 @@ def main(argv):
     _check_html(_HTML.value)
   tf.get_logger().setLevel('ERROR')
   histories = history.read(path_flags.expand(argv[1:]))
-  print(history.format_text(histories))
+  print(comparison.format_text(histories))
   if _HTML.value:
     text = report.make_page(histories, heads=heads, layers=_LAYERS.value)
     files.write_text(_HTML.value, text)

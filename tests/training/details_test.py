@@ -34,7 +34,7 @@ class DetailsTest(tf.test.TestCase):
       experiment,
       mode='train_and_eval',
       model_dir=folder,
-      strategy=tf.distribute.get_strategy(),
+      strategy=tf.distribute.OneDeviceStrategy('CPU'),
     )
     found = read_events(folder)
     self.assertIn(b'"peak_learning_rate": 0.001', found['configuration'][0])

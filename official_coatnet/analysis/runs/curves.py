@@ -6,7 +6,11 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from official_coatnet.analysis.runs import history as history_lib, style
+from official_coatnet.analysis.runs import (
+  comparison,
+  history as history_lib,
+  style,
+)
 
 # Points of a curve; of more than this, every second (third, ...) is drawn.
 _MAX_POINTS = 1500
@@ -187,7 +191,7 @@ def _draw_paper(figure, histories, name: str) -> None:
   """Draws the paper's number for each run as a line."""
   drawn = set()
   for history in histories:
-    number = history_lib.paper_number(history)
+    number = comparison.paper_number(history)
     if number is None or number.metric != name or number in drawn:
       continue
     drawn.add(number)

@@ -6,21 +6,21 @@ cut off, or has lost a file, and says what is missing.
 
 import dataclasses
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from official_coatnet import files
-from official_coatnet.analysis.paper import runs as paper_runs, tables
 from official_coatnet.training import (
   experiment as experiment_lib,
   model_dir as model_dir_lib,
 )
 
 # A line of a loop without it: the first loop of a process, which compiles.
-_SPEED = 'train/images_per_second'
+SPEED = 'train/images_per_second'
+# Seconds of wall time by what they went into, from the run's first start.
+GOODPUT = 'goodput/'
+ALL_TIME, _STEPS_TIME = f'{GOODPUT}total', f'{GOODPUT}step'
 # What evaluations are judged by: the first that there is.
 CRITERIA = ('top1', 'precision_at_1', 'loss')
 
@@ -71,7 +71,7 @@ class History:
     for line in self.lines:
       if not any(key.startswith('train/') for key in line):
         continue
-      if before is not None and _SPEED not in line:
+      if before is not None and SPEED not in line:
         found.append(before)
       before = line['step']
     return found
@@ -162,6 +162,9 @@ def _read(model_dir: str, name: str) -> History:
     )
   if lines and not any('eval/loss' in line for line in lines):
     missing.append('The run has not been evaluated.')
+  for line in lines:
+    if line.get(ALL_TIME) and line.get(_STEPS_TIME) is not None:
+      line['train/goodput'] = line[_STEPS_TIME] / line[ALL_TIME]
   return History(name, model_dir, experiment, tuple(lines), tuple(missing))
 
 
@@ -181,215 +184,3 @@ def settings(history: History) -> dict[str, Any]:
     for part, fields in history.experiment.to_dict().items()
     for field, value in fields.items()
   }
-
-
-def differences(histories: Sequence[History]) -> dict[str, list[Any]]:
-  """Returns the settings that are not the same in all runs.
-
-  Returns:
-    Name to a value for each run, in their order; '-' for those whose settings
-    cannot be read.
-  """
-  of_runs = [settings(h) for h in histories]
-  known = [each for each in of_runs if each]
-  return {
-    name: [each.get(name, '-') for each in of_runs]
-    for name in (known[0] if known else ())
-    if any(each[name] != known[0][name] for each in known)
-  }
-
-
-def in_common(histories: Sequence[History]) -> Iterator[str]:
-  """Yields sentences on why runs do not compare; none where they do."""
-  if len(histories) < 2:
-    return
-  drawn = [h for h in histories if h.lines]
-  names = [set(h.metrics()) for h in drawn]
-  if len(names) > 1 and not set.intersection(*names) - {'train/core_hours'}:
-    yield 'The runs have no metric in common.'
-  known = [h.experiment for h in histories if h.experiment is not None]
-  data = {
-    (
-      e.eval_data.source,
-      e.eval_data.tfds_name,
-      e.eval_data.data_dir,
-      e.eval_data.split,
-      e.eval_data.num_examples,
-    )
-    for e in known
-  }
-  if len({e.model.num_classes for e in known}) > 1:
-    yield 'The runs have other classes: their accuracies do not compare.'
-  elif len(data) > 1:
-    yield (
-      'The runs are evaluated on data of other names (eval_data below): see '
-      'that they are the same before you compare accuracies.'
-    )
-  if len({e.loss.name for e in known}) > 1:
-    yield 'The runs have other losses: their values do not compare.'
-
-
-@dataclasses.dataclass(frozen=True)
-class PaperNumber:
-  """What the paper prints of a run's gin file.
-
-  Attributes:
-    metric: 'top1' or 'precision_at_1'.
-    accuracy: In per cent.
-    where: Such as 'Table 4'.
-  """
-
-  metric: str
-  accuracy: float
-  where: str
-
-
-def paper_number(history: History) -> PaperNumber | None:
-  """Returns the paper's number for a run; None if there is none for it.
-
-  The run has to be of the network and the image size of the paper's row still:
-  bindings may have changed them.
-  """
-  known = paper_runs.all_runs()
-  gin_file = next((g for g in _gin_files(history) if g in known), None)
-  if gin_file is None or history.experiment is None:
-    return None
-  model = history.experiment.model
-  results = [
-    result
-    for result in known[gin_file].results
-    if result.model == model.name
-    and model.height_width == (result.image_size, result.image_size)
-  ]
-  return _printed(results[0]) if results else None
-
-
-def _printed(result: tables.Result) -> PaperNumber:
-  where = ' and '.join(result.tables)
-  word = 'Table' if len(result.tables) == 1 else 'Tables'
-  return PaperNumber(result.metric, result.accuracy, f'{word} {where}')
-
-
-def _gin_files(history: History) -> list[str]:
-  """Returns gin files of the repository that config.gin says it was made of."""
-  path = os.path.join(history.model_dir, model_dir_lib.CONFIG_FILE)
-  if not tf.io.gfile.exists(path):
-    return []
-  try:
-    text = files.read_text(path)
-  except ValueError:  # No text: `missing` is for what a report is made of.
-    return []
-  pattern = rf'^{re.escape(model_dir_lib.CONFIG_ORIGIN)}(.*)$'
-  named = re.findall(pattern, text, re.MULTILINE)
-  return [
-    found.group(1)
-    for name in named
-    if (found := re.search(r'(?:^|/)(gin/.*)$', name.strip()))
-  ]
-
-
-def overview(histories: Sequence[History]) -> dict[str, list[str]]:
-  """Returns what there is to say of each run in a word or two, row by row."""
-  rows: Mapping[str, Any] = {
-    'network': _network,
-    'steps': _steps,
-    'last evaluation': lambda h: _evaluation(h, h.evaluations()[-1:]),
-    'best evaluation': lambda h: _evaluation(h, [h.best()] if h.best() else []),
-    'paper': _paper,
-    'speed': _speed,
-    'core-hours': lambda h: _number(h.last('train/core_hours'), '.3g'),
-    'goodput': lambda h: _number(
-      _percent(h.last('train/goodput')), '.1f', ' %'
-    ),
-    'restarts': _restarts,
-    'bad steps': _bad_steps,
-  }
-  found = {name: [row(h) for h in histories] for name, row in rows.items()}
-  # Rows that say nothing of any run are left out.
-  return {k: v for k, v in found.items() if any(each != '-' for each in v)}
-
-
-def _network(history: History) -> str:
-  if history.experiment is None:
-    return '-'
-  model = history.experiment.model
-  size = ' x '.join(map(str, model.height_width))
-  return f'{model.name}, {size} pixels, {model.num_classes} classes'
-
-
-def _steps(history: History) -> str:
-  if not history.lines:
-    return '-'
-  last = max(history.lines, key=lambda line: line['step'])
-  epoch = last.get('epoch')
-  return f'{last["step"]:,}' + (f' ({epoch:.2f} epochs)' if epoch else '')
-
-
-def _evaluation(history: History, lines: Sequence[Mapping[str, Any]]) -> str:
-  criterion = history.criterion()
-  if not lines or criterion is None:
-    return '-'
-  value = lines[0].get(f'eval/{criterion}')
-  if value is None:
-    return '-'
-  shown = f'{value:.4f}' if criterion == 'loss' else f'{100 * value:.2f} %'
-  return f'{criterion} {shown} at step {lines[0]["step"]:,}'
-
-
-def _paper(history: History) -> str:
-  number = paper_number(history)
-  if number is None:
-    return '-'
-  return f'{number.metric} {number.accuracy} % ({number.where})'
-
-
-def _speed(history: History) -> str:
-  values = [v for _, _, v in history.points(f'{_SPEED}_per_core')]
-  if not values:
-    return '-'
-  return f'{sorted(values)[len(values) // 2]:.1f} images/s/core'
-
-
-def _number(value: float | None, form: str, unit: str = '') -> str:
-  return '-' if value is None else f'{value:{form}}{unit}'
-
-
-def _percent(value: float | None) -> float | None:
-  return None if value is None else 100 * value
-
-
-def _restarts(history: History) -> str:
-  steps = history.restarts()
-  if not history.lines:
-    return '-'
-  return ', '.join(f'step {step:,}' for step in steps) or 'none'
-
-
-def _bad_steps(history: History) -> str:
-  values = [v for _, _, v in history.points('train/bad_steps')]
-  return f'{sum(values):.0f}' if values else '-'
-
-
-def format_text(histories: Sequence[History]) -> str:
-  """Writes overview, differences and what is missing as text."""
-  rows = {'': [h.name for h in histories], **overview(histories)}
-  lines = _align(rows)
-  changed = differences(histories)
-  if changed:
-    lines += ['', 'Settings that differ:']
-    lines += _align(
-      {name: [str(v) for v in values] for name, values in changed.items()}
-    )
-  notes = [*in_common(histories)]
-  for history in histories:
-    prefix = f'{history.name}: ' if len(histories) > 1 else ''
-    notes += [prefix + sentence for sentence in history.missing]
-  return '\n'.join([*lines, *([''] if notes else []), *notes])
-
-
-def _align(rows: Mapping[str, Sequence[str]]) -> list[str]:
-  table = [(name, *values) for name, values in rows.items()]
-  widths = [max(map(len, column)) for column in zip(*table)]
-  return [
-    '  '.join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in table
-  ]

@@ -40,10 +40,11 @@ img { max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
 code { font-size: 13px; } summary { cursor: pointer; padding: 4px 0; }
 .swatch { display: inline-block; width: 10px; height: 10px;
   border-radius: 50%; margin-right: 6px; }
-@media print { body { max-width: none; padding: 0; font-size: 12px; }
+/* Figures keep the width that they have on a screen: all shrinks together. */
+@page { margin: 12mm; }
+@media print { body { zoom: 0.56; width: 1280px; font-size: 19px; }
   :root { --page: #fff; --words: #000; --faint: #444; --line: #ccc; }
-  .panels { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; }
-  .panel { overflow: hidden; }
+  h2 { break-after: avoid; } h3, table { font-size: 17px; }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from official_coatnet import extras, files
 from official_coatnet.analysis.runs import (
+  comparison,
   curves,
   figures,
   history as history_lib,
@@ -70,12 +71,12 @@ def make_page(
     ValueError: If no run has such heads or layers, or the page were too large.
   """
   runs = [h.name for h in histories]
-  notes = [*history_lib.in_common(histories)]
+  notes = [*comparison.in_common(histories)]
   for history in histories:
     prefix = f'{history.name}: ' if len(histories) > 1 else ''
     notes += [prefix + sentence for sentence in history.missing]
   head = page.notes(notes) + page.table(
-    history_lib.overview(histories), head=['', *page.names(runs)]
+    comparison.overview(histories), head=['', *page.names(runs)]
   )
   sections = [
     *_curves(histories),
@@ -107,7 +108,7 @@ def _curves(histories):
 def _differences(histories):
   if len(histories) < 2:
     return
-  changed = history_lib.differences(histories)
+  changed = comparison.differences(histories)
   words = 'All settings that are not the same.'
   if not changed:
     words = 'No setting differs.'
@@ -248,8 +249,8 @@ def _biases(histories, *, heads, layers):
   if drawn:
     yield page.Section(
       'Relative biases',
-      'What a query adds to the key at each offset; the middle is the query '
-      'itself, and what is below it in the image is below it here.',
+      'What a head adds to its attention, by where the key lies seen from the '
+      'query, which is in the middle.',
       figures=drawn,
     )
   elif heads or layers:

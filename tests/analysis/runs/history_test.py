@@ -5,7 +5,7 @@ from absl.testing import absltest
 
 from official_coatnet.analysis.runs import history
 from official_coatnet.training import model_dir as model_dir_lib
-from tests.fixtures import experiments
+from tests.fixtures import experiments, metrics_lines
 from tests.fixtures.metrics_lines import LINES, write
 
 
@@ -38,8 +38,20 @@ class HistoryTest(absltest.TestCase):
     self.assertEqual(rows['speed'], '50.0 images/s/core')
     self.assertEqual(rows['restarts'], 'step 20')
     self.assertEqual(rows['bad steps'], '2')
-    self.assertNotIn('goodput', rows)
+    self.assertNotIn('wall time', rows)
     self.assertNotIn('paper', rows)
+
+  def test_where_the_time_goes(self):
+    seconds = {'total': 7200.0, 'step': 5400.0, 'input_wait': 1800.0, 'lost': 0}
+    others = {'cores': 8, 'tpu_v3': 1.0, 'time': 1.7e9}
+    of_time = {f'goodput/{k}': v for k, v in {**seconds, **others}.items()}
+    path = self.write('run', [metrics_lines.train(10, 1.0, **of_time)])
+    [run] = history.read([path])
+    self.assertEqual(run.points('train/goodput'), [(10, 1.0, 0.75)])
+    self.assertEqual(
+      history.overview([run])['wall time'],
+      ['2 h: step 75 %, input wait 25 %'],
+    )
 
   def test_several_runs(self):
     first = experiments.make_experiment()

@@ -62,6 +62,7 @@ def publish(
     ImportError: If safetensors is not installed.
     ValueError: If timm cannot build the network, there is no fitting
       checkpoint, or the names of the classes are not those of the run.
+    guard.NonFiniteWeightsError: If weights are not finite; says which.
   """
   experiment = model_dir_lib.read_experiment(model_dir)
   # Before anything that takes long.

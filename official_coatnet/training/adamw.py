@@ -6,8 +6,9 @@ the last bit and keeps the same moments under the same names, so that a
 checkpoint of either is one of the other.
 """
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -113,6 +114,43 @@ class ByLayer:
     return base._resource_apply_dense(grad, var, apply_state={key: own})
 
 
+class Skipping:
+  """Over an AdamW: within `applying(0.0)`, a step changes nothing.
+
+  The learning rate is zero then, so is the weight decay, and moments decay by
+  a factor of one. The gradients must be finite: zeros, best of all.
+  """
+
+  _applies: tf.Tensor | None = None
+
+  @contextlib.contextmanager
+  def applying(self, applies: tf.Tensor) -> Iterator[None]:
+    """Within it, `apply_gradients` is for a step of this verdict.
+
+    Args:
+      applies: float32 [], from `Watch.judge`.
+    """
+    self._applies = applies
+    try:
+      yield
+    finally:
+      self._applies = None
+
+  def _prepare_local(
+    self, var_device: str, var_dtype: tf.DType, apply_state: Any
+  ) -> None:
+    base: Any = super()
+    base._prepare_local(var_device, var_dtype, apply_state)
+    if self._applies is None:
+      return
+    rates = apply_state[(var_device, var_dtype)]
+    applies = tf.cast(self._applies, var_dtype)
+    for name in ('lr_t', 'wd_t'):
+      rates[name] = tf.math.multiply_no_nan(rates[name], applies)
+    for name in ('beta_1_t', 'beta_2_t'):
+      rates[name] = tf.where(applies > 0, rates[name], tf.ones_like(applies))
+
+
 def _rates(optimizer: Any, var: tf.Variable, apply_state: _Rates) -> Any:
   """Returns the rates of a step, by name, for the device and type of `var`."""
   key = (var.device, var.dtype.base_dtype)
@@ -131,3 +169,8 @@ else:
 
 class LayerwiseAdamW(ByLayer, AdamW):
   """AdamW with a share of the rates for each layer of the network."""
+
+
+def skipping(base: type) -> type:
+  """Returns the class of an AdamW that can be told to change nothing."""
+  return type(base.__name__, (Skipping, base), {})

@@ -154,7 +154,8 @@ class Keeper:
     step = int(self._global_step.numpy())
     value = float(output[metric])
     if best is None or is_better(metric, value, old=best.value):
-      if math.isfinite(value):
+      # Another metric may be a number where the loss is none.
+      if math.isfinite(value) and math.isfinite(output.get(_LOSS, value)):
         self._save(best_file.Best(metric, value, step))
     elif step > best.step and step not in best.later:
       self.best = dataclasses.replace(best, later=(*best.later, step))

@@ -125,7 +125,8 @@ class StoredWeights:
     Raises:
       guard.NonFiniteWeightsError: If there are any; says which.
     """
-    ruined = [n for n in self.shapes if not np.isfinite(self.read(n)).all()]
+    names = sorted(self.shapes)
+    ruined = [n for n in names if not np.isfinite(self.read(n)).all()]
     guard.check_weights(
       ruined, what=f'{what} the checkpoint {self.prefix!r} ({self.group})'
     )

@@ -1,9 +1,8 @@
-"""The settings of AdamW, its learning rate, and the step it takes."""
+"""The settings of AdamW, and the step it takes."""
 
 import contextlib
 import dataclasses
 import functools
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from official_coatnet import fields, kinds
-from official_coatnet.training import adamw, watch
+from official_coatnet.training import adamw, schedules
 
-DECAYS = ('cosine', 'linear', 'constant')
 # What weight decay shrinks. Norms, biases and relative-bias tables are left
 # out, as in Google's own ImageNet recipes.
 _DECAYED = re.compile(r'(^|/)(depthwise_)?kernel(:\d+)?$')
@@ -26,7 +24,7 @@ def _differ(names: tuple[str, ...]) -> bool:
 @fields.rules(
   peak_learning_rate=kinds.Number('(0, inf)'),
   min_learning_rate=kinds.Number('[0, inf)'),
-  decay=kinds.Choice(DECAYS),
+  decay=kinds.Choice(schedules.DECAYS),
   warmup_steps=kinds.Whole(0, none='for `warmup_epochs`'),
   warmup_epochs=kinds.Number('[0, inf)', none='for no warm-up'),
   weight_decay=kinds.Number('[0, inf)', fix='Use 0 for none.'),
@@ -117,100 +115,6 @@ class OptimizerConfig:
     )
 
 
-@tf.keras.utils.register_keras_serializable('official_coatnet')
-class WarmupSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
-  """Linear warm-up to a peak, then a decay to a floor.
-
-  Step s of the warm-up (counted from 0) has peak x (s + 1) / warmup_steps. From
-  there the rate goes to the floor, which it reaches at `total_steps`, along
-  half a cosine, a line, or not at all.
-  """
-
-  def __init__(
-    self,
-    peak: float,
-    *,
-    total_steps: int,
-    floor: float = 0.0,
-    warmup_steps: int = 0,
-    decay: str = 'cosine',
-  ):
-    """Creates the schedule.
-
-    Args:
-      peak: Highest learning rate.
-      total_steps: Steps of the run.
-      floor: Learning rate at the end.
-      warmup_steps: Steps of the warm-up.
-      decay: One of `DECAYS`.
-
-    Raises:
-      ValueError: If the warm-up is longer than the run, the floor above the
-        peak, or the decay unknown.
-    """
-    super().__init__()
-    if warmup_steps > total_steps:
-      raise ValueError(
-        f'`warmup_steps` is {warmup_steps}, more than the {total_steps} steps '
-        'of the run; lower it (WARMUP_STEPS in a gin file).'
-      )
-    if not 0 <= floor <= peak:
-      raise ValueError(
-        f'`min_learning_rate` is {floor}; it must be between 0 and the peak '
-        f'learning rate {peak}.'
-      )
-    if decay not in DECAYS:
-      raise ValueError(f'`decay` is {decay!r}; it must be one of {DECAYS}.')
-    self.peak = peak
-    self.total_steps = total_steps
-    self.floor = floor
-    self.warmup_steps = warmup_steps
-    self.decay = decay
-
-  def __call__(self, step: tf.Tensor) -> tf.Tensor:
-    step = tf.cast(step, tf.float32)
-    warmup = self.peak * (step + 1.0) / max(1, self.warmup_steps)
-    decay_steps = max(1, self.total_steps - self.warmup_steps)
-    progress = tf.clip_by_value((step - self.warmup_steps) / decay_steps, 0, 1)
-    if self.decay == 'cosine':
-      remaining = 0.5 * (1.0 + tf.cos(math.pi * progress))
-    elif self.decay == 'linear':
-      remaining = 1.0 - progress
-    else:
-      remaining = tf.ones_like(progress)
-    decayed = self.floor + (self.peak - self.floor) * remaining
-    return tf.where(step < self.warmup_steps, warmup, decayed)
-
-  def get_config(self) -> dict[str, Any]:
-    return {
-      'peak': self.peak,
-      'total_steps': self.total_steps,
-      'floor': self.floor,
-      'warmup_steps': self.warmup_steps,
-      'decay': self.decay,
-    }
-
-
-@tf.keras.utils.register_keras_serializable('official_coatnet')
-class Scaled(tf.keras.optimizers.schedules.LearningRateSchedule):
-  """Another schedule times a factor: the weight decay that follows the rate."""
-
-  def __init__(
-    self,
-    schedule: tf.keras.optimizers.schedules.LearningRateSchedule,
-    factor: float,
-  ):
-    super().__init__()
-    self.schedule = schedule
-    self.factor = factor
-
-  def __call__(self, step: tf.Tensor) -> tf.Tensor:
-    return self.factor * self.schedule(step)
-
-  def get_config(self) -> dict[str, Any]:
-    return {'schedule': self.schedule, 'factor': self.factor}
-
-
 def is_decayed(variable: tf.Variable) -> bool:
   """Whether weight decay applies to the variable: to kernels alone."""
   return bool(_DECAYED.search(variable.name))
@@ -218,9 +122,9 @@ def is_decayed(variable: tf.Variable) -> bool:
 
 def make_schedule(
   config: OptimizerConfig, *, total_steps: int, warmup_steps: int
-) -> WarmupSchedule:
+) -> schedules.WarmupSchedule:
   """Returns the learning rate by step."""
-  return WarmupSchedule(
+  return schedules.WarmupSchedule(
     config.peak_learning_rate,
     floor=config.min_learning_rate,
     warmup_steps=warmup_steps,
@@ -231,7 +135,7 @@ def make_schedule(
 
 def make_optimizer(
   config: OptimizerConfig,
-  schedule: WarmupSchedule,
+  schedule: schedules.WarmupSchedule,
   *,
   variables: Sequence[tf.Variable] = (),
   shares: Mapping[str, float] | None = None,
@@ -253,12 +157,12 @@ def make_optimizer(
     shares: Name of a layer to its share of the learning rate, or None for all
       of it (`stages.learning_rates`).
   """
-  make: Any = watch.skipping(adamw.AdamW)
+  make: Any = adamw.skipping(adamw.AdamW)
   if shares is not None:
-    layerwise = watch.skipping(adamw.LayerwiseAdamW)
+    layerwise = adamw.skipping(adamw.LayerwiseAdamW)
     make = functools.partial(layerwise, shares=shares)
   optimizer = make(
-    weight_decay=Scaled(schedule, config.weight_decay),
+    weight_decay=schedules.Scaled(schedule, config.weight_decay),
     learning_rate=schedule,
     beta_1=config.beta_1,
     beta_2=config.beta_2,
@@ -326,7 +230,7 @@ def update(
   norm: tf.Tensor,
   clip_norm: float | None,
   applies: tf.Tensor | None = None,
-):
+) -> None:
   """Clips reduced gradients by global norm, and updates. In replica context.
 
   Args:

@@ -1,4 +1,4 @@
-"""Where orbit 2.15 does not do what a run needs: one class, one function."""
+"""Where orbit does not do what a run needs: one class, one function."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -91,6 +91,14 @@ class Controller(orbit.Controller):
     self._after_stop = after_stop
     # What was restored is saved.
     self._saved_step = self._step()
+
+  def restore_checkpoint(self, checkpoint_path=None):
+    # orbit of Model Garden 2.20 takes TensorFlow's manager alone.
+    with self.strategy.scope():
+      if checkpoint_path is not None:
+        self.checkpoint_manager.checkpoint.restore(checkpoint_path)
+        return checkpoint_path
+      return self.checkpoint_manager.restore_or_initialize()
 
   def _step(self) -> int:
     return int(self.global_step.numpy())

@@ -86,6 +86,7 @@ class Trainer(orbit.AbstractTrainer):
     self.stage_norms = None
     if experiment.run.stage_norms:
       self.stage_norms = norms_lib.StageNorms(model.trainable_variables)
+    self._inspector = watch_lib.Inspector(self._lasting_variables())
     self._metrics = objective.Metrics(experiment.train_data, name='train_data')
     self._gradient_norm = tf.keras.metrics.Mean('gradient_norm')
     # By this process.
@@ -189,9 +190,7 @@ class Trainer(orbit.AbstractTrainer):
 
     Moments and averages are looked at, too: on the devices, and on all of them.
     """
-    variables = self._lasting_variables()
-    flags = self._flags()
-    return [name for name, bad in zip(variables, flags.numpy()) if bad]
+    return self._inspector.not_finite()
 
   def _lasting_variables(self) -> dict[str, tf.Variable]:
     """Returns the floats that a checkpoint holds, by name."""
@@ -203,24 +202,6 @@ class Trainer(orbit.AbstractTrainer):
       if variable.dtype.is_floating:
         variables[variable.name.removesuffix(':0')] = variable
     return variables
-
-  @tf.function
-  def _flags(self) -> tf.Tensor:
-    """Returns which of `_lasting_variables` are not finite; above 0 if so."""
-
-    def flags():
-      return tf.distribute.get_replica_context().all_reduce(
-        tf.distribute.ReduceOp.SUM,
-        tf.stack(
-          [
-            1.0 - tf.cast(tf.reduce_all(tf.math.is_finite(v)), tf.float32)
-            for v in self._lasting_variables().values()
-          ]
-        ),
-      )
-
-    results = self._strategy.run(flags)
-    return self._strategy.experimental_local_results(results)[0]
 
   @tf.function
   def train_loop(self, iterator, num_steps):
@@ -285,7 +266,7 @@ class Trainer(orbit.AbstractTrainer):
       rate=self._schedule(step),
     )
     # Clip, AdamW: here the learning rate is applied, which follows
-    # `optimizer.WarmupSchedule`.
+    # `schedules.WarmupSchedule`.
     optimizer_lib.update(
       self.optimizer,
       gradients,

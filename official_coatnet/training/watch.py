@@ -13,10 +13,9 @@ The update is watched by a bound (`highest_rate`), not by a pass over weights
 and moments.
 """
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -206,46 +205,40 @@ class Watch(tf.Module):
     return [part.numpy() for part in parts]
 
 
-class Skipping:
-  """Over an AdamW: within `applying(0.0)`, a step changes nothing.
+class Inspector:
+  """Finds what is not finite, on the devices that have it."""
 
-  The learning rate is zero then, so is the weight decay, and moments decay by
-  a factor of one. The gradients must be finite: zeros, best of all.
-  """
-
-  _applies: tf.Tensor | None = None
-
-  @contextlib.contextmanager
-  def applying(self, applies: tf.Tensor) -> Iterator[None]:
-    """Within it, `apply_gradients` is for a step of this verdict.
+  def __init__(self, variables: Mapping[str, tf.Variable]):
+    """Takes what it looks at. Call within the strategy's scope.
 
     Args:
-      applies: float32 [], from `Watch.judge`.
+      variables: Floats, by name.
     """
-    self._applies = applies
-    try:
-      yield
-    finally:
-      self._applies = None
+    self._strategy = tf.distribute.get_strategy()
+    self._variables = dict(variables)
 
-  def _prepare_local(
-    self, var_device: str, var_dtype: tf.DType, apply_state: Any
-  ) -> None:
-    base: Any = super()
-    base._prepare_local(var_device, var_dtype, apply_state)
-    if self._applies is None:
-      return
-    rates = apply_state[(var_device, var_dtype)]
-    applies = tf.cast(self._applies, var_dtype)
-    for name in ('lr_t', 'wd_t'):
-      rates[name] = tf.math.multiply_no_nan(rates[name], applies)
-    for name in ('beta_1_t', 'beta_2_t'):
-      rates[name] = tf.where(applies > 0, rates[name], tf.ones_like(applies))
+  def not_finite(self) -> list[str]:
+    """Returns the names of those that hold what is not finite."""
+    flags = self._flags().numpy()
+    return [name for name, bad in zip(self._variables, flags) if bad]
 
+  @tf.function
+  def _flags(self) -> tf.Tensor:
+    """Returns for each how many devices have it not finite; [variables]."""
 
-def skipping(base: type) -> type:
-  """Returns the class of an AdamW that can be told to change nothing."""
-  return type(base.__name__, (Skipping, base), {})
+    def flags():
+      return tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM,
+        tf.stack(
+          [
+            1.0 - tf.cast(tf.reduce_all(tf.math.is_finite(v)), tf.float32)
+            for v in self._variables.values()
+          ]
+        ),
+      )
+
+    results = self._strategy.run(flags)
+    return self._strategy.experimental_local_results(results)[0]
 
 
 def highest_rate(

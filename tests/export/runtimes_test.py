@@ -148,7 +148,7 @@ class RuntimesTest(tf.test.TestCase, parameterized.TestCase):
     with (
       mock.patch.dict('sys.modules', {'tf2onnx': None}),
       self.assertRaisesRegex(
-        ImportError, r'takes the package tf2onnx .*\[onnx\]'
+        ImportError, r'takes the package tf2onnx.*\[onnx\]'
       ),
     ):
       check(small, file_format='onnx', quantize='none')

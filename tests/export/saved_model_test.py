@@ -23,7 +23,11 @@ from official_coatnet.export import (
 )
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.modeling import network
-from official_coatnet.training import checkpoints, model_dir as model_dir_lib
+from official_coatnet.training import (
+  checkpoints,
+  guard,
+  model_dir as model_dir_lib,
+)
 from tests.fixtures import damage, experiments, image_files, runs
 
 
@@ -37,10 +41,13 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     self.folder = self.create_tempdir().full_path
     self.exports = os.path.join(self.folder, 'exports')
 
-  def _run(self, *, labels=None, **kwargs):
+  def _run(self, *, labels=None, ruined=(), **kwargs):
     self.experiment = experiments.make_experiment(**kwargs)
     return runs.write_run(
-      os.path.join(self.folder, 'run'), self.experiment, labels=labels
+      os.path.join(self.folder, 'run'),
+      self.experiment,
+      labels=labels,
+      ruined=ruined,
     )
 
   def _serve(self, path, encoded):
@@ -441,6 +448,18 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
       f.write('{"model": {"nam')
     with self.assertRaisesRegex(ValueError, 'experiment.json cannot be read'):
       saved_model.export(model_dir, self.exports)
+    self.assertFalse(os.path.exists(self.exports))
+
+  def test_weights_that_are_not_finite(self):
+    ruined = ('s0/conv0/kernel', 'logits/bias')
+    model_dir = self._run(optimizer={'ema_decay': 0.9}, ruined=ruined)
+    for file_format in ('saved_model', 'tflite', 'onnx'):
+      with self.assertRaisesRegex(
+        guard.NonFiniteWeightsError,
+        r"No export is made of the checkpoint '.*ckpt-4' \(ema\).* in "
+        'logits/bias, s0/conv0/kernel. Take an earlier',
+      ):
+        saved_model.export(model_dir, self.exports, file_format=file_format)
     self.assertFalse(os.path.exists(self.exports))
 
   def test_a_checkpoint_of_another_network_does_not_fit(self):

@@ -9,7 +9,11 @@ import safetensors.numpy
 from absl.testing import absltest, parameterized
 
 from official_coatnet.pretrained import conversion, publishing, timm
-from official_coatnet.training import checkpoints, model_dir as model_dir_lib
+from official_coatnet.training import (
+  checkpoints,
+  guard,
+  model_dir as model_dir_lib,
+)
 from tests.fixtures import damage, experiments, runs
 
 _NAMES = ['a rose', 'b', 'c', 'd: e', 'f']
@@ -27,11 +31,12 @@ class PublishTest(parameterized.TestCase):
     self.folder = self.create_tempdir().full_path
     self.output = os.path.join(self.folder, 'timm')
 
-  def write_run(self, labels=None, **kwargs):
+  def write_run(self, labels=None, ruined=(), **kwargs):
     return runs.write_run(
       os.path.join(self.folder, 'run'),
       experiments.make_experiment(**kwargs),
       labels=labels,
+      ruined=ruined,
     )
 
   def read_config(self):
@@ -69,6 +74,16 @@ class PublishTest(parameterized.TestCase):
       np.testing.assert_array_equal(back[name], stored.read(name), name)
     with safetensors.safe_open(paths[0], 'numpy') as f:
       self.assertEqual(f.metadata(), {'format': 'pt'})
+
+  def test_weights_that_are_not_finite(self):
+    model_dir = self.write_run(ruined=['s0/conv0/kernel'])
+    with self.assertRaisesRegex(
+      guard.NonFiniteWeightsError,
+      r"Nothing is published of the checkpoint '.*ckpt-4' \(raw\).*"
+      'in s0/conv0/kernel. Take an earlier',
+    ):
+      publishing.publish(model_dir, self.output)
+    self.assertFalse(os.path.exists(self.output))
 
   def test_preprocessing_and_names_are_those_of_the_run(self):
     data = {

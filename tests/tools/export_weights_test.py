@@ -51,6 +51,15 @@ class ExportWeightsTest(absltest.TestCase):
         self._export(push='owner/name')
     self.assertLen(os.listdir(self.output), 3)
 
+  def test_weights_that_are_not_finite(self):
+    ruined = runs.write_run(
+      os.path.join(self.folder, 'ruined'),
+      experiments.make_experiment(),
+      ruined=['logits/bias'],
+    )
+    with self.assertRaisesRegex(SystemExit, 'Nothing is .* in logits/bias'):
+      self._export(model_dir=ruined)
+
   def test_errors_come_without_traceback(self):
     for arguments, message in (
       ({'model_dir': '/no/run'}, 'is not the model_dir of a run'),

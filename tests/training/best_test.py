@@ -172,6 +172,13 @@ class KeeperTest(tf.test.TestCase):
     self.assertEqual(more.best, keeper.best)
     self.assertFalse(more.should_stop())
 
+  def test_not_the_best_where_the_loss_is_no_number(self):
+    keeper = self.make()
+    self.evaluate(keeper, step=1, top1=0.5, loss=float('nan'))
+    self.assertIsNone(keeper.best)
+    self.evaluate(keeper, step=2, top1=0.4, loss=1.0)
+    self.assertEqual(keeper.best, best_file.Best('top1', 0.4, 2))
+
   def test_another_metric_begins_anew(self):
     self.evaluate(self.make(best_metric='loss'), step=3, loss=1.0)
     with self.assertLogs(level='WARNING') as logs:

@@ -13,9 +13,11 @@ from official_coatnet.training import (
   eval_mode,
   guard,
   model_dir as model_dir_lib,
+  stop,
   train_mode,
+  trainer,
 )
-from tests.fixtures import bad_steps, trainers
+from tests.fixtures import bad_steps, runs, trainers
 
 
 def _run(folder, *, bad, mode='train', kind='gradient', **settings):
@@ -87,7 +89,11 @@ class GuardTest(tf.test.TestCase, parameterized.TestCase):
   def test_so_many_in_a_row_are_left_out(self):
     with self.assertLogs(level='WARNING') as logs:
       _run(self.folder, bad=[2, 3, 5, 8], max_bad_steps=2)
-    self.assertIn('Step 2 of 8 is not finite', logs.output[0])
+    # TensorFlow may have words of its own among them.
+    words = '\n'.join(logs.output)
+    for step in (2, 5, 8):
+      self.assertIn(f'Step {step} of 8 is not finite', words)
+    self.assertIn('in a row: 2, which', words)
     self.assertEqual(_steps(self.folder), [2, 4, 6, 8])
     self.assertEqual(_bad(self.folder), {2: 1, 4: 1, 6: 1, 8: 1})
 
@@ -144,6 +150,89 @@ class GuardTest(tf.test.TestCase, parameterized.TestCase):
     # What was found is written all the same.
     self.assertIsNone(model_dir_lib.read_metrics(self.folder)[-1]['eval/loss'])
     self.assertEqual(tf.train.latest_checkpoint(self.folder), prefix)
+
+
+class _Again(stop.Stop):
+  """Asks a run to end after its first loop."""
+
+  def reason(self):
+    return stop.Reason.AGAIN
+
+
+class SavesTest(tf.test.TestCase, parameterized.TestCase):
+  """Whatever has ruined the weights, and whoever saves: nothing is written."""
+
+  @parameterized.named_parameters(
+    ('the_ordinary', 's0/conv0/kernel', 4, {}, [2]),
+    (
+      'the_last',
+      'average of logits/bias',
+      4,
+      {'train_steps': 4, 'checkpoint_interval_steps': 3},
+      [],
+    ),
+    (
+      'the_best',
+      'AdamW/logits/kernel/v',
+      2,
+      {
+        'checkpoint_interval_steps': 8,
+        'best_metric': 'top1',
+        'eval_interval_steps': 2,
+      },
+      [],
+    ),
+    (
+      'the_stopped',
+      's2_block0/pre_norm/moving_variance',
+      2,
+      {'checkpoint_interval_steps': 8},
+      [],
+    ),
+  )
+  def test_save(self, name, step, settings, saved):
+    folder = self.create_tempdir().full_path
+    settings = {
+      'train_steps': 8,
+      'steps_per_loop': 2,
+      'checkpoint_interval_steps': 2,
+      **settings,
+    }
+    evaluates = 'best_metric' in settings
+    with (
+      mock.patch.object(train_mode.trainer_lib, 'Trainer', _ruins(name, step)),
+      self.assertRaisesRegex(
+        guard.NonFiniteWeightsError,
+        f'No checkpoint is written of the run: .*, in {name}. Take an earlier',
+      ),
+    ):
+      controller.run(
+        trainers.small_experiment(run=settings),
+        mode='train_and_eval' if evaluates else 'train',
+        model_dir=folder,
+        strategy=tf.distribute.OneDeviceStrategy('CPU:0'),
+        stop=_Again() if 'stopped' in self.id() else None,
+      )
+    self.assertEqual(_steps(folder), saved)
+    # Nor is there a part of one, or the best one.
+    names = '|'.join(f'ckpt-{step}' for step in saved) or 'none'
+    for each in os.listdir(folder):
+      if each.startswith(('ckpt', 'best')):
+        self.assertRegex(each, rf'^({names})\.')
+
+
+def _ruins(name, step):
+  """A class of trainers that ruin a variable after a step."""
+  base = trainer.Trainer
+
+  class Ruins(base):
+    def train(self, num_steps):
+      output = super().train(num_steps)
+      if int(self.optimizer.iterations.numpy()) == step:
+        runs.ruin(self._lasting_variables()[name])
+      return output
+
+  return Ruins
 
 
 _LOAD = checkpoints.load_weights

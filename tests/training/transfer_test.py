@@ -5,8 +5,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet.modeling import config, network
-from official_coatnet.training import checkpoints, saving, transfer
-from tests.fixtures import damage
+from official_coatnet.training import checkpoints, guard, saving, transfer
+from tests.fixtures import damage, runs
 
 
 def _model(**kwargs):
@@ -148,6 +148,26 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
       transfer.initialize(other, folder)
     for a, b in zip(before, other.get_weights()):
       self.assertAllEqual(a, b)
+
+  def test_weights_that_are_not_finite_change_nothing(self):
+    model = _model()
+    runs.ruin(model.get_layer('logits').kernel)
+    whole = checkpoints.named_weights(_model())
+    folder = self._save(model, averages=whole)
+    other = _model()
+    before = other.get_weights()
+    with self.assertRaisesRegex(
+      guard.NonFiniteWeightsError,
+      r'No network starts from the .*\(raw\).* in logits/kernel. Take',
+    ):
+      transfer.initialize(other, folder, weights='raw')
+    for a, b in zip(before, other.get_weights()):
+      self.assertAllEqual(a, b)
+    # The averages of that run are whole.
+    transfer.initialize(other, folder, weights='ema')
+    self.assertAllEqual(
+      other.get_layer('logits').kernel, whole['logits/kernel']
+    )
 
   def test_a_damaged_latest_checkpoint(self):
     model = _model()

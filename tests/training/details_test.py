@@ -37,7 +37,9 @@ class DetailsTest(tf.test.TestCase):
       strategy=tf.distribute.OneDeviceStrategy('CPU'),
     )
     found = read_events(folder)
-    self.assertIn(b'"peak_learning_rate": 0.001', found['configuration'][0])
+    self.assertIn(
+      b'"peak_learning_rate": 0.001', found['configuration'][0].item()
+    )
     self.assertIn('_hparams_/session_start_info', found)
     height, width, png = found['batch'][0]
     pixels = tf.io.decode_png(png).numpy()

@@ -39,7 +39,8 @@ _MAX_PICTURE = 1_200_000
 _NOTE = (
   'Training: means between two reports, over augmented images and smoothed '
   'labels, as the weights change. Evaluation: images and labels as they are. '
-  'Drag to zoom, click a name to hide its curve.'
+  'The tools beside a figure zoom all of them; a click on a name hides its '
+  'curve.'
 )
 
 

@@ -60,6 +60,8 @@ def figure(*, x_label: str = '', tools: str = '', **kwargs: Any) -> Any:
   )
   made.toolbar.logo = None
   made.toolbar.autohide = True
+  # Who draws a finger over a page on a telephone wants to scroll.
+  made.toolbar.active_drag = None
   for axis in made.axis:
     axis.axis_line_color = axis.major_tick_line_color = WORDS
     axis.minor_tick_line_color = None

@@ -46,6 +46,7 @@ OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = metrics_file.FILE
 WEIGHTS_FILE = 'weights.json'
+TRACKERS_FILE = 'trackers.json'
 CHECKPOINT_NAME = checkpoint_files.NAME
 OTHER_EVALUATION = metrics_file.OTHER_EVALUATION
 MetricsFile = metrics_file.MetricsFile

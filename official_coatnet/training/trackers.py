@@ -20,10 +20,9 @@ from official_coatnet import extras, files
 from official_coatnet.training import (
   experiment as experiment_lib,
   metrics_file,
+  model_dir as model_dir_lib,
 )
 
-# Which run of a tracker the folder's is.
-FILE = 'trackers.json'
 _PROJECT = 'official_coatnet'
 # As many as MLflow takes at once, and its longest value.
 _PARAMS, _LONGEST = 100, 500
@@ -116,13 +115,15 @@ def started(
 
 
 def _read(model_dir: str) -> dict[str, str]:
-  return files.read_json(os.path.join(model_dir, FILE)) or {}
+  return (
+    files.read_json(os.path.join(model_dir, model_dir_lib.TRACKERS_FILE)) or {}
+  )
 
 
 def _keep(model_dir: str, name: str, run: str):
   """Notes which run of a tracker this one is, for when it goes on."""
   text = json.dumps({**_read(model_dir), name: run}) + '\n'
-  files.write_text(os.path.join(model_dir, FILE), text)
+  files.write_text(os.path.join(model_dir, model_dir_lib.TRACKERS_FILE), text)
 
 
 def _settings(experiment: experiment_lib.Experiment) -> dict[str, Any]:

@@ -39,7 +39,7 @@ BAZEL = $$(command -v bazel || command -v bazelisk)
 COVERED = //...
 
 .PHONY: help stack venv tpu-report peers demo transfer-demo test test-fast faults coverage \
-  bazel lint format clean FORCE
+  bazel browser lint format clean FORCE
 
 help:
 	@echo 'make venv         create $(ENV) with the versions of $(LOCK)'
@@ -50,6 +50,7 @@ help:
 	@echo 'make test         run all tests with Bazel'
 	@echo 'make test-fast    run the small ones, of every folder, in 3 minutes'
 	@echo 'make faults       kill runs, damage checkpoints, fill disks: under two hours'
+	@echo 'make browser      install Chromium, in which tests open the report'
 	@echo 'make coverage     print which share of the lines the tests run'
 	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
@@ -271,6 +272,10 @@ coverage: $(VENV) bazel
 
 bazel:
 	@test -n "$(BAZEL)" || tools/install_bazel.sh
+
+# The tests of the report open its page in it, where there is one.
+browser:
+	@tools/install_browser.sh
 
 lint: $(VENV)
 	$(ENV)/bin/ruff check .

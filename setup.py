@@ -92,6 +92,11 @@ setup(
     ],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # tools/report.py --html: figures, and the model card as HTML.
+    'report': ['bokeh>=3.7', 'markdown>=3.5'],
+    # RunConfig.trackers.
+    'wandb': ['wandb>=0.19'],
+    'mlflow': ['mlflow-skinny>=2.20'],
     # Weights of others, and for others; newer hubs want another HTTP library.
     'weights': ['huggingface_hub>=0.34,<1', 'safetensors>=0.4', 'h5py'],
     # tools/export.py --format=onnx.

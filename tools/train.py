@@ -272,7 +272,9 @@ def _train(experiment, strategy, *, model_dir, tally=None, tpu_type=None):
       mode=_MODE.value,
       model_dir=model_dir,
       strategy=strategy,
-      on_start=lambda: gin_config.write_config(model_dir),
+      on_start=lambda: gin_config.write_config(
+        model_dir, gin_files=_GIN.files.value
+      ),
       on_first_loop=lambda: gin_config.write_operative_config(model_dir),
       tally=tally,
       checkpoint_step=_CHECKPOINT_STEP.value,

@@ -28,6 +28,7 @@ from official_coatnet.training import (
   restart as restart_lib,
   run as run_lib,
   stop as stop_lib,
+  trackers,
   train_mode,
   writer,
 )
@@ -145,6 +146,11 @@ def run(
       stack.callback(tracer.close)
       this = dataclasses.replace(this, profile=tracer)
     if this.trains:
+      if this.is_chief:
+        sinks = stack.enter_context(
+          trackers.started(this.experiment, this.model_dir)
+        )
+        this = dataclasses.replace(this, sinks=sinks)
       return train_mode.train(
         this, on_start=on_start, on_first_loop=on_first_loop
       )

@@ -20,6 +20,7 @@ from official_coatnet.training import (
   reporting,
   stop as stop_lib,
   stored_data,
+  trackers,
   writer,
 )
 
@@ -43,6 +44,7 @@ class Run:
     checkpoint_step: Which checkpoint to evaluate, if it was said.
     model: The network, once it is built.
     stop: Says, on all of them alike, whether it is to end here.
+    sinks: Trackers that are told its numbers, by name.
     lock: Keeps others from writing to its folder, where this process does.
     listener: Hears what it does.
     started: When the process began, in seconds of the world's clock.
@@ -62,6 +64,7 @@ class Run:
   checkpoint_step: int | None = None
   model: tf.keras.Model | None = None
   stop: stop_lib.Stop = stop_lib.Stop()
+  sinks: Mapping[str, trackers.Sink] = dataclasses.field(default_factory=dict)
   lock: writer.Lock | None = None
   listener: listener_lib.Listener = listener_lib.Listener()
   started: float | None = None
@@ -106,7 +109,7 @@ class Run:
   def metrics_file(self) -> model_dir_lib.MetricsFile:
     """Where metrics go."""
     writes = self.is_chief and self.keeps_metrics
-    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
+    return trackers.ToldFile(self.model_dir, sinks=self.sinks, writes=writes)
 
   def compare(self) -> stored_data.Findings:
     """Compares it with what it began with, and logs what differs."""

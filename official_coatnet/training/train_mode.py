@@ -12,6 +12,7 @@ from official_coatnet.training import (
   checkpoint_files,
   checkpoints,
   consistency,
+  details as details_lib,
   devices,
   eval_mode,
   goodput,
@@ -205,8 +206,17 @@ def _make_controller(
   if lock is not None:
     # Before a line of metrics or a checkpoint is written.
     actions.insert(0, lambda output: lock.check())
+  eval_actions: list[Callable] = []
   if this.is_chief:
     actions.append(reporting.once(on_first_loop))
+    details = details_lib.Details(
+      this,
+      model=trainer.model,
+      step=trainer.optimizer.iterations,
+      norms=trainer.stage_norms,
+    )
+    actions.append(details.after_training_loop)
+    eval_actions.append(details.after_evaluation)
   return orbit_overrides.Controller(
     global_step=trainer.optimizer.iterations,
     trainer=trainer,
@@ -222,6 +232,7 @@ def _make_controller(
       keeps_best,
       reporter.after_evaluation,
       guard_lib.check_evaluation,
+      *eval_actions,
     ],
     should_stop=keeper.should_stop,
     stop=this.stop,

@@ -15,6 +15,7 @@ from official_coatnet.training import (
   accumulation,
   ema,
   experiment as experiment_lib,
+  norms as norms_lib,
   objective,
   optimizer as optimizer_lib,
   plan as plan_lib,
@@ -34,6 +35,7 @@ class Trainer(orbit.AbstractTrainer):
     average: The moving average of the weights, or None.
     watch: What it has found of steps that are not finite.
     clock: Training time and speed.
+    stage_norms: Norms by stage, or None.
   """
 
   def __init__(
@@ -81,6 +83,9 @@ class Trainer(orbit.AbstractTrainer):
         dynamic_decay=config.ema_dynamic_decay,
         fixed={n for n in weights if stages.is_frozen(n, config.trainable)},
       )
+    self.stage_norms = None
+    if experiment.run.stage_norms:
+      self.stage_norms = norms_lib.StageNorms(model.trainable_variables)
     self._inspector = watch_lib.Inspector(self._lasting_variables())
     self._metrics = objective.Metrics(experiment.train_data, name='train_data')
     self._gradient_norm = tf.keras.metrics.Mean('gradient_norm')
@@ -265,6 +270,8 @@ class Trainer(orbit.AbstractTrainer):
     # Sum over replicas. If anything is not finite, `applies` is 0.0, and the
     # step changes nothing but its number.
     gradients, norms = optimizer_lib.reduce_gradients(gradients)
+    if self.stage_norms is not None:
+      self.stage_norms.observe(norms)
     step = self.optimizer.iterations
     applies = self.watch.judge(
       norms,

@@ -311,13 +311,13 @@ def _draw_pairs(ax, pairs: Sequence[Mapping[str, Any]]):
 
 
 def thumbnail(
-  file: str, options: image_files.Options = image_files.Options()
+  file: str, options: image_files.Options | None = None
 ) -> np.ndarray:
   """Reads an image file, small enough for `predictions`.
 
   Args:
     file: Its path.
-    options: How it is read.
+    options: How it is read, if not in the usual way.
 
   Returns:
     uint8 [height, width, 3], of at most 320 pixels a side.
@@ -326,7 +326,9 @@ def thumbnail(
     ValueError: If it does not decode.
   """
   with tf.io.gfile.GFile(file, 'rb') as f:
-    image = tf.constant(np.asarray(image_files.decode(f.read(), options)))
+    image = tf.constant(
+      np.asarray(image_files.decode(f.read(), options or image_files.Options()))
+    )
   scale = _THUMBNAIL_SIDE / max(image.shape)
   if scale < 1:
     size = [max(1, round(side * scale)) for side in image.shape[:2]]

@@ -39,7 +39,7 @@ BAZEL = $$(command -v bazel || command -v bazelisk)
 COVERED = //...
 
 .PHONY: help stack venv tpu-report peers demo transfer-demo test test-fast faults coverage \
-  bazel browser lint format clean FORCE
+  docs bazel browser lint format clean FORCE
 
 help:
 	@echo 'make venv         create $(ENV) with the versions of $(LOCK)'
@@ -54,6 +54,7 @@ help:
 	@echo 'make coverage     print which share of the lines the tests run'
 	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
+	@echo 'make docs         build the site of docs/ into runs/site (STACK=tf2.20)'
 	@echo 'make clean        remove the environments, the demos and what Bazel built'
 	@echo 'VERBOSE=1         with any that sets up: all that pip has to say'
 	@echo
@@ -269,6 +270,15 @@ coverage: $(VENV) bazel
 	  $(PYTHON) -m coverage combine --quiet; \
 	  $(PYTHON) -m coverage report; \
 	  exit $$status; }
+
+# The site's builder is in the lock of one stack alone. It asks no network, and
+# takes no TensorFlow: Python's pages are made of docstrings as they are written.
+docs: $(VENV)
+	@test $(STACK) = tf2.20 || { echo 'error: the site is built with the stack' \
+	  'tf2.20: make docs STACK=tf2.20' >&2; exit 1; }
+	NO_MKDOCS_2_WARNING=true $(PYTHON) -m mkdocs build --quiet --strict
+	@echo 'Open runs/site/index.html, or serve it:' \
+	  '$(PYTHON) -m http.server --directory runs/site'
 
 bazel:
 	@test -n "$(BAZEL)" || tools/install_bazel.sh

@@ -105,6 +105,8 @@ setup(
     'beam': ['apache-beam>=2.56,<2.60'],
     # docs/notebooks, with `demo`.
     'notebooks': ['ipykernel', 'nbclient', 'nbformat'],
+    # `make docs`: the site.
+    'docs': ['mkdocs-material>=9.6', 'mkdocstrings-python>=1.16'],
     # scikit-image for the photographs of its wheel.
     'dev': ['coverage>=7.10', 'mypy', 'ruff', 'scikit-image'],
   },

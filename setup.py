@@ -72,6 +72,8 @@ setup(
     'pillow>=11.3',
     'gin-config',
     'absl-py',
+    # How the tools draw what they do.
+    'rich>=13',
     # With these TensorFlow asks about TPUs.
     'google-api-core',
     'google-api-python-client',
@@ -90,12 +92,19 @@ setup(
     ],
     # tools/tfrecords.py demo and the pictures of the demo.
     'demo': ['scikit-learn', 'matplotlib'],
+    # tools/report.py --html: figures, and the model card as HTML.
+    'report': ['bokeh>=3.7', 'markdown>=3.5'],
+    # RunConfig.trackers.
+    'wandb': ['wandb>=0.19'],
+    'mlflow': ['mlflow-skinny>=2.20'],
     # Weights of others, and for others; newer hubs want another HTTP library.
     'weights': ['huggingface_hub>=0.34,<1', 'safetensors>=0.4', 'h5py'],
     # tools/export.py --format=onnx.
     'onnx': ['tf2onnx>=1.17', 'onnx>=1.18', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
+    # docs/notebooks, with `demo`.
+    'notebooks': ['ipykernel', 'nbclient', 'nbformat'],
     # `make docs`: the site.
     'docs': ['mkdocs-material>=9.6', 'mkdocstrings-python>=1.16'],
     # scikit-image for the photographs of its wheel.

@@ -98,6 +98,43 @@ def make_card(
   return '\n\n'.join(parts) + '\n'
 
 
+def make_run_card(
+  experiment: experiment_lib.Experiment,
+  *,
+  model_dir: str,
+  stored: checkpoints.StoredWeights,
+  count: complexity.Count,
+) -> str:
+  """Writes the text for a run, of which there need be no export.
+
+  Args:
+    experiment: What was run.
+    model_dir: Where, with its metrics.
+    stored: The weights that it is about.
+    count: Parameters and multiply-adds of the network.
+
+  Returns:
+    Markdown, without a title.
+  """
+  step = model_dir_lib.checkpoint_step(stored.prefix)
+  origin = model_dir_lib.read_origin(model_dir)
+  imported = origin if step == 0 else None
+  rows = _network(experiment, count, stored=stored, imported=bool(imported))
+  parts = [
+    f'An image classifier of the CoAtNet family (Dai et al., 2021, '
+    f'arXiv:2106.04803).\n\n{card_sections.table(rows)}',
+    _data(experiment, names_from=None, in_graph=None, imported=bool(imported)),
+    _imported(imported) if imported else _recipe(experiment, step=step),
+    card_sections.metrics(
+      experiment,
+      card_sections.find_evaluation(model_dir, step=step),
+      stored=stored,
+      weights='The weights',
+    ),
+  ]
+  return '\n\n'.join(parts) + '\n'
+
+
 def _licence(origin: model_dir_lib.Origin | None) -> str:
   if origin is None:
     return DEFAULT_LICENCE
@@ -135,7 +172,7 @@ def _norms(model: config_lib.ModelConfig, *, folded: bool) -> str:
   return 'as trained'
 
 
-def _what(experiment, count, *, stored, folded, kind, imported) -> str:
+def _network(experiment, count, *, stored, imported) -> dict[str, str]:
   model = experiment.model
   weights = {
     'ema': 'moving averages of the training weights',
@@ -143,7 +180,7 @@ def _what(experiment, count, *, stored, folded, kind, imported) -> str:
     if imported
     else 'as the last training step left them',
   }
-  rows = {
+  return {
     'Network': f'{model.name}, {model.layout}, blocks {list(model.blocks)}, '
     f'widths {list(model.widths)}',
     'Input': f'RGB images, {card_sections.image_size(experiment)} pixels',
@@ -151,17 +188,26 @@ def _what(experiment, count, *, stored, folded, kind, imported) -> str:
     'Parameters': f'{count.params:,}',
     'Multiply-adds an image': f'{count.multiply_adds:,}',
     'Weights': weights[stored.group],
+  }
+
+
+def _what(experiment, count, *, stored, folded, kind, imported) -> str:
+  rows = {
+    **_network(experiment, count, stored=stored, imported=imported),
     'BatchNorm': _norms(experiment.model, folded=folded),
     'Relative biases': 'looked up once, and stored',
   }
   return (
-    f'# {model.name}\n\nAn image classifier of the CoAtNet family (Dai et al., '
-    f'2021, arXiv:2106.04803), exported by official_coatnet as {kind}.'
+    f'# {experiment.model.name}\n\nAn image classifier of the CoAtNet family '
+    '(Dai et al., 2021, arXiv:2106.04803), exported by official_coatnet as '
+    f'{kind}.'
     f'\n\n{card_sections.table(rows)}'
   )
 
 
-def _data(experiment, *, names_from, in_graph: bool, imported: bool) -> str:
+def _data(
+  experiment, *, names_from, in_graph: bool | None, imported: bool
+) -> str:
   rows = {}
   for title, data in (
     ('Training', experiment.train_data),
@@ -177,10 +223,14 @@ def _data(experiment, *, names_from, in_graph: bool, imported: bool) -> str:
     rows[title] = f'{source}, split `{data.split}`{count}'
   data = experiment.eval_data
   size = card_sections.image_size(experiment)
-  inside = 'all of it is' if in_graph else 'the last two are'
+  inside = {
+    True: '; all of it is in the graph',
+    False: '; the last two are in the graph',
+    None: '',
+  }
   rows['Preprocessing'] = (
     f'{card_sections.crop(data)}, {data.interpolation} to {size}; '
-    f'{card_sections.normalization(data)}; {inside} in the graph'
+    f'{card_sections.normalization(data)}{inside[in_graph]}'
   )
   if names_from is not None:
     rows['Class names'] = names_from

@@ -61,6 +61,7 @@ def shrink(
       checkpoint_interval_steps=None,
       init_checkpoint=None,
       init_checkpoint_required=False,
+      trackers=(),
     ),
   )
 

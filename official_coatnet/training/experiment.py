@@ -15,6 +15,7 @@ SMOOTHINGS = ('tf', 'full')
 REDUCTIONS = ('sum', 'mean')
 METRICS = ('loss', 'top1', 'top5', 'precision_at_1', 'precision_at_5')
 BALANCED = 'balanced'
+TRACKERS = ('wandb', 'mlflow')
 # Fields of a `DataConfig` that say what pixels mean to the network.
 NORMALIZATION = ('mean', 'deviation')
 PREPROCESSING = (*NORMALIZATION, 'interpolation')
@@ -80,6 +81,12 @@ class LossConfig:
   keep_every_hours=kinds.Number('(0, inf)', none='for none'),
   max_bad_steps=kinds.Whole(0, kinds.LARGEST_INT32),
   max_loss=kinds.Number('(0, inf)', none='for no limit'),
+  stage_norms=kinds.Flag(),
+  trackers=kinds.Several(
+    kinds.Choice(TRACKERS),
+    f'a tuple of {" and ".join(map(repr, TRACKERS))}, or of one of them',
+    lone=True,
+  ),
   best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),
   early_stopping_patience=kinds.Whole(1, none='for all steps'),
   init_checkpoint=kinds.Path(none='for weights at random'),
@@ -139,6 +146,13 @@ class RunConfig:
       run is, so that it goes on with other data; then the run stops.
     max_loss: Mean loss of a batch above which a step counts as one that is not
       finite, or None for no such limit.
+    stage_norms: Whether TensorBoard gets norms of each stage after each loop:
+      of the gradient of its last step, of the weights, and of how far these
+      have moved since the loop before. The host reads all weights for it, and
+      holds those of the loop before.
+    trackers: Experiment trackers that are told the numbers of metrics.jsonl,
+      too: 'wandb' (Weights & Biases), 'mlflow'. Their own environment variables
+      say where they are; one that cannot be reached is done without.
     allow_shared_images: Whether images to evaluate on may be among those to
       train on, where the manifests of two builds say that they are.
   """
@@ -164,6 +178,8 @@ class RunConfig:
   jit_compile: bool = False
   max_bad_steps: int = 0
   max_loss: float | None = None
+  stage_norms: bool = False
+  trackers: tuple[str, ...] = ()
   allow_shared_images: bool = False
 
   def __post_init__(self) -> None:

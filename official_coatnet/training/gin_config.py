@@ -309,10 +309,16 @@ def _with_nearest(
   return message
 
 
-def write_config(model_dir: str) -> None:
-  """Writes config.gin: all that was set and is read, readable by gin again."""
+def write_config(model_dir: str, *, gin_files: Sequence[str] = ()) -> None:
+  """Writes config.gin: all that was set and is read, readable by gin again.
+
+  Args:
+    model_dir: Where to.
+    gin_files: Named at its head, as those that it was made of.
+  """
   text = gin_checks.without_unread(gin.config_str())
-  model_dir_lib.write_config(model_dir, text)
+  origin = ''.join(f'{model_dir_lib.CONFIG_ORIGIN}{f}\n' for f in gin_files)
+  model_dir_lib.write_config(model_dir, origin + text)
 
 
 def write_operative_config(model_dir: str) -> None:

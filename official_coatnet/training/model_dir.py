@@ -14,7 +14,9 @@
   best-<step>.*           the best one so far, with RunConfig.best_metric
   best.json               which it is, by what, and the evaluations since
   writer.json             which process trains here; while it does
+  trackers.json           which runs of experiment trackers are this one
   train/, eval/           TensorBoard events, from orbit
+  events.out.tfevents.*   what TensorBoard shows beside the curves (`details`)
   evaluation/ckpt-<step>/ what an evaluation class by class has found
   export/                 of a dry run: versions, as TF Serving reads them
   restarted-<time>/       what was there before a --restart
@@ -38,10 +40,13 @@ from official_coatnet.training import (
 EXPERIMENT_FILE = 'experiment.json'
 DATA_FILE = image_files.DATA_FILE
 CONFIG_FILE = 'config.gin'
+# How lines of it begin that say which gin files it was made of.
+CONFIG_ORIGIN = '# From '
 OPERATIVE_CONFIG_FILE = 'operative_config.gin'
 LABELS_FILE = 'labels.txt'
 METRICS_FILE = metrics_file.FILE
 WEIGHTS_FILE = 'weights.json'
+TRACKERS_FILE = 'trackers.json'
 CHECKPOINT_NAME = checkpoint_files.NAME
 OTHER_EVALUATION = metrics_file.OTHER_EVALUATION
 MetricsFile = metrics_file.MetricsFile

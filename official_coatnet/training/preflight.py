@@ -22,6 +22,7 @@ from official_coatnet.training import (
   model_dir as model_dir_lib,
   plan,
   stages,
+  trackers,
 )
 
 # Of a network: what makes it another one, whatever the image size and classes.
@@ -84,6 +85,7 @@ def examine(
         experiment, sources.get('train_data')
       )
     problems += best.problems(experiment, mode=mode)
+    problems += trackers.problems(experiment.run.trackers)
     problems += stages.start_problems(
       experiment.optimizer.trainable,
       starts_at_random=not experiment.run.init_checkpoint

@@ -23,12 +23,15 @@ _FILES = (
   model_dir.LABELS_FILE,
   model_dir.WEIGHTS_FILE,
   model_dir.METRICS_FILE,
+  model_dir.TRACKERS_FILE,
   'train',
   'eval',
   'evaluation',
   best_file.FILE,
   checkpoint_files.STATE_FILE,
 )
+# Of TensorBoard, beside the two folders.
+_EVENTS = 'events.out.tfevents.'
 _CHECKPOINTS = (f'{checkpoint_files.NAME}-', f'{best_file.NAME}-')
 
 
@@ -61,7 +64,7 @@ def set_aside(folder: str, target: str) -> list[str]:
   moved = [
     name
     for name in sorted(files.list_names(folder))
-    if name in _FILES or name.startswith(_CHECKPOINTS)
+    if name in _FILES or name.startswith((_EVENTS, *_CHECKPOINTS))
   ]
   # While there is a checkpoint, who is killed here finds it; so they go last.
   moved.sort(key=lambda name: name.startswith(_CHECKPOINTS))

@@ -12,12 +12,15 @@ from official_coatnet.training import (
   consistency,
   devices,
   experiment as experiment_lib,
+  listener as listener_lib,
   model_dir as model_dir_lib,
   per_class,
   plan as plan_lib,
+  profiling,
   reporting,
   stop as stop_lib,
   stored_data,
+  trackers,
   writer,
 )
 
@@ -41,7 +44,12 @@ class Run:
     checkpoint_step: Which checkpoint to evaluate, if it was said.
     model: The network, once it is built.
     stop: Says, on all of them alike, whether it is to end here.
+    sinks: Trackers that are told its numbers, by name.
     lock: Keeps others from writing to its folder, where this process does.
+    listener: Hears what it does.
+    started: When the process began, in seconds of the world's clock.
+    tpu_type: As of `controller.run`.
+    profile: Traces some of its steps.
   """
 
   experiment: experiment_lib.Experiment
@@ -56,7 +64,12 @@ class Run:
   checkpoint_step: int | None = None
   model: tf.keras.Model | None = None
   stop: stop_lib.Stop = stop_lib.Stop()
+  sinks: Mapping[str, trackers.Sink] = dataclasses.field(default_factory=dict)
   lock: writer.Lock | None = None
+  listener: listener_lib.Listener = listener_lib.Listener()
+  started: float | None = None
+  tpu_type: str | None = None
+  profile: profiling.Profile | None = None
 
   @property
   def is_new(self) -> bool:
@@ -87,13 +100,16 @@ class Run:
       clock=clock,
       global_step=global_step,
       metrics_file=self.metrics_file,
+      listener=self.listener,
+      trains=self.trains,
+      tpu_type=self.tpu_type,
     )
 
   @property
   def metrics_file(self) -> model_dir_lib.MetricsFile:
     """Where metrics go."""
     writes = self.is_chief and self.keeps_metrics
-    return model_dir_lib.MetricsFile(self.model_dir, writes=writes)
+    return trackers.ToldFile(self.model_dir, sinks=self.sinks, writes=writes)
 
   def compare(self) -> stored_data.Findings:
     """Compares it with what it began with, and logs what differs."""

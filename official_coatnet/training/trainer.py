@@ -15,6 +15,7 @@ from official_coatnet.training import (
   accumulation,
   ema,
   experiment as experiment_lib,
+  norms as norms_lib,
   objective,
   optimizer as optimizer_lib,
   plan as plan_lib,
@@ -34,6 +35,7 @@ class Trainer(orbit.AbstractTrainer):
     average: The moving average of the weights, or None.
     watch: What it has found of steps that are not finite.
     clock: Training time and speed.
+    stage_norms: Norms by stage, or None.
   """
 
   def __init__(
@@ -81,6 +83,9 @@ class Trainer(orbit.AbstractTrainer):
         dynamic_decay=config.ema_dynamic_decay,
         fixed={n for n in weights if stages.is_frozen(n, config.trainable)},
       )
+    self.stage_norms = None
+    if experiment.run.stage_norms:
+      self.stage_norms = norms_lib.StageNorms(model.trainable_variables)
     self._inspector = watch_lib.Inspector(self._lasting_variables())
     self._metrics = objective.Metrics(experiment.train_data, name='train_data')
     self._gradient_norm = tf.keras.metrics.Mean('gradient_norm')
@@ -138,10 +143,11 @@ class Trainer(orbit.AbstractTrainer):
     self._gradient_norm.reset_state()
     self.watch.start_loop()
     with self.clock.training(int(num_steps)):
-      self.train_loop(self._iterator, num_steps)
+      waited = self.train_loop(self._iterator, num_steps)
       # The loop is dispatched asynchronously; reading a result waits for it.
       results = self._metrics.results()
       results['gradient_norm'] = float(self._gradient_norm.result())
+      self.clock.waited(float(waited))
     bad_steps = self.watch.found().count
     if bad_steps == int(num_steps):
       results = dict.fromkeys(results, math.nan)
@@ -200,14 +206,28 @@ class Trainer(orbit.AbstractTrainer):
 
   @tf.function
   def train_loop(self, iterator, num_steps):
-    """Runs `num_steps` steps on all replicas without the host."""
+    """Runs `num_steps` steps on all replicas without Python.
+
+    Returns:
+      float64 []: seconds in which the loop waited for its batches, on the host
+      that drives the devices. They are not waited for.
+    """
     step = self.train_step
     if self._experiment.run.jit_compile:
       step = tf.function(step, jit_compile=True)
+    waited = tf.zeros([], tf.float64)
     for _ in tf.range(num_steps):
       # Without it the loop's variables would get a name scope of their own.
       with tf.name_scope(''):
-        self._strategy.run(step, args=(next(iterator),))
+        start = tf.timestamp()
+        with tf.control_dependencies([start]):
+          batch = next(iterator)
+        with tf.control_dependencies(
+          tf.nest.flatten(batch, expand_composites=True)
+        ):
+          waited += tf.timestamp() - start
+        self._strategy.run(step, args=(batch,))
+    return waited
 
   def train_step(self, batch: dict[str, tf.Tensor]):
     """Takes one step on one replica's share of a batch.
@@ -250,6 +270,8 @@ class Trainer(orbit.AbstractTrainer):
     # Sum over replicas. If anything is not finite, `applies` is 0.0, and the
     # step changes nothing but its number.
     gradients, norms = optimizer_lib.reduce_gradients(gradients)
+    if self.stage_norms is not None:
+      self.stage_norms.observe(norms)
     step = self.optimizer.iterations
     applies = self.watch.judge(
       norms,

@@ -65,6 +65,25 @@ class ModelCardTest(absltest.TestCase):
       rows = [line for line in block.split('\n') if line.startswith('|')]
       self.assertLessEqual(len({row.count('|') for row in rows}), 1, block)
 
+  def test_of_a_run(self):
+    self._write_metrics({'step': 20, 'eval/loss': 0.5, 'eval/top1': 0.25})
+    card = model_card.make_run_card(
+      experiments.make_experiment(),
+      model_dir=self.model_dir,
+      stored=types.SimpleNamespace(prefix='/x/ckpt-20', group='raw'),
+      count=COUNT,
+    )
+    for text in (
+      '25,040,123',
+      '32 x 32 pixels',
+      '## Recipe',
+      '| top1 | 0.25 |',
+    ):
+      self.assertIn(text, card)
+    # It is no export.
+    for text in ('exported', 'graph', 'Signatures', 'warmed up', 'BatchNorm'):
+      self.assertNotIn(text, card)
+
   def test_imported_weights(self):
     origin = model_dir_lib.Origin(
       'timm/x', 'model.safetensors', 'abc', 'https://x', 'apache-2.0', 81.7

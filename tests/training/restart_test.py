@@ -13,7 +13,7 @@ class RestartTest(tf.test.TestCase):
   def test_what_is_of_the_run_moves_and_can_be_read_there(self):
     folder = os.path.join(self.create_tempdir().full_path, 'run')
     runs.write_run(folder, experiments.make_experiment(), labels=['a', 'b'])
-    for name in ('export', 'train', 'notes'):
+    for name in ('export', 'train', 'notes', 'events.out.tfevents.1.host'):
       os.mkdir(os.path.join(folder, name))
     then = time.strptime('2026-01-02 03:04:05', '%Y-%m-%d %H:%M:%S')
     target = restart.new_folder(folder, now=lambda: then)

@@ -46,6 +46,8 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'RunConfig.keep_every_steps': 'what is kept',
     'RunConfig.keep_every_hours': 'what is kept',
     'RunConfig.max_bad_steps': 'how a run goes on that has gone wrong',
+    'RunConfig.stage_norms': 'what is reported',
+    'RunConfig.trackers': 'who is told',
     'RunConfig.init_checkpoint': 'where the pre-training is',
     'RunConfig.allow_shared_images': 'what is refused',
     'RunConfig.accept_other_data': 'what is refused',

@@ -57,9 +57,7 @@ class SummarizeTest(absltest.TestCase):
         [0, None, None, 0, None, None, 0],
       ],
     )
-    self.assertAlmostEqual(
-      summary['mean_accuracy'], (1 / 3 + 1 + 0.5 + 1) / 4
-    )
+    self.assertAlmostEqual(summary['mean_accuracy'], (1 / 3 + 1 + 0.5 + 1) / 4)
     self.assertEqual(summary['step'], 40)
     first, second = summary['confused']
     self.assertEqual(
@@ -127,9 +125,7 @@ class WriteTest(absltest.TestCase):
        [0, 0, 0, 0, 0]],
     )  # fmt: skip
     with open(os.path.join(folder, 'classes.json'), encoding='utf-8') as f:
-      self.assertEqual(
-        json.load(f), per_class.summarize(_tally(), names=NAMES)
-      )
+      self.assertEqual(json.load(f), per_class.summarize(_tally(), names=NAMES))
     for path in self.paths[3:]:
       with Image.open(path) as picture:
         self.assertGreater(min(picture.size), 200)

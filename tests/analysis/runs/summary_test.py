@@ -5,8 +5,7 @@ import os
 import tensorflow as tf
 
 from official_coatnet.analysis.runs import summary
-from official_coatnet.modeling import complexity, network
-from official_coatnet.modeling import config as config_lib
+from official_coatnet.modeling import complexity, config as config_lib, network
 from tests.fixtures import damage, experiments, runs
 
 

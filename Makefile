@@ -39,7 +39,7 @@ BAZEL = $$(command -v bazel || command -v bazelisk)
 COVERED = //...
 
 .PHONY: help stack venv tpu-report peers demo transfer-demo test test-fast faults coverage \
-  bazel browser lint format clean FORCE
+  docs bazel browser lint format clean FORCE
 
 help:
 	@echo 'make venv         create $(ENV) with the versions of $(LOCK)'
@@ -54,12 +54,22 @@ help:
 	@echo 'make coverage     print which share of the lines the tests run'
 	@echo 'make lint         check style, layout and types of the Python files'
 	@echo 'make format       lay out the Python files'
+	@echo 'make docs         build the site of docs/ into runs/site (STACK=tf2.20)'
 	@echo 'make clean        remove the environments, the demos and what Bazel built'
+	@echo 'VERBOSE=1         with any that sets up: all that pip has to say'
 	@echo
 	@echo 'This is for STACK=$(STACK) (Python $(VERSION), in $(ENV)). The other, of'
 	@echo 'Python $(OTHER_VERSION): make STACK=$(OTHER) demo, and likewise the rest.'
 
 # --- Set-up -------------------------------------------------------------------
+
+# VERBOSE=1 shows commands, and all that pip has to say.
+ifdef VERBOSE
+SHOW = --verbose
+else
+QUIET = @
+PIP_QUIET = --quiet --disable-pip-version-check
+endif
 
 venv: $(VENV)
 
@@ -98,11 +108,11 @@ stack:
 # PIP_CONSTRAINT holds for what pip installs to build a package from source, too.
 $(VENV): $(LOCK) setup.py | stack
 	@echo 'Installing $(LOCK) into $(ENV): 3 GB, some minutes.'
-	$$(tools/find_python.sh $(VERSION)) -m venv $(ENV)
-	PIP_CONSTRAINT=$(LOCK) \
-	  $(PYTHON) -m pip install --no-deps -r $(LOCK) || { $(UNRESOLVED); }
-	$(PYTHON) -m pip install --no-deps --no-build-isolation -e .
-	$(PYTHON) -m pip check || { $(UNRESOLVED); }
+	$(QUIET)$$(tools/find_python.sh $(VERSION)) -m venv $(ENV)
+	$(QUIET)PIP_CONSTRAINT=$(LOCK) \
+	  $(PYTHON) tools/set_up.py $(SHOW) $(LOCK) || { $(UNRESOLVED); }
+	$(QUIET)$(PYTHON) -m pip install $(PIP_QUIET) --no-deps --no-build-isolation -e .
+	$(QUIET)$(PYTHON) -m pip check || { $(UNRESOLVED); }
 	@touch $@
 
 UNRESOLVED = echo 'error: $(LOCK) cannot be installed, see above. It is for' \
@@ -117,8 +127,8 @@ tpu-report: $(VENV) $(TPU_VENV)
 
 $(TPU_VENV): requirements-tpu.lock
 	$$(tools/find_python.sh $(VERSION)) -m venv .venv_tpu
-	.venv_tpu/bin/pip install --no-deps -r requirements-tpu.lock
-	.venv_tpu/bin/pip check
+	$(QUIET).venv_tpu/bin/python tools/set_up.py $(SHOW) requirements-tpu.lock
+	$(QUIET).venv_tpu/bin/pip check
 	@touch $@
 
 # What tests.golden.published and tools/benchmark/peers.py compare with: PyTorch and
@@ -134,10 +144,10 @@ $(PEERS_VENV): requirements-peers.lock
 	@tools/find_python.sh 3.11 >/dev/null || { \
 	  echo 'error: no Python 3.11 was found.' >&2; exit 1; }
 	$$(tools/find_python.sh 3.11) -m venv .venv_peers
-	.venv_peers/bin/pip install --no-deps -r requirements-peers.lock || { \
+	$(QUIET).venv_peers/bin/python tools/set_up.py $(SHOW) requirements-peers.lock || { \
 	  echo 'error: if torch was not found: the head of requirements-peers.lock' \
 	  'says where pip has to look for it.' >&2; exit 1; }
-	.venv_peers/bin/pip check
+	$(QUIET).venv_peers/bin/pip check
 	@touch $@
 
 # --- Demo ---------------------------------------------------------------------
@@ -260,6 +270,15 @@ coverage: $(VENV) bazel
 	  $(PYTHON) -m coverage combine --quiet; \
 	  $(PYTHON) -m coverage report; \
 	  exit $$status; }
+
+# The site's builder is in the lock of one stack alone. It asks no network, and
+# takes no TensorFlow: Python's pages are made of docstrings as they are written.
+docs: $(VENV)
+	@test $(STACK) = tf2.20 || { echo 'error: the site is built with the stack' \
+	  'tf2.20: make docs STACK=tf2.20' >&2; exit 1; }
+	NO_MKDOCS_2_WARNING=true $(PYTHON) -m mkdocs build --quiet --strict
+	@echo 'Open runs/site/index.html, or serve it:' \
+	  '$(PYTHON) -m http.server --directory runs/site'
 
 bazel:
 	@test -n "$(BAZEL)" || tools/install_bazel.sh

@@ -72,6 +72,8 @@ setup(
     'pillow>=11.3',
     'gin-config',
     'absl-py',
+    # How the tools draw what they do.
+    'rich>=13',
     # With these TensorFlow asks about TPUs.
     'google-api-core',
     'google-api-python-client',
@@ -101,6 +103,10 @@ setup(
     'onnx': ['tf2onnx>=1.17', 'onnx>=1.18', 'onnxruntime>=1.20'],
     # Record building on a cluster; newer releases want another protobuf.
     'beam': ['apache-beam>=2.56,<2.60'],
+    # docs/notebooks, with `demo`.
+    'notebooks': ['ipykernel', 'nbclient', 'nbformat'],
+    # `make docs`: the site.
+    'docs': ['mkdocs-material>=9.6', 'mkdocstrings-python>=1.16'],
     # scikit-image for the photographs of its wheel.
     'dev': ['coverage>=7.10', 'mypy', 'ruff', 'scikit-image'],
   },

@@ -26,7 +26,7 @@ from official_coatnet.export import batching, runtimes, saved_model, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import c_api, samples, start_up
 from official_coatnet.training import experiment as experiment_lib
-from tools import path_flags
+from tools import path_flags, progress
 
 _MODEL_DIR = path_flags.DEFINE_path('model_dir', None, 'Folder of the run.')
 _EXPORT_DIR = path_flags.DEFINE_path(
@@ -242,6 +242,7 @@ def main(argv):
   is_tflite = _FORMAT.value == 'tflite'
   with (
     tools.prologue.STOP.patient(),
+    progress.during(f'Exporting {_MODEL_DIR.value}'),
     _quiet_converter() if is_tflite else contextlib.nullcontext(),
   ):
     path = saved_model.export(

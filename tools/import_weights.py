@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 from official_coatnet.export import prediction
 from official_coatnet.pretrained import importing, loading, published
-from tools import path_flags
+from tools import path_flags, progress
 
 _SOURCE = path_flags.DEFINE_multi_path(
   'source',
@@ -140,7 +140,8 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   image_size = _image_size()
   for source, folder in _folders().items():
-    imported = importing.import_weights(source, folder, image_size=image_size)
+    with progress.during(f'Importing {source}'):
+      imported = importing.import_weights(source, folder, image_size=image_size)
     origin = imported.origin
     print(f'{origin.source} -> {folder} ({imported.known.model})')
     print(imported.report.table())

@@ -37,6 +37,7 @@ from official_coatnet.analysis.paper import (
 )
 from official_coatnet.modeling import complexity
 from official_coatnet.training import gin_config, reporting
+from tools import progress, terminal
 
 _COUNTS = flags.DEFINE_bool(
   'counts', False, 'Compare parameters and multiply-adds.'
@@ -64,12 +65,14 @@ def _count_networks() -> dict:
       seconds = time.monotonic() - start
       seconds *= sum(work[i:]) / sum(work[:i])
       left = f', {reporting.format_duration(seconds)} left'
-    print(
+    words = (
       f'Counting {config.name} at {config.image_size}: network {i + 1} of '
-      f'{len(networks)}{left}',
-      file=sys.stderr,
+      f'{len(networks)}{left}'
     )
-    counts[config] = complexity.count(config)[-1]
+    if terminal.style() == terminal.PLAIN:
+      print(words, file=sys.stderr)
+    with progress.during(words):
+      counts[config] = complexity.count(config)[-1]
   return counts
 
 

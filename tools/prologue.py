@@ -21,10 +21,14 @@ import re
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tools import stopping
+
+# What is imported from here on takes seconds.
+STARTED = time.time()
 
 # The folder that holds gin/, docs/ and the library.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -99,16 +103,28 @@ def run(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> None:
   # Here, since some environments in which a tool starts others have no absl.
   from absl import app, flags
 
+  from tools import terminal
+
+  # So that --help of the tool shows them.
+  flags.disclaim_key_flags()
+  flags.declare_key_flag('log')
+  flags.declare_key_flag('verbose')
   flags.DEFINE_bool(
     'traceback', False, 'Whether to print where in the code an error came from.'
   )
   guarded = guard(main, mendable=mendable)
 
   def run_main(argv: list[str]) -> Any:
+    terminal.set_up()
     try:
       return guarded(argv)
     except app.UsageError as error:
       sys.exit(_usage(error))
+    except SystemExit as end:
+      if not isinstance(end.code, str) or terminal.style() != terminal.JSON:
+        raise
+      terminal.end_words(end.code)
+      sys.exit(Exit.MEND)
 
   STOP.start()
   try:
@@ -120,7 +136,7 @@ def run(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> None:
     # Whatever came of it: libraries may have caught it, or changed its name.
     if STOP.received is not None:
       _flush()
-      stopping.end(STOP.received)
+      STOP.finish(STOP.received)
 
 
 def guard(main: Main, *, mendable: tuple[type[Exception], ...] = ()) -> Main:
@@ -175,7 +191,9 @@ def _end_of_its_own(error: Exception) -> SystemExit | None:
     code, words = _explain_stop(error)
   if code is None:
     return None
-  print(f'{program()}: {words}', file=sys.stderr, flush=True)
+  from tools import terminal
+
+  terminal.end_words(f'{program()}: {words}')
   return (_EndsAtOnce if isinstance(error, ConnectionError) else SystemExit)(
     int(code)
   )

@@ -33,11 +33,26 @@ def name(number: int) -> str:
   return signal.Signals(number).name
 
 
+def line(words: str) -> str:
+  """Returns a line of the tool's own."""
+  return f'{os.path.basename(sys.argv[0])}: {words}\n'
+
+
 def say(words: str) -> None:
   """Writes a line to standard error, whatever the main thread does."""
-  line = f'{os.path.basename(sys.argv[0])}: {words}\n'
   with contextlib.suppress(OSError):  # Perhaps nobody listens.
-    os.write(2, line.encode())
+    os.write(2, line(words).encode())
+
+
+class Screen:
+  """Where a tool writes. Nothing is drawn on this one."""
+
+  def say(self, words: str) -> None:
+    """Writes a line; called by any thread."""
+    say(words)
+
+  def leave(self) -> None:
+    """Makes it as it was, since the process ends."""
 
 
 _ending = threading.Lock()

@@ -307,6 +307,7 @@ def _splits_of(path: str):
         'map_tasks': _workers(size // _BYTES_AN_IMAGE),
       },
     )
+    progress.close()
 
 
 def _workers(num_images: int) -> processes.MapTasks:

@@ -37,7 +37,7 @@ from official_coatnet.training import (
   restart,
   tpu as tpu_lib,
 )
-from tools import gin_flags, path_flags
+from tools import gin_flags, path_flags, run_display, terminal
 
 _TRAINING_MODES = ('train', 'train_and_eval')
 
@@ -93,6 +93,12 @@ _OUTPUT_DIR = path_flags.DEFINE_path(
   'Folder for what --per_class writes; created. By default evaluation/ckpt-N '
   'in the --model_dir, with N the step.',
 )
+_PROFILE = flags.DEFINE_string(
+  'profile',
+  None,
+  'First and last step to take a trace of, such as 100:110, for the profiler '
+  'of TensorBoard; in train/ of the --model_dir.',
+)
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run',
   False,
@@ -107,6 +113,7 @@ def main(argv):
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   if _OUTPUT_DIR.value and not _PER_CLASS.value:
     raise app.UsageError('--output_dir is for what --per_class writes.')
+  _profile()
   if _CHECKPOINT_STEP.value is not None and _MODE.value != 'eval':
     raise app.UsageError(
       '--checkpoint_step is for --mode=eval; a run goes on from its newest '
@@ -114,9 +121,10 @@ def main(argv):
     )
   if _RESTART.value and (_DRY_RUN.value or _MODE.value not in _TRAINING_MODES):
     raise app.UsageError('--restart is for a training.')
-  logging.set_verbosity(logging.INFO)
-  # Between several machines it tells of each sum over them, twice.
-  python_logging.getLogger('tensorflow').setLevel('WARNING')
+  logging.set_verbosity(terminal.start_verbosity())
+  if not terminal.is_verbose():
+    # Between several machines it tells of each sum over them, twice.
+    python_logging.getLogger('tensorflow').setLevel('WARNING')
   experiment = _GIN.load(
     find_start=_find_start,
     model_dir=None if _RESTART.value else _MODEL_DIR.value,
@@ -125,6 +133,31 @@ def main(argv):
     _dry_run(experiment)
   else:
     _run(experiment)
+
+
+def _profile() -> tuple[int, int] | None:
+  """Returns first and last step of --profile."""
+  if _PROFILE.value is None:
+    return None
+  first, _, last = _PROFILE.value.partition(':')
+  rule = 'it must be the first and the last step to trace, such as 100:110'
+  if not (first.isdecimal() and last.isdecimal()):
+    raise app.UsageError(f'--profile is {_PROFILE.value}; {rule}.')
+  if not 1 <= int(first) <= int(last):
+    raise app.UsageError(
+      f'--profile is {_PROFILE.value}; {rule}: the first is 1 or more, and not '
+      'after the last.'
+    )
+  if _MODE.value not in ('train', 'train_and_eval'):
+    raise app.UsageError(
+      f'--profile is for training, and --mode is {_MODE.value}.'
+    )
+  if tpu_lib.is_remote(_TPU.value):
+    raise app.UsageError(
+      f'--profile traces this machine, and --tpu={_TPU.value} is another one. '
+      'Run on the TPU VM itself, with --tpu=local.'
+    )
+  return int(first), int(last)
 
 
 def _find_start(path: str) -> str | None:
@@ -139,11 +172,13 @@ def _find_start(path: str) -> str | None:
 
 def _run(experiment):
   """Runs on the chosen devices, or says all that stands in the way."""
+  tpu_type = None
   if _TPU.value:
     # To connect takes minutes: before, whatever can be known is looked at. The
     # controller looks again, by when the number of hosts is certain and the
     # data may be others.
     expected, problems = _look_at_tpu()
+    tpu_type = expected.pop('tpu_type', None)
     model_dir = _MODEL_DIR.value
     if model_dir and _RESTART.value:
       model_dir = restart.new_folder(model_dir)
@@ -163,7 +198,11 @@ def _run(experiment):
         'folder.'
       )
   results = _train(
-    experiment, _make_strategy(), model_dir=_MODEL_DIR.value, tally=tally
+    experiment,
+    _make_strategy(),
+    model_dir=_MODEL_DIR.value,
+    tally=tally,
+    tpu_type=tpu_type,
   )
   if tally is not None:
     _report_classes(tally)
@@ -182,6 +221,7 @@ def _look_at_tpu() -> tuple[dict, list[str]]:
   logging.info('Found: %s.', found)
   for warning in found.warnings():
     logging.warning('%s', warning)
+  expected['tpu_type'] = found.accelerator_type
   expected['num_replicas'] = found.min_cores or 1
   expected['num_hosts'] = found.num_hosts or 1
   return expected, found.problems()
@@ -225,21 +265,26 @@ def _report_classes(tally: per_class.Tally):
     logging.info('Written: %s', path)
 
 
-def _train(experiment, strategy, *, model_dir, tally=None):
-  return controller.run(
-    experiment,
-    mode=_MODE.value,
-    model_dir=model_dir,
-    strategy=strategy,
-    on_start=lambda: gin_config.write_config(
-      model_dir, gin_files=_GIN.files.value
-    ),
-    on_first_loop=lambda: gin_config.write_operative_config(model_dir),
-    tally=tally,
-    checkpoint_step=_CHECKPOINT_STEP.value,
-    restart=_RESTART.value,
-    stop=tools.prologue.STOP,
-  )
+def _train(experiment, strategy, *, model_dir, tally=None, tpu_type=None):
+  with run_display.shown() as listener:
+    return controller.run(
+      experiment,
+      mode=_MODE.value,
+      model_dir=model_dir,
+      strategy=strategy,
+      on_start=lambda: gin_config.write_config(
+        model_dir, gin_files=_GIN.files.value
+      ),
+      on_first_loop=lambda: gin_config.write_operative_config(model_dir),
+      tally=tally,
+      checkpoint_step=_CHECKPOINT_STEP.value,
+      restart=_RESTART.value,
+      stop=tools.prologue.STOP,
+      listener=listener,
+      started=tools.prologue.STARTED,
+      tpu_type=tpu_type,
+      profile=_profile(),
+    )
 
 
 def _dry_run(experiment):

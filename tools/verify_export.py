@@ -76,15 +76,16 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
   path = versions.find_export(*path_flags.expand(argv[1:]))
-  checks = verification.verify(
-    path,
-    runners={
-      'Python': runners.run_in_python(path),
-      'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
-    },
-    model_dir=_MODEL_DIR.value,
-    encoded=_IMAGES.value and _read_images(_IMAGES.value),
-  )
+  with progress.during(f'Verifying {path}'):
+    checks = verification.verify(
+      path,
+      runners={
+        'Python': runners.run_in_python(path),
+        'C++': lambda requests: runners.run_in_cpp(path, requests)[0],
+      },
+      model_dir=_MODEL_DIR.value,
+      encoded=_IMAGES.value and _read_images(_IMAGES.value),
+    )
   if _BATCHING_CONFIG.value:
     config = batching.read(_BATCHING_CONFIG.value)
     checks.append(contents.check_batching(path, config))

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 from official_coatnet.training import stop as stop_lib
 from tools import stopping
@@ -43,6 +44,7 @@ class Watch(stop_lib.Stop):
   def __init__(self) -> None:
     """Makes a watch that is not started: there is never a reason to stop."""
     self.received: int | None = None
+    self._screen = stopping.Screen()
     self._asked: int | None = None
     self._is_asked_for = False
     self._is_patient = False
@@ -85,6 +87,20 @@ class Watch(stop_lib.Stop):
     finally:
       self._is_patient = False
 
+  @contextlib.contextmanager
+  def shown_on(self, screen: stopping.Screen) -> Iterator[None]:
+    """Within it, what is said is said there."""
+    before, self._screen = self._screen, screen
+    try:
+      yield
+    finally:
+      self._screen = before
+
+  def finish(self, number: int) -> NoReturn:
+    """Ends the process by a signal, with one line."""
+    self._screen.leave()
+    stopping.end(number)
+
   def reason(self) -> stop_lib.Reason | None:
     return _REASONS[self._asked] if self._asked else None
 
@@ -104,14 +120,14 @@ class Watch(stop_lib.Stop):
     if self._is_asked_for or self._is_patient:
       self._asked = number
       name = stopping.name(number)
-      stopping.say(
+      self._screen.say(
         f'{name}: it ends where it can. A second one ends it at once.'
       )
       number = _read_signal(reader)
     else:
       # Who asks twice does not want to wait.
       select.select([reader], [], [], _GRACE_SECONDS)
-    stopping.end(number)
+    self.finish(number)
 
 
 def _read_signal(reader: int) -> int:

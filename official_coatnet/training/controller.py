@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
@@ -16,11 +17,13 @@ from official_coatnet.training import (
   eval_mode,
   experiment as experiment_lib,
   inputs,
+  listener as listener_lib,
   model_dir as model_dir_lib,
   orbit_overrides,
   per_class,
   plan as plan_lib,
   preflight,
+  profiling,
   reporting,
   restart as restart_lib,
   run as run_lib,
@@ -45,6 +48,10 @@ def run(
   checkpoint_step: int | None = None,
   restart: bool = False,
   stop: stop_lib.Stop | None = None,
+  listener: listener_lib.Listener | None = None,
+  started: float | None = None,
+  tpu_type: str | None = None,
+  profile: tuple[int, int] | None = None,
 ) -> dict[str, float]:
   """Trains, evaluates or both, resuming from the latest checkpoint.
 
@@ -69,6 +76,11 @@ def run(
     stop: Says when to end before the last step; asked from the end of the first
       training loop on, or of the first batch of an evaluation. On several
       machines all end if one is to. Never, if None.
+    listener: Hears what the run does; by default it goes to the log.
+    started: When this process began, in seconds of the world's clock: what it
+      has done since then is part of the run's time. Now, if None.
+    tpu_type: Of the TPU of `strategy`, such as 'v3-8', if that is known.
+    profile: First and last step to take a trace of, for TensorBoard.
 
   Returns:
     The metrics of the last evaluation; empty in mode 'train'.
@@ -124,7 +136,15 @@ def run(
       checkpoint_step=checkpoint_step,
       stop=asked,
       lock=lock,
+      listener=listener or listener_lib.Listener(),
+      started=time.time() if started is None else started,
+      tpu_type=tpu_type,
     )
+    if profile is not None and this.trains and this.is_chief:
+      folder = model_dir_lib.events_folder(model_dir, 'train')
+      tracer = profiling.Profile(*profile, folder=folder)
+      stack.callback(tracer.close)
+      this = dataclasses.replace(this, profile=tracer)
     if this.trains:
       if this.is_chief:
         sinks = stack.enter_context(

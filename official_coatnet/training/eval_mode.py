@@ -36,6 +36,7 @@ def evaluate(this: run_lib.Run) -> dict[str, float]:
     strategy=this.strategy,
     eval_summary_dir=this.events_folder('eval'),
     eval_actions=[reporter.after_evaluation, guard.check_evaluation],
+    listener=this.listener,
   )
   paths: Iterable[str] = [this.model_dir]
   if this.mode == 'continuous_eval':
@@ -94,5 +95,6 @@ def make_evaluator(
     ),
     expected_steps=this.plan.eval_steps,
     stop=this.stop,
+    progress=this.listener.evaluates,
     **weights,
   )

@@ -34,6 +34,7 @@ class Evaluator(orbit.AbstractEvaluator):
     expected_steps: int | None = None,
     weights: Callable[[], AbstractContextManager] = nullcontext,
     stop: stop_lib.Stop | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
   ):
     """Creates the evaluator. Call within the strategy's scope.
 
@@ -46,7 +47,9 @@ class Evaluator(orbit.AbstractEvaluator):
       weights: Makes a context in which the model holds the weights to
         evaluate.
       stop: Says when to end before the last image; asked after each batch.
+      progress: Called after each batch with how many are done, of how many.
     """
+    self._progress = progress
     self._stop = stop or stop_lib.Stop()
     self._experiment = experiment
     self._model = model
@@ -79,11 +82,16 @@ class Evaluator(orbit.AbstractEvaluator):
     iterator = iter(self._dataset)
     seen = -1.0
     steps = self._expected_steps or _BLIND_STEPS
+    done = 0
     with self._weights():
       while (images := self._num_images()) != seen:
         seen = images
         for _ in range(steps):
           self._loop(iterator, tf.constant(1, tf.int32))
+          done += 1
+          # The last step, which adds no image, is none of them.
+          if self._expected_steps is None or done <= self._expected_steps:
+            self._progress(done, self._expected_steps)
           # The first batch compiles.
           self._stop.begin()
           self._stop.check()

@@ -2,13 +2,18 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import orbit
 import tensorflow as tf
 from absl import logging
 
 from official_coatnet import files
-from official_coatnet.training import stop as stop_lib
+from official_coatnet.training import (
+  goodput,
+  listener as listener_lib,
+  stop as stop_lib,
+)
 
 
 class _StopError(Exception):
@@ -67,6 +72,9 @@ class Controller(orbit.Controller):
     should_stop: Callable[[], bool] | None = None,
     stop: stop_lib.Stop | None = None,
     after_stop: Callable[[], None] = lambda: None,
+    ledger: goodput.Ledger | None = None,
+    listener: listener_lib.Listener | None = None,
+    around_loop: Callable[[int, int], AbstractContextManager] | None = None,
     **kwargs,
   ):
     """Creates it, and restores the latest checkpoint.
@@ -78,6 +86,10 @@ class Controller(orbit.Controller):
       should_stop: Whether the last evaluation was the last of all.
       stop: Says when somebody wants the run to end.
       after_stop: Called when all is saved that is to be, and the run ends.
+      ledger: Counts what evaluations and checkpoints take.
+      listener: Hears of them.
+      around_loop: Makes what surrounds a loop, of its first step's predecessor
+        and its number of steps.
       **kwargs: Of orbit's.
     """
     super().__init__(global_step=global_step, **kwargs)
@@ -86,6 +98,9 @@ class Controller(orbit.Controller):
     self.eval_summary_manager = Summaries(
       eval_summary_dir, global_step=global_step
     )
+    self._ledger = ledger or goodput.Ledger()
+    self._listener = listener or listener_lib.Listener()
+    self._around_loop = around_loop or (lambda step, steps: nullcontext())
     self._should_stop = should_stop
     self._stop = stop or stop_lib.Stop()
     self._after_stop = after_stop
@@ -124,7 +139,8 @@ class Controller(orbit.Controller):
     interval = eval_interval or train_steps
     with self._saves_when_stopped():
       if self._step() >= train_steps:
-        return super().evaluate(eval_steps)
+        with self._ledger.within(goodput.EVALUATION):
+          return super().evaluate(eval_steps)
       try:
         if evaluates_now:
           self.evaluate(eval_steps)
@@ -140,22 +156,34 @@ class Controller(orbit.Controller):
     return output
 
   def evaluate(self, steps=-1):
-    output = super().evaluate(steps)
+    self._listener.does('evaluates')
+    with self._ledger.within(goodput.EVALUATION):
+      output = super().evaluate(steps)
+    self._listener.does('')
     if self._should_stop is not None and self._should_stop():
       raise _StopError(output)
     return output
 
   def _train_n_steps(self, num_steps):
-    super()._train_n_steps(num_steps)
+    with self._around_loop(self._step(), num_steps):
+      super()._train_n_steps(num_steps)
     # The first loop compiles; before it has ended, nothing can be lost.
     self._stop.begin()
     self._stop.check()
 
   def _maybe_save_checkpoint(self, check_interval=True):
-    is_saved = super()._maybe_save_checkpoint(check_interval)
+    with self._ledger.within(goodput.CHECKPOINT):
+      is_saved = super()._maybe_save_checkpoint(check_interval)
     if is_saved:
       self._saved_step = self._step()
+      self._listener.after_checkpoint(
+        self._saved_step, self.checkpoint_manager.latest_checkpoint
+      )
     return is_saved
+
+  def _sync_on_async_checkpointing(self):
+    with self._ledger.within(goodput.CHECKPOINT):
+      super()._sync_on_async_checkpointing()
 
   @contextlib.contextmanager
   def _saves_when_stopped(self) -> Iterator[None]:
@@ -173,15 +201,15 @@ class Controller(orbit.Controller):
 
 @contextlib.contextmanager
 def speaks_once() -> Iterator[None]:
-  """Within this context orbit's messages go to the log alone.
+  """Within this context orbit's messages are for who looks for faults.
 
-  orbit 2.15 logs each of its messages and prints it as well; what it says of
-  loops and evaluations, `reporting.Reporter` says shorter.
+  orbit 2.15 logs each of its messages and prints it as well; a
+  `listener.Listener` hears all of it, and says it shorter.
   """
 
   def log(message: str):
     if 'output:' not in message:
-      logging.info('%s', message.strip())
+      logging.debug('%s', message.strip())
 
   original = orbit.controller._log
   orbit.controller._log = log

@@ -12,9 +12,11 @@ from official_coatnet.training import (
   consistency,
   devices,
   experiment as experiment_lib,
+  listener as listener_lib,
   model_dir as model_dir_lib,
   per_class,
   plan as plan_lib,
+  profiling,
   reporting,
   stop as stop_lib,
   stored_data,
@@ -44,6 +46,10 @@ class Run:
     stop: Says, on all of them alike, whether it is to end here.
     sinks: Trackers that are told its numbers, by name.
     lock: Keeps others from writing to its folder, where this process does.
+    listener: Hears what it does.
+    started: When the process began, in seconds of the world's clock.
+    tpu_type: As of `controller.run`.
+    profile: Traces some of its steps.
   """
 
   experiment: experiment_lib.Experiment
@@ -60,6 +66,10 @@ class Run:
   stop: stop_lib.Stop = stop_lib.Stop()
   sinks: Mapping[str, trackers.Sink] = dataclasses.field(default_factory=dict)
   lock: writer.Lock | None = None
+  listener: listener_lib.Listener = listener_lib.Listener()
+  started: float | None = None
+  tpu_type: str | None = None
+  profile: profiling.Profile | None = None
 
   @property
   def is_new(self) -> bool:
@@ -90,6 +100,9 @@ class Run:
       clock=clock,
       global_step=global_step,
       metrics_file=self.metrics_file,
+      listener=self.listener,
+      trains=self.trains,
+      tpu_type=self.tpu_type,
     )
 
   @property

@@ -15,6 +15,7 @@ from official_coatnet.training import (
   details as details_lib,
   devices,
   eval_mode,
+  goodput,
   guard as guard_lib,
   inputs,
   model_dir as model_dir_lib,
@@ -33,7 +34,9 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   experiment, plan, strategy = this.experiment, this.plan, this.strategy
   with strategy.scope():
     clock = reporting.Clock(
-      num_cores=strategy.num_replicas_in_sync, batch_size=plan.batch_size
+      num_cores=strategy.num_replicas_in_sync,
+      batch_size=plan.batch_size,
+      started=this.started,
     )
     trainer = trainer_lib.Trainer(
       experiment, this.model, plan=plan, strategy=strategy, clock=clock
@@ -53,7 +56,10 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
     is_other=lambda: reporter.evaluates_otherwise,
   )
   # Restores the latest checkpoint.
-  with checkpoints.readable(this.latest):
+  with (
+    checkpoints.readable(this.latest),
+    clock.ledger.within(goodput.RESTORE),
+  ):
     controller = _make_controller(
       this,
       trainer,
@@ -119,7 +125,13 @@ def _begin(
     has_ended and found.other_evaluation_settings
   )
   if step:
-    logging.info('Resumed at step %d of %d.', step, this.plan.total_steps)
+    logging.info(
+      'Resumed at step %d of %d, from %s.',
+      step,
+      this.plan.total_steps,
+      this.latest,
+    )
+  _tell_start(this, trainer, step=step)
   this.metrics_file.rewind(
     step, evaluates=has_ended and not reporter.evaluates_otherwise
   )
@@ -139,6 +151,22 @@ def _begin(
       start_step=step,
       source=this.sources.get('train_data'),
     )
+  )
+
+
+def _tell_start(this: run_lib.Run, trainer: trainer_lib.Trainer, *, step: int):
+  """Takes up what earlier processes have counted, and says what the run is."""
+  lines = model_dir_lib.read_metrics(this.model_dir) if this.is_chief else []
+  trainer.clock.ledger.resume(
+    lines, step=step, last_sign=this.lock.last_sign if this.lock else None
+  )
+  own = model_dir_lib.own_evaluations(lines)
+  this.listener.begin(
+    this.plan,
+    title=f'{trainer.model.name}, {devices.describe(this.strategy)}, '
+    f'{this.model_dir}',
+    step=step,
+    evaluations=[line for line in own if line['step'] <= step],
   )
 
 
@@ -168,6 +196,12 @@ def _make_controller(
     reporter.after_training_loop,
     guard.after_training_loop,
   ]
+  ledger = trainer.clock.ledger
+
+  def keeps_best(output):
+    with ledger.within(goodput.CHECKPOINT):
+      keeper.after_evaluation(output)
+
   lock = this.lock
   if lock is not None:
     # Before a line of metrics or a checkpoint is written.
@@ -195,7 +229,7 @@ def _make_controller(
     train_actions=actions,
     # The line of metrics.jsonl says that all of the evaluation is done.
     eval_actions=[
-      keeper.after_evaluation,
+      keeps_best,
       reporter.after_evaluation,
       guard_lib.check_evaluation,
       *eval_actions,
@@ -204,6 +238,9 @@ def _make_controller(
     stop=this.stop,
     # Who leaves earlier would be missed by those who still save.
     after_stop=this.agreement.wait,
+    ledger=ledger,
+    around_loop=this.profile.loop if this.profile else None,
+    listener=this.listener,
   )
 
 

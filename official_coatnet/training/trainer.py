@@ -143,10 +143,11 @@ class Trainer(orbit.AbstractTrainer):
     self._gradient_norm.reset_state()
     self.watch.start_loop()
     with self.clock.training(int(num_steps)):
-      self.train_loop(self._iterator, num_steps)
+      waited = self.train_loop(self._iterator, num_steps)
       # The loop is dispatched asynchronously; reading a result waits for it.
       results = self._metrics.results()
       results['gradient_norm'] = float(self._gradient_norm.result())
+      self.clock.waited(float(waited))
     bad_steps = self.watch.found().count
     if bad_steps == int(num_steps):
       results = dict.fromkeys(results, math.nan)
@@ -205,14 +206,28 @@ class Trainer(orbit.AbstractTrainer):
 
   @tf.function
   def train_loop(self, iterator, num_steps):
-    """Runs `num_steps` steps on all replicas without the host."""
+    """Runs `num_steps` steps on all replicas without Python.
+
+    Returns:
+      float64 []: seconds in which the loop waited for its batches, on the host
+      that drives the devices. They are not waited for.
+    """
     step = self.train_step
     if self._experiment.run.jit_compile:
       step = tf.function(step, jit_compile=True)
+    waited = tf.zeros([], tf.float64)
     for _ in tf.range(num_steps):
       # Without it the loop's variables would get a name scope of their own.
       with tf.name_scope(''):
-        self._strategy.run(step, args=(next(iterator),))
+        start = tf.timestamp()
+        with tf.control_dependencies([start]):
+          batch = next(iterator)
+        with tf.control_dependencies(
+          tf.nest.flatten(batch, expand_composites=True)
+        ):
+          waited += tf.timestamp() - start
+        self._strategy.run(step, args=(batch,))
+    return waited
 
   def train_step(self, batch: dict[str, tf.Tensor]):
     """Takes one step on one replica's share of a batch.

@@ -141,6 +141,8 @@ class Lock:
     self._sleep = sleep
     self.me = this_process()
     self._lost_to: Writer | None = None
+    # When who had it before, and did not give it back, last was heard of.
+    self.last_sign: float | None = None
     self._released = threading.Event()
     self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -153,6 +155,7 @@ class Lock:
     other = self._read()
     if other is not None:
       self._wait_for_end_of(other)
+      self.last_sign = self._written()
     if other is not None or not self._make():
       self._write()
       self._sleep(self._settle)
@@ -209,6 +212,13 @@ class Lock:
     finally:
       os.remove(temporary)
     return True
+
+  def _written(self) -> float | None:
+    """Returns when the file was written, by the clock of its server."""
+    try:
+      return tf.io.gfile.stat(self._path).mtime_nsec / 1e9
+    except tf.errors.OpError:
+      return None  # It was given back meanwhile.
 
   def _age(self) -> float:
     """Returns the age of the file in seconds, by the clock of its server."""

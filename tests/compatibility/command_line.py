@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 from absl import app, flags
+from absl.flags import _helpers
 
 ROOT = os.path.dirname(
   os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -50,6 +51,11 @@ def defined_flags(tool: str) -> dict[str, Any]:
   Returns:
     Name to default; empty for a file that hands nothing to `app.run`.
   """
+  return {name: flag.default for name, flag in flags_of(tool).items()}
+
+
+def flags_of(tool: str) -> dict[str, flags.Flag]:
+  """Returns the flags that a tool defines, by name and in that order."""
   found = {}
 
   def note_flags(main: Callable[[list[str]], Any], **kwargs: Any):
@@ -57,7 +63,7 @@ def defined_flags(tool: str) -> dict[str, Any]:
     found.update(_own_flags(tool))
 
   with _executed(tool, (), note_flags):
-    return {name: flag.default for name, flag in sorted(found.items())}
+    return dict(sorted(found.items()))
 
 
 def _own_flags(tool: str) -> dict[str, flags.Flag]:
@@ -89,4 +95,6 @@ def _executed(tool, arguments, run_main) -> Iterator[None]:
       delattr(flags.FLAGS, name)
     # A module that defines flags has to do so again for the next tool.
     for name in [n for n in sys.modules if n.split('.')[0] == 'tools']:
-      del sys.modules[name]
+      # absl notes by their ids which modules define flags for others, and the
+      # next tool may get the id of one that is gone.
+      _helpers.disclaim_module_ids.discard(id(sys.modules.pop(name)))

@@ -71,21 +71,30 @@ def _load(path: str):
 
 def flags() -> dict[str, dict[str, Any]]:
   """Returns the flags of each tool, with their defaults."""
-  found = {}
+  return {
+    tool: {
+      name: portable(default)
+      for name, default in command_line.defined_flags(tool).items()
+    }
+    for tool in tools()
+  }
+
+
+def tools() -> list[str]:
+  """Returns the tools that have flags, as paths from the root."""
+  found = []
   for folder in ('tools', 'tools/benchmark'):
     for name in sorted(os.listdir(os.path.join(command_line.ROOT, folder))):
       path = os.path.join(command_line.ROOT, folder, name)
       if not name.endswith('.py'):
         continue
       with open(path) as f:
-        if 'tools.prologue.run(' not in f.read():
-          continue  # No command, or one without flags.
-      defined = command_line.defined_flags(f'{folder}/{name}')
-      found[f'{folder}/{name}'] = {k: _portable(v) for k, v in defined.items()}
+        if 'tools.prologue.run(' in f.read():
+          found.append(f'{folder}/{name}')
   return found
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
   """Takes the folders of this machine out of a default."""
   if isinstance(value, str):
     value = value.replace(command_line.ROOT, '<root>')

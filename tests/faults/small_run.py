@@ -30,7 +30,7 @@ _SETTINGS = {
   'RunConfig.steps_per_loop': '2',
 }
 # What depends on the clock and not on the run.
-_OF_TIME = re.compile(r'images_per_second|core_hours|seconds')
+_OF_TIME = re.compile(r'images_per_second|core_hours|seconds|^goodput/')
 # What a checkpoint holds of the clock.
 _CLOCK = re.compile(r'^(clock|save_counter)/|/?\.ATTRIBUTES/.*clock')
 

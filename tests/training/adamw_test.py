@@ -10,7 +10,12 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_coatnet import stack
-from official_coatnet.training import adamw, ema, optimizer as optimizer_lib
+from official_coatnet.training import (
+  adamw,
+  ema,
+  optimizer as optimizer_lib,
+  schedules,
+)
 from tests.fixtures import devices
 
 STEPS = 50
@@ -188,7 +193,7 @@ class AdamWTest(tf.test.TestCase, parameterized.TestCase):
     variable = tf.Variable([2.0], dtype=tf.float64, name='s0/conv0/kernel')
     optimizer = _make([variable], own=True, layer_decay=None)
     optimizer.apply_gradients([(tf.zeros([1], tf.float64), variable)])
-    rate = float(optimizer_lib.Scaled(schedule, CONFIG.weight_decay)(0)) / 5
+    rate = float(schedules.Scaled(schedule, CONFIG.weight_decay)(0)) / 5
     # A fifth of it, by the warm-up of five steps.
     self.assertAllClose(variable, [2.0 * (1 - rate)], rtol=1e-7)
     self.assertEqual(variable.dtype, tf.float64)

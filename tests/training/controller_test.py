@@ -38,7 +38,11 @@ def _run(experiment, *, model_dir, mode='train_and_eval', **kwargs):
 
 
 def _lines(model_dir):
-  return model_dir_lib.read_metrics(model_dir)
+  """Returns the lines of metrics, but for where the time went."""
+  return [
+    {k: v for k, v in line.items() if not k.startswith('goodput/')}
+    for line in model_dir_lib.read_metrics(model_dir)
+  ]
 
 
 def _files(folder):

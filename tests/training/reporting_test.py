@@ -27,6 +27,10 @@ def _plan():
   )
 
 
+def _without_goodput(line):
+  return {k: v for k, v in line.items() if not k.startswith('goodput/')}
+
+
 class ReportingTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
@@ -58,7 +62,7 @@ class ReportingTest(tf.test.TestCase):
     with open(self.path) as f:
       lines = [json.loads(line) for line in f]
     self.assertEqual(
-      lines,
+      [_without_goodput(line) for line in lines],
       [
         {'step': 10, 'epoch': 1.0, 'train/loss': 1.5, 'train/top1': 0.5},
         {'step': 10, 'epoch': 1.0, 'eval/loss': 1.25, 'eval/top1': 0.75},
@@ -94,6 +98,39 @@ class ReportingTest(tf.test.TestCase):
     self.assertIn('200 images/s (100/s/core)', line)
     self.assertIn('ETA 16 s', line)
 
+  def test_time_stands_in_the_lines_of_a_run_that_trains(self):
+    self._loop(loss=1.5)
+    self.time += 3.0
+    self.reporter.after_evaluation({'loss': 1.25})
+    loop, evaluation = model_dir.read_metrics(self.folder)
+    self.assertEqual(loop['goodput/compilation'], 2.0)
+    self.assertEqual(loop['goodput/cores'], 2.0)
+    self.assertEqual(evaluation['goodput/other'], 3.0)
+    self.assertEqual(evaluation['goodput/total'], 5.0)
+    other = reporting.Reporter(
+      plan=_plan(),
+      clock=self.clock,
+      global_step=self.step,
+      metrics_file=model_dir.MetricsFile(self.folder),
+      trains=False,
+    )
+    other.after_evaluation({'loss': 1.25})
+    last = model_dir.read_metrics(self.folder)[-1]
+    self.assertEqual(last, _without_goodput(last))
+
+  def test_waiting_for_images_is_said_once(self):
+    said = []
+    for _ in range(20):
+      with self.clock.training(10):
+        self.time += 4.0
+        self.clock.waited(1.0)
+      with self.assertLogs(level='INFO') as logs:
+        self.reporter.after_training_loop({'loss': 1.0})
+      said += [line for line in logs.output if 'Input-bound' in line]
+    self.assertLen(said, 1)
+    self.assertIn('waits 25 % of its time', said[0])
+    self.assertIn('DataConfig.data_service', said[0])
+
   def test_a_loss_that_is_no_number_leaves_the_file_valid(self):
     self.assertIn('bad_steps 10', self._loop(loss=float('nan'), bad_steps=10.0))
     last = model_dir.read_metrics(self.folder)[-1]
@@ -125,50 +162,6 @@ class ReportingTest(tf.test.TestCase):
   def test_rewind_of_a_new_run(self):
     model_dir.MetricsFile(self.folder).rewind(0)
     self.assertFalse(os.path.exists(self.path))
-
-
-class ClockTest(tf.test.TestCase):
-  def setUp(self):
-    super().setUp()
-    self.time = 0.0
-    self.clock = reporting.Clock(
-      num_cores=4, batch_size=64, now=lambda: self.time
-    )
-
-  def _loop(self, steps, seconds):
-    with self.clock.training(steps):
-      self.time += seconds
-
-  def test_first_loop_counts_for_hours_but_not_for_speed(self):
-    self._loop(10, 360.0)
-    self.assertIsNone(self.clock.images_per_second())
-    self.assertIsNone(self.clock.seconds_left(10))
-    self.assertAllClose(self.clock.core_hours, 360 * 4 / 3600)
-
-  def test_speed_leaves_out_what_lies_between_loops(self):
-    self._loop(10, 360.0)
-    self.time += 1000  # An evaluation.
-    self._loop(10, 5.0)
-    self.assertAllClose(self.clock.images_per_second(), 10 * 64 / 5)
-    self.assertAllClose(self.clock.images_per_second_per_core(), 10 * 16 / 5)
-    self._loop(30, 5.0)
-    # 40 steps in 10 seconds.
-    self.assertAllClose(self.clock.seconds_left(100), 25.0)
-
-  def test_core_hours_go_on_after_a_restart(self):
-    self._loop(10, 3600.0)
-    path = tf.train.Checkpoint(clock=self.clock).write(
-      self.create_tempfile('ckpt').full_path
-    )
-    again = reporting.Clock(num_cores=4, batch_size=64, now=lambda: self.time)
-    tf.train.Checkpoint(clock=again).read(path).assert_consumed()
-    self.assertAllClose(again.core_hours, 4.0)
-
-  def test_durations_as_people_write_them(self):
-    self.assertEqual(
-      [reporting.format_duration(s) for s in (41.6, 200, 7500)],
-      ['42 s', '3 min 20 s', '2 h 5 min'],
-    )
 
 
 if __name__ == '__main__':

@@ -45,8 +45,8 @@ _PAIRS_SHOWN = 25
 _THUMBNAIL_SIDE = 320
 
 
-def _figure(**kwargs):
-  """Makes a matplotlib figure.
+def new_figure(**kwargs):
+  """Makes a matplotlib figure, with the arguments of its class.
 
   Raises:
     ImportError: If matplotlib is not installed; says how to install it.
@@ -63,7 +63,7 @@ def check_path(path: str) -> None:
     OSError: If nothing can be written there.
   """
   ending = _ending(path)
-  known = _figure().canvas.get_supported_filetypes()
+  known = new_figure().canvas.get_supported_filetypes()
   if ending not in known:
     raise ValueError(
       f'The picture {path!r} ends in .{ending}, which is no format to draw in; '
@@ -80,7 +80,7 @@ def _ending(path: str) -> str:
   return os.path.splitext(path)[1].removeprefix('.').lower() or 'png'
 
 
-def _write(figure, path: str):
+def write_figure(figure, path: str):
   """Writes a figure, in the format of its file's ending."""
   buffer = io.BytesIO()
   figure.savefig(buffer, format=_ending(path), dpi=120)
@@ -117,7 +117,7 @@ def training_curves(
   longest = max(line.get('epoch', 0) for line in metrics)
   x_key = 'epoch' if longest >= 1 else 'step'
   rows = math.ceil(len(panels) / 2)
-  figure = _figure(figsize=(10, 3.2 * rows + 0.8))
+  figure = new_figure(figsize=(10, 3.2 * rows + 0.8))
   axes = figure.subplots(rows, 2, squeeze=False, sharex=True).flatten()
   for ax, name in zip(axes, panels):
     _draw_metric(ax, metrics, name, x_key=x_key)
@@ -130,7 +130,7 @@ def training_curves(
   if title:
     figure.suptitle(title)
   figure.supxlabel(_NOTE, fontsize=8, color=_GREY)
-  _write(figure, path)
+  write_figure(figure, path)
   return figure
 
 
@@ -204,7 +204,7 @@ def predictions(
   shown = min(len(images), MAX_IMAGES)
   rows = math.ceil(shown / _MAX_COLUMNS)
   columns = math.ceil(shown / rows)
-  figure = _figure(figsize=(max(1.75 * columns, 4), 2.5 * rows + 0.5))
+  figure = new_figure(figsize=(max(1.75 * columns, 4), 2.5 * rows + 0.5))
   # Two axes an image: the image, and its classes below.
   axes = figure.subplots(
     2 * rows, columns, squeeze=False, height_ratios=[2.6, 1] * rows
@@ -215,18 +215,18 @@ def predictions(
     row, column = divmod(i, columns)
     top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
     if names:
-      top.set_title(_shorten(names[i]), fontsize=7.5, color=_GREY)
+      top.set_title(shorten(names[i]), fontsize=7.5, color=_GREY)
     image = images[i]
     if image is not None:
       # Small images as the pixels that they are.
       small = max(image.shape) < 200
       top.imshow(image, interpolation='nearest' if small else 'antialiased')
-    _draw_scores(bottom, results[i][:_CLASSES_SHOWN])
+    draw_scores(bottom, results[i][:_CLASSES_SHOWN])
   if shown < len(images):
     title = f'{title or ""} (the first {shown} of {len(images)} images)'.strip()
   if title:
     figure.suptitle(title)
-  _write(figure, path)
+  write_figure(figure, path)
   return figure
 
 
@@ -250,7 +250,7 @@ def classes(
     ImportError: If matplotlib is not installed.
   """
   names = [row['name'] for row in summary['classes']]
-  figure = _figure(figsize=(13 if cells else 7, 6))
+  figure = new_figure(figsize=(13 if cells else 7, 6))
   axes = figure.subplots(1, 2 if cells else 1, squeeze=False)[0]
   if cells and len(names) <= _MATRIX_CLASSES:
     _draw_matrix(axes[0], cells, names)
@@ -273,7 +273,7 @@ def classes(
   ax.grid(color='#dddddd', linewidth=0.6)
   ax.spines[['top', 'right']].set_visible(False)
   figure.suptitle(f'Classes at step {summary["step"]}')
-  _write(figure, path)
+  write_figure(figure, path)
   return figure
 
 
@@ -289,7 +289,7 @@ def _draw_matrix(ax, cells, names: Sequence[str]):
     style = {'ha': 'center', 'va': 'center', 'fontsize': 7}
     colour = 'white' if dark else 'black'
     ax.text(prediction, label, str(count), color=colour, **style)
-  labels = [_shorten(name, length=16) for name in names]
+  labels = [shorten(name, length=16) for name in names]
   ax.set_xticks(range(len(names)), labels, rotation=90, fontsize=7)
   ax.set_yticks(range(len(names)), labels, fontsize=7)
   ax.set_xlabel('taken for')
@@ -302,7 +302,7 @@ def _draw_pairs(ax, pairs: Sequence[Mapping[str, Any]]):
   for place, pair in enumerate(pairs):
     ax.barh(place, pair['count'], color='#9ecae1')
     text = ' for '.join(
-      _shorten(pair[key]) for key in ('label_name', 'prediction_name')
+      shorten(pair[key]) for key in ('label_name', 'prediction_name')
     )
     ax.text(0, place, f' {text}', va='center', fontsize=7.5)
   ax.set_yticks([])
@@ -337,7 +337,7 @@ def thumbnail(
   return image.numpy()
 
 
-def _draw_scores(ax, result: Sequence[tuple[str, float]]):
+def draw_scores(ax, result: Sequence[tuple[str, float]]):
   """Draws a bar a class, with name and score written over it."""
   ax.set_xlim(0, 1)
   ax.set_ylim(_CLASSES_SHOWN - 0.5, -0.5)  # The best on top.
@@ -346,11 +346,11 @@ def _draw_scores(ax, result: Sequence[tuple[str, float]]):
     ax.barh(place, 1, height=0.8, color='#f5f5f5')
     ax.barh(place, score, height=0.8, color=colour)
     text = {'va': 'center_baseline', 'fontsize': 7.5}
-    ax.text(0.03, place, _shorten(name, length=16), **text)
+    ax.text(0.03, place, shorten(name, length=16), **text)
     ax.text(0.97, place, f'{100 * score:.1f} %', ha='right', **text)
 
 
-def _shorten(text: str, *, length: int = 30) -> str:
+def shorten(text: str, *, length: int = 30) -> str:
   """Cuts out the middle of a long text: file names differ at their ends."""
   if len(text) <= length:
     return text

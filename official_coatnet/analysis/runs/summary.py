@@ -4,6 +4,7 @@ import os
 import statistics
 from typing import Any
 
+from official_coatnet.analysis.runs import time_use
 from official_coatnet.modeling import complexity, config as config_lib
 from official_coatnet.training import (
   checkpoint_files,
@@ -135,7 +136,8 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
     `last_evaluation` and `best_evaluation` (lines of metrics.jsonl, or None;
     best by accuracy, or by the loss if there is none) and `best_by`;
     `images_per_second_per_core` (median over the loops, or None) and
-    `core_hours` (or None).
+    `core_hours` (of training, or None), and `time`, as of
+    `time_use.summarize`.
 
   Raises:
     FileNotFoundError: If the folder is not one of a run.
@@ -170,6 +172,7 @@ def summarize_run(model_dir: str) -> dict[str, Any]:
     'best_by': best_by,
     'images_per_second_per_core': statistics.median(speeds) if speeds else None,
     'core_hours': core_hours[-1] if core_hours else None,
+    'time': time_use.summarize(metrics),
   }
 
 
@@ -277,7 +280,10 @@ def format_run(summary: dict[str, Any]) -> str:
     'core-hours': 'not known' if hours is None else f'{hours:.3g}',
   }
   width = max(map(len, rows))
-  return '\n'.join(f'{k.ljust(width)}  {v}' for k, v in rows.items())
+  lines = [f'{k.ljust(width)}  {v}' for k, v in rows.items()]
+  if summary['time'] is not None:
+    lines += ['', time_use.format_text(summary['time'])]
+  return '\n'.join(lines)
 
 
 def _format_evaluation(line: dict[str, Any] | None) -> str:

@@ -122,10 +122,8 @@ def measure_by_depths(
     progress: Called with how many networks are compiled, of how many.
 
   Returns:
-    As `measure`, and `extrapolated_from`, the depths.
-
-  Raises:
-    As `measure`.
+    As `measure`, which it also raises the errors of, and
+    `extrapolated_from`, the depths.
   """
   blocks = experiment.model.blocks
   depths = shallow_depths(blocks)

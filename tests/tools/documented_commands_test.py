@@ -27,6 +27,8 @@ from tests.fixtures import documented, repository, tool_calls
 _TABLE = os.path.join(
   repository.ROOT, 'tests', 'tools', 'documented_commands.txt'
 )
+# Of tests, those that others name need not stand beside this one.
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _STORED = os.path.join(repository.ROOT, 'tests', 'compatibility', 'v0_1')
 _TOOL = re.compile(r'\bpython (tools/[\w/]+\.py)\b *([^;&|]*)')
 # What stands for something else.
@@ -110,7 +112,8 @@ class DocumentedCommandsTest(absltest.TestCase):
         if match := re.match(r'make ([\w-]+)', command.text):
           self.assertIn(match.group(1), targets)
         if match := re.search(r'python -m (tests[\w.]+)', command.text):
-          self.assertIsNotNone(importlib.util.find_spec(match.group(1)))
+          path = CHECKOUT.joinpath(*match.group(1).split('.'))
+          self.assertTrue(path.with_suffix('.py').is_file(), path)
         for names in re.findall(
           r'pip install .*(?:official_coatnet|\.)\[([\w,]+)\]', command.text
         ):

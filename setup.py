@@ -59,6 +59,8 @@ setup(
     # Each names its own TensorFlow.
     'tf-keras>=2.15,<2.21',
     'tf-models-official>=2.15,<2.21',
+    # It comes with TensorFlow; its hparams are imported here.
+    'tensorboard',
     'tensorflow-datasets',
     # tf-models-official calls it as 2.4 does not let it.
     'numpy>=1.26,<2.4',

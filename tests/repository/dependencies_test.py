@@ -28,6 +28,7 @@ PACKAGES = {
   'google.protobuf': 'protobuf',
   'googleapiclient': 'google-api-python-client',
   'grpc': 'grpcio',
+  'mlflow': 'mlflow-skinny',
   'official': 'tf-models-official',
   'orbit': 'tf-models-official',
   'sklearn': 'scikit-learn',
@@ -95,11 +96,13 @@ def loads(tree):
   """Extras that calls of extras.load name, with the modules as far as told."""
   for node in ast.walk(tree):
     if isinstance(node, ast.Call) and ast.unparse(node.func) == 'extras.load':
-      (extra,) = (k.value.value for k in node.keywords if k.arg == 'extra')
+      (extra,) = (k.value for k in node.keywords if k.arg == 'extra')
+      if not isinstance(extra, ast.Constant):
+        continue  # One that is asked for by name: others load it by its own.
       name = node.args[0]
       if isinstance(name, ast.JoinedStr):
         name = name.values[0]
-      yield extra, name.value if isinstance(name, ast.Constant) else None
+      yield extra.value, name.value if isinstance(name, ast.Constant) else None
 
 
 class DependenciesTest(absltest.TestCase):

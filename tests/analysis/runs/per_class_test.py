@@ -155,7 +155,7 @@ class WriteTest(absltest.TestCase):
     self.assertNotIn('confused.png', map(os.path.basename, self.paths))
 
   def test_without_matplotlib(self):
-    with mock.patch.object(drawings, '_figure', side_effect=ImportError):
+    with mock.patch.object(drawings, 'new_figure', side_effect=ImportError):
       self._write(_tally())
     self.assertLen(self.paths, 3)
 

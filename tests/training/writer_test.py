@@ -153,8 +153,10 @@ class WriterTest(absltest.TestCase):
     while not os.path.exists(self.path):
       pass
     # Another one has taken it, as while this machine slept.
-    other = self._write(token='x')
-    lock._thread.join()
+    while lock._thread.is_alive():
+      # Again, where a sign of life was being written just then.
+      other = self._write(token='x')
+      lock._thread.join(0.1)
     with self.assertRaisesRegex(ValueError, f'written by {other}'):
       lock.check()
     lock.release()

@@ -170,6 +170,7 @@ class SignalsTest(absltest.TestCase):
       '--gin_bindings=RunConfig.eval_interval_epochs = None',
       '--gin_bindings=RunConfig.checkpoint_interval_steps = 100000',
       '--gin_bindings=RunConfig.steps_per_loop = 2',
+      '--verbose',  # orbit says what comes before the first step.
     )
     words = ''
     with subprocess.Popen(

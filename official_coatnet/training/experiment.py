@@ -84,7 +84,8 @@ class LossConfig:
   stage_norms=kinds.Flag(),
   trackers=kinds.Several(
     kinds.Choice(TRACKERS),
-    f'a tuple of {" and ".join(map(repr, TRACKERS))}, or of one of them',
+    f'a tuple of {" and ".join(map(repr, TRACKERS))}, or of one of them, once',
+    together=lambda names: len(set(names)) == len(names),
     lone=True,
   ),
   best_metric=kinds.Choice(METRICS, none='for no best checkpoint'),

@@ -192,13 +192,7 @@ def _kill_export(
     for _ in range(count):
       number = chance.choice(SIGNALS)
       call = bench.start('export', arguments)
-      delay = chance.uniform(0, 12)
-      bench_lib.wait_until(lambda: False, call, seconds=delay)
-      result = bench_lib.kill(call, number)
-      if result.code not in (*_CODES[number], *_CODES_OF_START[number]):
-        problems.append(f'exit code {result.code} after {number}')
-      if 'Traceback' in result.errors:
-        problems.append(small_run.tail(result.errors, 30))
+      problems += _kill_within(call, number, seconds=chance.uniform(0, 12))
       for version in _versions(exports):
         if not os.path.exists(os.path.join(version, 'saved_model.pb')):
           problems.append(f'{version} is not whole after {number}')
@@ -212,6 +206,18 @@ def _kill_export(
       }
       if left:
         problems.append(f'left over: {sorted(left)}')
+  return problems
+
+
+def _kill_within(call, number, *, seconds: float) -> list[str]:
+  """Sends a signal after so long; returns what is wrong with its end."""
+  bench_lib.wait_until(lambda: False, call, seconds=seconds)
+  result = bench_lib.kill(call, number)
+  problems = []
+  if result.code not in (*_CODES[number], *_CODES_OF_START[number]):
+    problems.append(f'exit code {result.code} after {number}')
+  if 'Traceback' in result.errors:
+    problems.append(small_run.tail(result.errors, 30))
   return problems
 
 
@@ -257,13 +263,7 @@ def _kill_records(
     for _ in range(count):
       number = chance.choice(SIGNALS)
       call = bench.start('tfrecords', arguments(built))
-      delay = chance.uniform(0, 1.5)
-      bench_lib.wait_until(lambda: False, call, seconds=delay)
-      result = bench_lib.kill(call, number)
-      if result.code not in (*_CODES[number], *_CODES_OF_START[number]):
-        problems.append(f'exit code {result.code} after {number}')
-      if 'Traceback' in result.errors:
-        problems.append(small_run.tail(result.errors, 30))
+      problems += _kill_within(call, number, seconds=chance.uniform(0, 1.5))
     result = bench.run('tfrecords', arguments(built))
     if result.code:
       problems.append(small_run.tail(result.errors))

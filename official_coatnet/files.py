@@ -193,8 +193,8 @@ def cannot_write(
   else:
     reason = getattr(error, 'strerror', None) or str(error)
   free = free_bytes(path)
-  amounts = [f'{_megabytes(needed)} are needed'] if needed else []
-  amounts += [f'{_megabytes(free)} are free'] if free is not None else []
+  amounts = [f'{megabytes(needed)} are needed'] if needed else []
+  amounts += [f'{megabytes(free)} are free'] if free is not None else []
   remedy = (
     'name a place where you may write, and which is not taken by something '
     'else.'
@@ -207,7 +207,7 @@ def cannot_write(
   return OSError(f'{path!r} cannot be written to ({reason}{there}); {remedy}')
 
 
-def _megabytes(number: int) -> str:
+def megabytes(number: int) -> str:
   return f'{number / 1e6:,.1f} MB'
 
 

@@ -47,6 +47,7 @@ _NOT_COMPARED = (
   'max_to_keep',
   'keep_every_steps',
   'keep_every_hours',
+  'async_checkpoint',
   'init_checkpoint',
   'init_checkpoint_required',
   'accept_other_data',

@@ -79,6 +79,7 @@ class LossConfig:
   max_to_keep=kinds.Whole(1, kinds.LARGEST_INT32),
   keep_every_steps=kinds.Whole(1, none='for none'),
   keep_every_hours=kinds.Number('(0, inf)', none='for none'),
+  async_checkpoint=kinds.Flag(),
   max_bad_steps=kinds.Whole(0, kinds.LARGEST_INT32),
   max_loss=kinds.Number('(0, inf)', none='for no limit'),
   stage_norms=kinds.Flag(),
@@ -116,6 +117,9 @@ class RunConfig:
     max_to_keep: Of the latest checkpoints, how many are kept.
     keep_every_steps: And the first at or after each multiple of so many steps.
     keep_every_hours: And the first, and each that is so many hours younger.
+    async_checkpoint: Whether the run goes on as soon as a checkpoint is in the
+      host's memory, if three times its size is free there, and a thread brings
+      it to the folder. Else it waits until that is done.
     best_metric: By which evaluation's checkpoint to keep beside the latest ones
       as the best: 'loss', 'top1', 'top5' ('precision_at_1', 'precision_at_5' of
       several labels), or None. Where there is one, evaluation, export and
@@ -167,6 +171,7 @@ class RunConfig:
   max_to_keep: int = 3
   keep_every_steps: int | None = None
   keep_every_hours: float | None = None
+  async_checkpoint: bool = True
   best_metric: str | None = None
   early_stopping_patience: int | None = None
   init_checkpoint: str | None = None

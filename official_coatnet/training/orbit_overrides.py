@@ -121,6 +121,7 @@ class Controller(orbit.Controller):
   def train(self, steps, checkpoint_at_completion=True):
     with self._saves_when_stopped():
       super().train(steps, checkpoint_at_completion)
+      self._finish_saves()
 
   def train_and_evaluate(
     self, train_steps, eval_steps=-1, eval_interval=None, *, evaluates_now=False
@@ -152,7 +153,7 @@ class Controller(orbit.Controller):
       except _StopError as stopped:
         self.save_checkpoint()
         output = stopped.output
-      self._sync_on_async_checkpointing()
+      self._finish_saves()
     return output
 
   def evaluate(self, steps=-1):
@@ -167,6 +168,7 @@ class Controller(orbit.Controller):
   def _train_n_steps(self, num_steps):
     with self._around_loop(self._step(), num_steps):
       super()._train_n_steps(num_steps)
+    self._tell_saves()
     # The first loop compiles; before it has ended, nothing can be lost.
     self._stop.begin()
     self._stop.check()
@@ -176,14 +178,22 @@ class Controller(orbit.Controller):
       is_saved = super()._maybe_save_checkpoint(check_interval)
     if is_saved:
       self._saved_step = self._step()
-      self._listener.after_checkpoint(
-        self._saved_step, self.checkpoint_manager.latest_checkpoint
-      )
+    self._tell_saves()
     return is_saved
 
+  def _tell_saves(self):
+    """Hears of saves that have ended beside the run, and of their errors."""
+    for step, path in self.checkpoint_manager.take_finished():
+      self._listener.after_checkpoint(step, path)
+
   def _sync_on_async_checkpointing(self):
+    # orbit calls it before evaluations, too, which can go on beside a save.
+    self._tell_saves()
+
+  def _finish_saves(self):
     with self._ledger.within(goodput.CHECKPOINT):
-      super()._sync_on_async_checkpointing()
+      self.checkpoint_manager.sync()
+    self._tell_saves()
 
   @contextlib.contextmanager
   def _saves_when_stopped(self) -> Iterator[None]:
@@ -194,7 +204,7 @@ class Controller(orbit.Controller):
       step = self._step()
       if self._saved_step != step:
         self.save_checkpoint()
-      self._sync_on_async_checkpointing()
+      self._finish_saves()
       self._after_stop()
       raise stop_lib.StoppedError(stopped.reason, step) from None
 

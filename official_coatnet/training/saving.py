@@ -2,7 +2,8 @@
 
 A save is the latest once it is whole: TensorFlow has written it, it has been
 read back, its digest is there, and then the file `checkpoint` names it. A
-process that is killed in between leaves the one before as the latest.
+process that is killed in between leaves the one before as the latest. All but
+TensorFlow's writing, into memory then, may go on beside the run.
 """
 
 import atexit
@@ -12,13 +13,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from absl import logging
 
 from official_coatnet import files
-from official_coatnet.training import checkpoint_files, digest, retention
+from official_coatnet.training import (
+  background,
+  checkpoint_files,
+  digest,
+  retention,
+)
 
 # What TensorFlow, `files` and `digest` write to before a name is final.
 _LEFTOVER = re.compile(
@@ -35,12 +41,18 @@ _OF_WORKERS = (
 )
 
 
-def write_whole(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
+def write_whole(
+  checkpoint: tf.train.Checkpoint,
+  prefix: str,
+  *,
+  write: Callable[[str], object] | None = None,
+) -> None:
   """Writes a checkpoint, reads it back and writes its digest.
 
   Args:
     checkpoint: What to write.
     prefix: Path without ending.
+    write: Writes it to a path, where that is not simply `checkpoint.write`.
 
   Raises:
     OSError: If it cannot be written, or is not whole; with the path, why, and
@@ -52,7 +64,7 @@ def write_whole(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
     # Of a checkpoint of the same name, which is about to be another.
     if tf.io.gfile.exists(digest.path_of(prefix)):
       tf.io.gfile.remove(digest.path_of(prefix))
-    checkpoint.write(prefix)
+    (write or checkpoint.write)(prefix)
     digest.write(prefix)
   except _OF_WORKERS:
     raise  # They say nothing about the disk.
@@ -111,16 +123,20 @@ def remove_leftovers(folder: str, *, of: str | None = None) -> None:
 
 def size_of(checkpoint: tf.train.Checkpoint) -> int:
   """Returns about how many bytes a checkpoint will have."""
+  return sum(
+    math.prod(v.shape) * v.dtype.size
+    for v in _variables(checkpoint)
+    if v.dtype != tf.string
+  )
+
+
+def _variables(checkpoint: tf.train.Checkpoint) -> list[tf.Variable]:
   variables: dict[int, tf.Variable] = {}
   for each in tf.train.TrackableView(checkpoint).descendants():
     # Moments are no children of their optimizer.
     found = each.weights if hasattr(each, 'get_slot_names') else [each]
     variables |= {id(v): v for v in found if isinstance(v, tf.Variable)}
-  return sum(
-    math.prod(v.shape) * v.dtype.size
-    for v in variables.values()
-    if v.dtype != tf.string
-  )
+  return list(variables.values())
 
 
 class CheckpointManager:
@@ -131,7 +147,7 @@ class CheckpointManager:
     directory: Folder of the run.
     checkpoint_interval: Steps between two saves; None for at each call.
     latest_checkpoint: Path of what was saved or restored last, without ending;
-      None before.
+      None before. It may be on its way still.
     on_lost: Called by a save that finds the folder of the run removed, after a
       warning, to write again what else belongs there; None for nothing.
   """
@@ -148,6 +164,7 @@ class CheckpointManager:
     keep_every_steps: int | None = None,
     keep_every_hours: float | None = None,
     start: str | None = None,
+    asynchronous: bool = False,
   ):
     """Makes a manager; it reads and writes nothing yet.
 
@@ -161,6 +178,8 @@ class CheckpointManager:
       keep_every_steps: As of `retention.choose`.
       keep_every_hours: As of `retention.choose`.
       start: The newest whole checkpoint, if that has been looked for.
+      asynchronous: Whether `save` may return when the checkpoint is in memory,
+        if there is enough of that. It is there after `sync`.
     """
     self.checkpoint = checkpoint
     self.directory = directory
@@ -173,6 +192,8 @@ class CheckpointManager:
     self._last_step: int | None = None
     self._max_to_keep = max_to_keep
     self._every_steps, self._every_hours = keep_every_steps, keep_every_hours
+    self._worker = background.Worker() if asynchronous else None
+    self._finished: list[tuple[int, str]] = []
 
   @property
   def checkpoints(self) -> list[str]:
@@ -215,6 +236,8 @@ class CheckpointManager:
   ) -> str | None:
     """Saves a checkpoint, makes it the latest and removes old ones.
 
+    Waits for the one before.
+
     Args:
       checkpoint_number: The number in its name: the step.
       check_interval: Whether to save only if `checkpoint_interval` steps have
@@ -225,7 +248,8 @@ class CheckpointManager:
       Its path without ending; None if nothing was saved.
 
     Raises:
-      OSError: As of `write_whole`. The checkpoint before stays the latest.
+      OSError: As of `write_whole`, of this save or of the one before. The
+        checkpoint before stays the latest.
     """
     del options
     step, last = self._step(), self._last_step
@@ -234,6 +258,7 @@ class CheckpointManager:
         return None
       if check_interval and step < last + (self.checkpoint_interval or 0):
         return None
+    self.sync()
     # As tf.train.CheckpointManager does; it is a part of the checkpoint.
     self.checkpoint.save_counter.assign_add(1)
     prefix = self._save(int(checkpoint_number))
@@ -250,9 +275,31 @@ class CheckpointManager:
       )
       files.make_folder(self.directory)
       self.on_lost()
-    write_whole(self.checkpoint, prefix)
-    self._publish(number)
+    if self._worker is None or self._must_wait():
+      self._finish(number, self.checkpoint.write)
+    else:
+      copy = background.InMemory(self.checkpoint)
+      self._worker.start(lambda: self._finish(number, copy.bring))
     return prefix
+
+  def _must_wait(self) -> bool:
+    why = background.obstacle(
+      _variables(self.checkpoint), size=size_of(self.checkpoint)
+    )
+    if why is not None:
+      logging.log_first_n(
+        logging.WARNING,
+        'The run waits until its checkpoints are written, because %s.',
+        1,
+        why,
+      )
+    return why is not None
+
+  def _finish(self, number: int, write: Callable[[str], object]) -> None:
+    prefix = self._prefix(number)
+    write_whole(self.checkpoint, prefix, write=write)
+    self._publish(number)
+    self._finished.append((number, prefix))
 
   def _publish(self, number: int) -> None:
     """Names the checkpoint as the latest, and removes what is to go."""
@@ -296,7 +343,41 @@ class CheckpointManager:
     return checkpoint_files.prefix_of(self.directory, step)
 
   def sync(self) -> None:
-    """Does nothing: what is saved is there when `save` returns."""
+    """Waits until what is saved is there.
+
+    Raises:
+      OSError: As of `save`, if it could not be written.
+    """
+    if self._worker is not None:
+      self._worker.wait()
+
+  def take_finished(self) -> list[tuple[int, str]]:
+    """Returns number and path of those that are there, once each.
+
+    Raises:
+      OSError: As of `save`, if one could not be written.
+    """
+    if self._worker is not None:
+      self._worker.poll()
+    finished, self._finished = self._finished, []
+    return finished
+
+  @contextlib.contextmanager
+  def finishing(self) -> Iterator[None]:
+    """At the end of this context all that was saved is there.
+
+    An error of the context is the one that is raised; what else went wrong is
+    logged.
+    """
+    try:
+      yield
+    except BaseException:
+      try:
+        self.sync()
+      except OSError as error:
+        logging.error('%s', error)
+      raise
+    self.sync()
 
 
 def is_usable(endings: frozenset[str]) -> bool:

@@ -1,7 +1,6 @@
 """The modes that train: from the latest checkpoint to the last step."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -77,11 +76,14 @@ def train(this: run_lib.Run, *, on_start, on_first_loop) -> dict[str, float]:
   manager.on_lost = lambda: _write_start(
     dataclasses.replace(this, latest=None), on_start
   )
-  with inputs.readable_errors(
-    experiment,
-    strategy,
-    step=lambda: int(trainer.optimizer.iterations.numpy()),
-    num_steps=plan.steps_per_loop,
+  with (
+    manager.finishing(),
+    inputs.readable_errors(
+      experiment,
+      strategy,
+      step=lambda: int(trainer.optimizer.iterations.numpy()),
+      num_steps=plan.steps_per_loop,
+    ),
   ):
     if this.mode == 'train':
       controller.train(plan.total_steps)
@@ -200,6 +202,8 @@ def _make_controller(
 
   def keeps_best(output):
     with ledger.within(goodput.CHECKPOINT):
+      # Of one folder, one at a time.
+      manager.sync()
       keeper.after_evaluation(output)
 
   lock = this.lock
@@ -251,6 +255,7 @@ def _make_guard(
   manager: saving.CheckpointManager,
 ) -> guard_lib.Guard:
   def restore() -> str | None:
+    manager.sync()
     found = checkpoint_files.examine(this.model_dir, finite=True)
     checkpoint_files.warn(found)
     path = found.prefix
@@ -259,13 +264,17 @@ def _make_guard(
         trainer.go_back(lambda: manager.restore(path))
     return path
 
+  def last_good() -> str:
+    manager.sync()
+    return checkpoints.describe_good(this.model_dir)
+
   return guard_lib.Guard(
     trainer.watch,
     settings=this.experiment.run,
     plan=this.plan,
     ruined=trainer.not_finite,
     restore=restore,
-    last_good=functools.partial(checkpoints.describe_good, this.model_dir),
+    last_good=last_good,
   )
 
 
@@ -307,4 +316,5 @@ def _checkpoint_manager(this: run_lib.Run, trainer: trainer_lib.Trainer):
     step_counter=trainer.optimizer.iterations,
     init_fn=initialize,
     start=this.latest,
+    asynchronous=settings.async_checkpoint,
   )

@@ -84,7 +84,9 @@ def _kill_training(
         phase = chance.choice(list(_PHASES))
         number = chance.choice(SIGNALS)
         before = small_run.whole_checkpoint_steps(model_dir)
-        call = bench.start('train', small_run.arguments(model_dir))
+        # With it orbit says when it begins to train and to evaluate.
+        arguments = ['--verbose', *small_run.arguments(model_dir)]
+        call = bench.start('train', arguments)
         _wait_for(phase, call, model_dir, chance=chance)
         result = bench_lib.kill(call, number)
         done += 1

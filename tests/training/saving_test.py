@@ -3,11 +3,18 @@
 import contextlib
 import json
 import os
+import threading
 from unittest import mock
 
 import tensorflow as tf
+from absl.testing import parameterized
 
-from official_coatnet.training import checkpoint_files, digest, saving
+from official_coatnet.training import (
+  background,
+  checkpoint_files,
+  digest,
+  saving,
+)
 from tests.fixtures import full_disk
 
 
@@ -23,7 +30,7 @@ def _all_of(contexts):
     yield
 
 
-class ManagerTest(tf.test.TestCase):
+class ManagerTest(parameterized.TestCase, tf.test.TestCase):
   def setUp(self):
     super().setUp()
     self.folder = os.path.join(self.create_tempdir().full_path, 'run')
@@ -95,7 +102,8 @@ class ManagerTest(tf.test.TestCase):
     with self.assertRaisesRegex(ValueError, 'none can be used'):
       again.restore_or_initialize()
 
-  def test_killed_anywhere_in_a_save(self):
+  @parameterized.parameters(False, True)
+  def test_killed_anywhere_in_a_save(self, asynchronous):
     self.value.assign(2.0)
     self.make().save(2)
     acts = []
@@ -108,6 +116,7 @@ class ManagerTest(tf.test.TestCase):
         (saving, 'remove'),
         (tf.io.gfile, 'remove'),
         (tf.io.gfile, 'rename'),
+        (tf.io.gfile, 'copy'),
       )
     }
 
@@ -129,8 +138,10 @@ class ManagerTest(tf.test.TestCase):
         mock.patch.object(module, name, killing(name, original))
         for (module, name), original in originals.items()
       ):
+        manager = self.make(asynchronous=asynchronous)
         try:
-          self.make().save(step)
+          manager.save(step)
+          manager.sync()
         except _KilledError:
           killed = True
         else:
@@ -142,12 +153,101 @@ class ManagerTest(tf.test.TestCase):
       last = got
       if not killed:
         break
-    self.assertGreater(limit, 8)
+    self.assertGreater(limit, 14 if asynchronous else 8)
     # The save that succeeds leaves nothing of those that did not.
     self.assertEqual(last, step)
     kept = {name.partition('.')[0] for name in self.names()}
     self.assertLen(kept, 3)
     self.assertEqual(self.names(), self.files_of(*kept - {'checkpoint'}))
+
+  def newest_value(self):
+    prefix = tf.train.latest_checkpoint(self.folder)
+    return tf.train.load_variable(prefix, 'value/.ATTRIBUTES/VARIABLE_VALUE')
+
+  def test_a_save_beside_the_run(self):
+    manager = self.make(asynchronous=True)
+    manager.save(2)
+    manager.sync()
+    self.assertEqual(manager.take_finished(), [(2, f'{self.folder}/ckpt-2')])
+    copy, may_copy = tf.io.gfile.copy, threading.Event()
+
+    def slow_copy(*args, **kwargs):
+      may_copy.wait()
+      copy(*args, **kwargs)
+
+    with mock.patch.object(tf.io.gfile, 'copy', slow_copy):
+      self.value.assign(4.0)
+      prefix = manager.save(4)
+      self.assertEqual(manager.latest_checkpoint, prefix)
+      # What the run does meanwhile is not in it.
+      self.value.assign(5.0)
+      self.assertEqual(manager.take_finished(), [])
+      self.assertEqual(self.newest_value(), 1.0)
+      self.assertEqual(self.names(), self.files_of('ckpt-2'))
+      may_copy.set()
+      manager.sync()
+    self.assertEqual(manager.take_finished(), [(4, prefix)])
+    self.assertEqual(manager.take_finished(), [])
+    self.assertEqual(self.newest_value(), 4.0)
+    self.assertEqual(self.names(), self.files_of('ckpt-2', 'ckpt-4'))
+    # A save waits for the one before.
+    for step in (6, 8, 10):
+      manager.save(step)
+    manager.sync()
+    self.assertLen(manager.take_finished(), 3)
+    self.assertEqual(self.newest_value(), 5.0)
+
+  @parameterized.parameters('sync', 'take_finished', 'save', 'finishing')
+  def test_the_error_of_a_save_beside_the_run(self, heard_by):
+    manager = self.make(asynchronous=True)
+    manager.save(2)
+    manager.sync()
+    with full_disk.full_disk(100):
+      manager.save(4)
+      with contextlib.suppress(OSError):
+        manager._worker._pending.result()
+    with self.assertRaisesRegex(OSError, "ckpt-4' cannot be written"):
+      match heard_by:
+        case 'save':
+          manager.save(6)
+        case 'finishing':
+          with manager.finishing():
+            pass
+        case _:
+          getattr(manager, heard_by)()
+    # Once.
+    manager.sync()
+    self.assertEqual(self.names(), self.files_of('ckpt-2'))
+    manager.save(6)
+    manager.sync()
+    self.assertEqual(self.names(), self.files_of('ckpt-2', 'ckpt-6'))
+
+  def test_an_error_of_the_run_comes_first(self):
+    manager = self.make(asynchronous=True)
+    with (
+      self.assertRaisesRegex(ValueError, 'of the run'),
+      self.assertLogs(level='ERROR') as logs,
+      full_disk.full_disk(100),
+      manager.finishing(),
+    ):
+      manager.save(2)
+      raise ValueError('of the run')
+    self.assertIn("ckpt-2' cannot be written", logs.output[0])
+    with self.assertRaisesRegex(ValueError, 'of the run'), manager.finishing():
+      manager.save(4)
+      raise ValueError('of the run')
+    self.assertEqual(self.names(), self.files_of('ckpt-4'))
+
+  def test_too_little_memory_for_a_save_beside_the_run(self):
+    manager = self.make(asynchronous=True)
+    with (
+      mock.patch.object(background, 'available_memory', lambda: 10),
+      self.assertLogs(level='WARNING') as logs,
+    ):
+      manager.save(2)
+      self.assertEqual(self.names(), self.files_of('ckpt-2'))
+    self.assertRegex(logs.output[0], 'waits .* because .* of memory')
+    self.assertLen(manager.take_finished(), 1)
 
   def test_leftovers_go_with_the_next_save(self):
     manager = self.make()

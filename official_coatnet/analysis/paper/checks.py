@@ -45,6 +45,7 @@ FREE: Mapping[str, str] = types.MappingProxyType(
     'RunConfig.max_to_keep': 'what is kept',
     'RunConfig.keep_every_steps': 'what is kept',
     'RunConfig.keep_every_hours': 'what is kept',
+    'RunConfig.async_checkpoint': 'who waits for the disk',
     'RunConfig.max_bad_steps': 'how a run goes on that has gone wrong',
     'RunConfig.stage_norms': 'what is reported',
     'RunConfig.trackers': 'who is told',

@@ -133,8 +133,14 @@ def size_of(checkpoint: tf.train.Checkpoint) -> int:
 def _variables(checkpoint: tf.train.Checkpoint) -> list[tf.Variable]:
   variables: dict[int, tf.Variable] = {}
   for each in tf.train.TrackableView(checkpoint).descendants():
-    # Moments are no children of their optimizer.
-    found = each.weights if hasattr(each, 'get_slot_names') else [each]
+    if isinstance(each, tf.Variable):
+      # Asked for what it has not, such as the method below, one that is an
+      # average over workers would add up over all of them, of whom the others
+      # are not here.
+      found = [each]
+    else:
+      # Moments are no children of their optimizer.
+      found = each.weights if hasattr(each, 'get_slot_names') else []
     variables |= {id(v): v for v in found if isinstance(v, tf.Variable)}
   return list(variables.values())
 

@@ -208,6 +208,7 @@ def cannot_write(
 
 
 def megabytes(number: int) -> str:
+  """Returns a number of bytes as people read it: '1,234.5 MB'."""
   return f'{number / 1e6:,.1f} MB'
 
 

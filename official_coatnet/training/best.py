@@ -16,11 +16,11 @@ from absl import logging
 
 from official_coatnet.training import (
   best_file,
+  checkpoint_writing,
   experiment as experiment_lib,
   model_dir as model_dir_lib,
   objective,
   run as run_lib,
-  saving,
 )
 
 _LOSS = 'loss'
@@ -170,7 +170,7 @@ class Keeper:
         self._checkpoint.write(os.path.join(folder, best_file.NAME))
       return
     prefix = best_file.prefix(self._model_dir, best.step)
-    saving.write_whole(self._checkpoint, prefix)
+    checkpoint_writing.write_whole(self._checkpoint, prefix)
     best_file.write(self._model_dir, best)
     best_file.remove(self._model_dir, but=best.step)
     logging.info('Best so far: %s.', self)

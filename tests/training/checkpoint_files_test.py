@@ -11,6 +11,7 @@ from absl.testing import parameterized
 from official_coatnet.training import (
   best_file,
   checkpoint_files,
+  checkpoint_writing,
   saving,
 )
 from tests.fixtures import damage, repository
@@ -140,7 +141,7 @@ class FindTest(tf.test.TestCase):
     return os.path.join(self.folder, name)
 
   def write_best(self, step):
-    saving.write_whole(
+    checkpoint_writing.write_whole(
       tf.train.Checkpoint(value=tf.Variable(float(step))),
       best_file.prefix(self.folder, step),
     )

@@ -63,6 +63,15 @@ def prepare() -> None:
     )
 
 
+def environment_of_others() -> dict[str, str]:
+  """Returns the environment for a process with packages of its own.
+
+  Which Keras is chosen for those of here, is not chosen for them: an older
+  TensorFlow has no `tf.keras` where it is told to take a package that it lacks.
+  """
+  return {k: v for k, v in os.environ.items() if k != _LEGACY_KERAS}
+
+
 def uses_keras_2() -> bool:
   """Whether `tf.keras` is Keras 2. TensorFlow must have been imported.
 

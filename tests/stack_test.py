@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import tensorflow as tf
 from absl.testing import absltest, parameterized
@@ -145,6 +146,11 @@ class StackTest(parameterized.TestCase):
     self.assertTrue(stack.uses_keras_2())
     self.assertFalse(hasattr(tf.keras, 'ops'))  # Which came with Keras 3.
     self.assertBetween(stack.minor(tf.__version__), stack.OLDEST, stack.NEWEST)
+
+  def test_environment_of_others(self):
+    environment = {'TF_USE_LEGACY_KERAS': '1', 'HOME': '/here'}
+    with mock.patch.dict(os.environ, environment, clear=True):
+      self.assertEqual(stack.environment_of_others(), {'HOME': '/here'})
 
   def test_addons(self):
     self.assertTrue(stack.has_addons('2.15.1'))

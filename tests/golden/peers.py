@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+from official_coatnet import stack
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(os.path.dirname(_HERE))
 _PYTHON = os.path.join(_ROOT, '.venv_peers', 'bin', 'python')
@@ -33,5 +35,10 @@ def ask(
   command += [package, name, *map(str, size)]
   if args:
     command.append(json.dumps(dict(args)))
-  output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+  output = subprocess.run(
+    command,
+    check=True,
+    stdout=subprocess.PIPE,
+    env=stack.environment_of_others(),
+  ).stdout
   return json.loads(output.splitlines()[-1])

@@ -28,6 +28,7 @@ import tempfile
 
 from absl import app, flags
 
+from official_coatnet import stack
 from tools import path_flags
 from tools.benchmark import peers_variants, timing
 
@@ -120,6 +121,7 @@ class Process:
       stdout=subprocess.PIPE,
       stderr=self._errors,
       text=True,
+      env=stack.environment_of_others(),
     )
 
   def wait(self) -> dict:

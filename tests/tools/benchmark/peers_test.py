@@ -1,8 +1,10 @@
 """Tests of tools/benchmark/peers.py, on a small network, without the peers."""
 
 import json
+import os
 import subprocess
 import sys
+from unittest import mock
 
 import tensorflow as tf
 from absl.testing import flagsaver
@@ -96,6 +98,18 @@ class PeersTest(tf.test.TestCase):
     with self.assertRaisesRegex(RuntimeError, "'x' has ended(.|\n)*KeyError"):
       process.wait()
     process.close()
+
+  def test_what_is_chosen_for_our_tensorflow_is_not_for_that_of_others(self):
+    python = self.create_tempfile(
+      'python', '#!/bin/sh\necho "<$OTHER$TF_USE_LEGACY_KERAS>" >&2\n'
+    )
+    os.chmod(python.full_path, 0o700)
+    with mock.patch.dict(os.environ, TF_USE_LEGACY_KERAS='1', OTHER='stays'):
+      process = peers.Process(python.full_path, SETTINGS)
+    with self.assertRaises(RuntimeError) as raised:
+      process.wait()
+    process.close()
+    self.assertIn('<stays>', str(raised.exception))
 
   @flagsaver.flagsaver(peers_python='/nowhere/python')
   def test_without_the_environment_it_says_how_to_make_it(self):

@@ -122,7 +122,7 @@ def _warned(words: str, *, of_state: bool) -> bool:
   """Whether a warning names what is damaged."""
   name = _STATE if of_state else f'ckpt-{_LAST}'
   return any(
-    re.match(r'W\d{4} |WARNING', line) and name in line
+    line.startswith('warning: ') and name in line
     for line in words.splitlines()
   )
 

@@ -211,6 +211,17 @@ class ShortFormTest(absltest.TestCase):
     chance = random.Random(1)
     self.assertEmpty(kills._kill_training(self.bench, chance, 2))
 
+  def _try(self, cases, name):
+    """Tries the first case whose name begins so."""
+    case = next(each for each in cases if each.name.startswith(name))
+    self.assertEmpty(case.check(self.bench))
+
+  def test_damage(self):
+    self._try(damages.cases(seed=0), 'damage: data cut at 30%, eval')
+
+  def test_disk(self):
+    self._try(disks.cases(count=5, seed=0), 'disk: no file above')
+
 
 if __name__ == '__main__':
   absltest.main()

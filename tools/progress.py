@@ -14,8 +14,10 @@ from official_coatnet.modeling import config as model_config, sizes
 from tools import terminal
 
 _Item = TypeVar('_Item')
-# A job that takes no longer is not told of in lines.
-_SHORT_SECONDS = 5.0
+# Between two lines, where there are lines; and how long a job has to be for one
+# at its start.
+_PERIOD = 10.0
+_LONG_SECONDS = 30.0
 # How much of a job what was thought of its length weighs as.
 _PRIOR = 0.1
 
@@ -53,7 +55,7 @@ class Progress:
       if done == total:
         self.close()
       return
-    if now - self._last_print < 10 and done != total:
+    if now - self._last_print < _PERIOD and done != total:
       return
     self._last_print = now
     if self._style == terminal.JSON:
@@ -164,13 +166,13 @@ class Steps:
     self._what, self._scale = what, scale
     self._names, self._seconds = list(seconds), list(seconds.values())
     self._index = 0
-    self._start = self._step_start = time.monotonic()
+    self._start = self._step_start = self._last_print = time.monotonic()
     self._has_ended = False
     self._style = terminal.style()
     self._drawn = contextlib.ExitStack()
 
   def __enter__(self) -> 'Steps':
-    self._start = self._step_start = time.monotonic()
+    self._start = self._step_start = self._last_print = time.monotonic()
     if self._style == terminal.RICH:
       self._drawn.enter_context(terminal.drawn(terminal.Drawing(self)))
     return self
@@ -198,7 +200,11 @@ class Steps:
         seconds=round(passed, 1),
         seconds_left=round(left, 1),
       )
-    elif self._style == terminal.PLAIN and passed + left > _SHORT_SECONDS:
+    elif self._style == terminal.PLAIN and (
+      self._step_start - self._last_print >= _PERIOD
+      or (not self._index and left >= _LONG_SECONDS)
+    ):
+      self._last_print = self._step_start
       print(self._line(), file=sys.stderr, flush=True)
 
   def seconds_left(self) -> float:

@@ -143,7 +143,7 @@ class Drawing(stopping.Screen):
     # Not `stop`: who draws may wait for what is being ended.
     if self._live.is_started:
       with contextlib.suppress(OSError):
-        os.write(2, b'\r\n\x1b[?25h')
+        os.write(self._live.console.file.fileno(), b'\r\n\x1b[?25h')
 
 
 @contextlib.contextmanager

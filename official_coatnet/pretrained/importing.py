@@ -44,7 +44,7 @@ _WRITE = 'writing the run'
 # What `import_weights` does, and the seconds that each took for CoAtNet-0 of
 # timm on two cores. Before them the weights are fetched.
 STEPS: Mapping[str, float] = types.MappingProxyType(
-  {_READ: 0.5, _BUILD: 5.0, _WRITE: 1.5}
+  {_READ: 0.1, _BUILD: 4.5, _WRITE: 1.0}
 )
 _LEARNING_RATE = 5e-5  # Of fine-tuning in Table 10.
 _CONFIG = """\

@@ -4,14 +4,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import rich.console
 import rich.progress
 from rich.text import Text
 
-from official_coatnet.modeling import config as model_config, sizes
 from tools import terminal
+
+if TYPE_CHECKING:
+  from official_coatnet.modeling import config as model_config
 
 _Item = TypeVar('_Item')
 # Between two lines, where there are lines; and how long a job has to be for one
@@ -242,12 +244,15 @@ class Steps:
     )
 
 
-def depth(config: model_config.ModelConfig) -> float:
+def depth(config: 'model_config.ModelConfig') -> float:
   """Returns how many times as many blocks as CoAtNet-0 a network has.
 
   What is done block by block, as building it and writing its graph, takes as
   many times as long.
   """
+  # Here, since not all that shows progress takes TensorFlow.
+  from official_coatnet.modeling import sizes
+
   return sum(config.blocks) / sum(sizes.SIZES['coatnet_0'].blocks)
 
 

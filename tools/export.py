@@ -25,7 +25,7 @@ from official_coatnet import files
 from official_coatnet.export import batching, runtimes, saved_model, versions
 from official_coatnet.export.options import ExportOptions
 from official_coatnet.export.verify import c_api, samples, start_up
-from official_coatnet.training import experiment as experiment_lib
+from official_coatnet.training import experiment as experiment_lib, model_dir
 from tools import path_flags, progress
 
 _MODEL_DIR = path_flags.DEFINE_path('model_dir', None, 'Folder of the run.')
@@ -100,6 +100,8 @@ _STAGE_MAPS = flags.DEFINE_bool(
   ExportOptions.stage_maps,
   'Let the signature `features` return the output of each stage, too.',
 )
+# Measured as `saved_model.STEPS`.
+_START_UP = {'starting a server with it': 10.0}
 _FORMAT = flags.DEFINE_enum(
   'format',
   'saved_model',
@@ -166,15 +168,33 @@ def _check_flags(options: ExportOptions):
     batching.read(_BATCHING_CONFIG.value).check_batch_sizes(options.batch_sizes)
 
 
-def _format_start_up(path: str, options: ExportOptions) -> str:
+def _measures_start_up() -> bool:
+  # Not on an object store, of which TensorFlow's C++ alone knows nothing.
+  return (
+    _FORMAT.value == 'saved_model'
+    and _TIME_WARMUP.value
+    and files.is_local(_EXPORT_DIR.value)
+  )
+
+
+def _measure_start_up(path: str) -> start_up.StartUp | c_api.LoadError | None:
+  """Returns how long a server's start takes, or why that is not known."""
+  if not _measures_start_up():
+    return None
+  try:
+    return start_up.measure(path)
+  except c_api.LoadError as e:
+    return e
+
+
+def _format_start_up(
+  found: start_up.StartUp | c_api.LoadError | None, options: ExportOptions
+) -> str:
   """Says what a server needs to be given, and how long its start takes."""
   lines = []
-  # On an object store it is not, of which TensorFlow's C++ alone knows nothing.
-  if _TIME_WARMUP.value and files.is_local(path):
-    try:
-      found = start_up.measure(path)
-    except c_api.LoadError as e:
-      lines.append(f'The start of a server could not be timed: {e}')
+  if found is not None:
+    if isinstance(found, c_api.LoadError):
+      lines.append(f'The start of a server could not be timed: {found}')
     else:
       period, threshold = start_up.PERIOD_SECONDS, found.failure_threshold
       lines.append(
@@ -206,18 +226,21 @@ def _format_difference(path: str) -> str:
 def _quiet_converter() -> Iterator[None]:
   """Keeps to itself what TFLite's converter writes past Python.
 
-  It is a list of what it is content with, in the words of an error.
+  It is a list of what it is content with, in the words of an error. What Python
+  writes goes where it went.
   """
   sys.stderr.flush()
-  kept = os.dup(2)
-  with tempfile.TemporaryFile() as nowhere:
+  with (
+    open(os.dup(2), 'w', buffering=1) as kept,
+    tempfile.TemporaryFile() as nowhere,
+    contextlib.redirect_stderr(kept),
+  ):
     os.dup2(nowhere.fileno(), 2)
     try:
       yield
     finally:
-      sys.stderr.flush()
-      os.dup2(kept, 2)
-      os.close(kept)
+      kept.flush()
+      os.dup2(kept.fileno(), 2)
 
 
 def _is_for_users(record: python_logging.LogRecord) -> bool:
@@ -231,6 +254,24 @@ def _is_for_users(record: python_logging.LogRecord) -> bool:
   return record.levelno >= logging.converter.absl_to_standard(least)
 
 
+def _export(options: ExportOptions, show: progress.Steps) -> str:
+  return saved_model.export(
+    _MODEL_DIR.value,
+    _EXPORT_DIR.value,
+    weights=_WEIGHTS.value,
+    checkpoint_step=_CHECKPOINT_STEP.value,
+    labels=_LABELS.value,
+    version=_VERSION.value,
+    fold=_FOLD.value,
+    options=options,
+    licence=_LICENCE.value,
+    file_format=_FORMAT.value,
+    quantize=_QUANTIZE.value,
+    encoded=_IMAGES.value and samples.read_images(_IMAGES.value),
+    on_step=show,
+  )
+
+
 def main(argv):
   """Exports, and prints where the export is."""
   if len(argv) > 1:
@@ -240,28 +281,29 @@ def main(argv):
   options = _options()
   _check_flags(options)
   is_tflite = _FORMAT.value == 'tflite'
-  with (
-    tools.prologue.STOP.patient(),
-    progress.during(f'Exporting {_MODEL_DIR.value}'),
-    _quiet_converter() if is_tflite else contextlib.nullcontext(),
-  ):
-    path = saved_model.export(
-      _MODEL_DIR.value,
-      _EXPORT_DIR.value,
-      weights=_WEIGHTS.value,
-      checkpoint_step=_CHECKPOINT_STEP.value,
-      labels=_LABELS.value,
-      version=_VERSION.value,
-      fold=_FOLD.value,
-      options=options,
-      licence=_LICENCE.value,
-      file_format=_FORMAT.value,
-      quantize=_QUANTIZE.value,
-      encoded=_IMAGES.value and samples.read_images(_IMAGES.value),
+  experiment = model_dir.read_experiment(_MODEL_DIR.value)
+  steps = dict(saved_model.STEPS[_FORMAT.value])
+  if _measures_start_up():
+    steps |= _START_UP
+  with contextlib.ExitStack() as stack:
+    # First, so that what is drawn goes where it would have gone.
+    if is_tflite:
+      stack.enter_context(_quiet_converter())
+    show = stack.enter_context(
+      progress.Steps(
+        f'Exporting {_MODEL_DIR.value}',
+        steps,
+        scale=progress.depth(experiment.model),
+      )
     )
+    with tools.prologue.STOP.patient():
+      path = _export(options, show)
+    if _measures_start_up():
+      show(*_START_UP)
+    found = _measure_start_up(path)
   print(path, flush=True)
   if _FORMAT.value == 'saved_model':
-    print(_format_start_up(path, options), file=sys.stderr)
+    print(_format_start_up(found, options), file=sys.stderr)
   else:
     print(_format_difference(path), file=sys.stderr)
 

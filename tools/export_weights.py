@@ -16,8 +16,8 @@ import tools.prologue
 from absl import app, flags
 
 from official_coatnet.pretrained import publishing
-from official_coatnet.training import experiment as experiment_lib
-from tools import path_flags
+from official_coatnet.training import experiment as experiment_lib, model_dir
+from tools import path_flags, progress
 
 _MODEL_DIR = path_flags.DEFINE_path('model_dir', None, 'Folder of the run.')
 _OUTPUT_DIR = path_flags.DEFINE_path(
@@ -67,15 +67,22 @@ def main(argv):
     raise app.UsageError(f'Unknown argument {argv[1]!r}.')
   if _PUSH.value is not None:
     publishing.check_repository(_PUSH.value)
-  for path in publishing.publish(
-    _MODEL_DIR.value,
-    _OUTPUT_DIR.value,
-    weights=_WEIGHTS.value,
-    checkpoint_step=_CHECKPOINT_STEP.value,
-    labels=_LABELS.value,
-    licence=_LICENCE.value,
-  ):
-    print(path)
+  experiment = model_dir.read_experiment(_MODEL_DIR.value)
+  with progress.Steps(
+    f'Exporting {_MODEL_DIR.value}',
+    publishing.STEPS,
+    scale=progress.depth(experiment.model),
+  ) as show:
+    paths = publishing.publish(
+      _MODEL_DIR.value,
+      _OUTPUT_DIR.value,
+      weights=_WEIGHTS.value,
+      checkpoint_step=_CHECKPOINT_STEP.value,
+      labels=_LABELS.value,
+      licence=_LICENCE.value,
+      on_step=show,
+    )
+  print(*paths, sep='\n', flush=True)
   if _PUSH.value is not None:
     print(publishing.push(_OUTPUT_DIR.value, _PUSH.value))
 

@@ -22,7 +22,8 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from official_coatnet.export import prediction
-from official_coatnet.pretrained import importing, loading, published
+from official_coatnet.modeling import config as model_config
+from official_coatnet.pretrained import hub, importing, loading, published
 from tools import path_flags, progress
 
 _SOURCE = path_flags.DEFINE_multi_path(
@@ -140,8 +141,17 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   image_size = _image_size()
   for source, folder in _folders().items():
-    with progress.during(f'Importing {source}'):
-      imported = importing.import_weights(source, folder, image_size=image_size)
+    importing.check_folder(folder)
+    # While it fetches, the library of the hub draws how far it is.
+    row = hub.find(source).row
+    with progress.Steps(
+      f'Importing {source}',
+      importing.STEPS,
+      scale=progress.depth(model_config.ModelConfig(row.model)) if row else 1.0,
+    ) as show:
+      imported = importing.import_weights(
+        source, folder, image_size=image_size, on_step=show
+      )
     origin = imported.origin
     print(f'{origin.source} -> {folder} ({imported.known.model})')
     print(imported.report.table())

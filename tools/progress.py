@@ -3,8 +3,8 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import rich.console
 import rich.progress
@@ -12,7 +12,16 @@ from rich.text import Text
 
 from tools import terminal
 
+if TYPE_CHECKING:
+  from official_coatnet.modeling import config as model_config
+
 _Item = TypeVar('_Item')
+# Between two lines, where there are lines; and how long a job has to be for one
+# at its start.
+_PERIOD = 10.0
+_LONG_SECONDS = 30.0
+# How much of a job what was thought of its length weighs as.
+_PRIOR = 0.1
 
 
 class Progress:
@@ -21,9 +30,15 @@ class Progress:
   On a terminal it is a bar; it ends with the last image, or with `close`.
   """
 
-  def __init__(self, what: str = 'images'):
-    """Takes what there are many of."""
-    self._what = what
+  def __init__(self, what: str = 'images', *, is_still: bool = False):
+    """Takes what there are many of.
+
+    Args:
+      what: What they are called.
+      is_still: Whether nothing is drawn between two calls, since what goes on
+        there is being timed.
+    """
+    self._what, self._is_still = what, is_still
     self._first = 0
     self._last: int | None = None  # Until the first call.
     self._total: int | None = None
@@ -42,7 +57,7 @@ class Progress:
       if done == total:
         self.close()
       return
-    if now - self._last_print < 10 and done != total:
+    if now - self._last_print < _PERIOD and done != total:
       return
     self._last_print = now
     if self._style == terminal.JSON:
@@ -72,7 +87,11 @@ class Progress:
   def _draw(self) -> None:
     if self._drawn is None:
       self._drawn = contextlib.ExitStack()
-      self._drawn.enter_context(terminal.drawn(terminal.Drawing(self)))
+      drawing = terminal.Drawing(self, is_still=self._is_still)
+      self._drawn.enter_context(terminal.drawn(drawing))
+      self._drawing = drawing
+    if self._is_still:
+      self._drawing.refresh()
 
   def __rich__(self):
     line = Text(self._line())
@@ -109,7 +128,7 @@ class Progress:
 
 
 def counted(
-  items: Iterable[_Item], *, total: int, what: str
+  items: Iterable[_Item], *, total: int, what: str, is_still: bool = False
 ) -> Iterator[_Item]:
   """Yields the items, and tells how many of them are done.
 
@@ -117,34 +136,135 @@ def counted(
     items: What takes long, each.
     total: How many there are.
     what: What they are called.
+    is_still: As of `Progress`.
   """
-  with Progress(what) as progress:
+  with Progress(what, is_still=is_still) as progress:
     progress(0, total)
     for done, item in enumerate(items, 1):
       yield item
       progress(done, total)
 
 
-@contextlib.contextmanager
-def during(what: str) -> Iterator[None]:
-  """Shows on a terminal that something takes its time, and how long.
+class Steps:
+  """Tells at which of its steps a job is, and about when it will be done.
 
-  Args:
-    what: What goes on, such as 'Exporting'.
+  The steps differ in length: how much one takes of another is known from a
+  measurement, how fast this machine and this job are is not, and is learnt from
+  the steps that are done. A step that takes longer than it should counts for as
+  much as it has taken.
   """
-  if terminal.style() != terminal.RICH:
-    yield
-    return
-  with terminal.drawn(terminal.Drawing(_Waiting(what))):
-    yield
+
+  def __init__(
+    self, what: str, seconds: Mapping[str, float], *, scale: float = 1.0
+  ):
+    """Takes what the job consists of, and begins with none of it.
+
+    Args:
+      what: What goes on, such as 'Exporting runs/demo/model'.
+      seconds: What each step took where it was measured, in their order.
+      scale: How many times as long they are thought to take here. It is all
+        that is known in the first step, and soon counts for little.
+    """
+    self._what, self._scale = what, scale
+    self._names, self._seconds = list(seconds), list(seconds.values())
+    self._index = 0
+    self._start = self._step_start = self._last_print = time.monotonic()
+    self._has_ended = False
+    self._style = terminal.style()
+    self._drawn = contextlib.ExitStack()
+
+  def __enter__(self) -> 'Steps':
+    self._start = self._step_start = self._last_print = time.monotonic()
+    if self._style == terminal.RICH:
+      self._drawn.enter_context(terminal.drawn(terminal.Drawing(self)))
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self._has_ended = True
+    self._drawn.close()
+
+  def __call__(self, step: str) -> None:
+    """Begins a step; the one before has ended.
+
+    Raises:
+      ValueError: If it is none of them.
+    """
+    self._index = self._names.index(step)
+    self._step_start = time.monotonic()
+    passed, left = self._step_start - self._start, self.seconds_left()
+    if self._style == terminal.JSON:
+      terminal.write_json(
+        'progress',
+        what=self._what,
+        step=step,
+        done=self._index,
+        total=len(self._names),
+        seconds=round(passed, 1),
+        seconds_left=round(left, 1),
+      )
+    elif self._style == terminal.PLAIN and (
+      self._step_start - self._last_print >= _PERIOD
+      or (not self._index and left >= _LONG_SECONDS)
+    ):
+      self._last_print = self._step_start
+      print(self._line(), file=sys.stderr, flush=True)
+
+  def seconds_left(self) -> float:
+    """Returns how long the rest is going to take, about."""
+    now = time.monotonic()
+    elapsed, total = now - self._start, sum(self._seconds)
+    done = sum(self._seconds[: self._index])
+    # What was thought weighs as much as a tenth of the job.
+    thought = _PRIOR * total
+    pace = self._step_start - self._start + thought * self._scale
+    pace /= done + thought
+    # If the step ended now, this would be the pace.
+    pace = max(pace, elapsed / (done + self._seconds[self._index]))
+    return max(pace * total - elapsed, 0.0)
+
+  def __rich__(self) -> rich.console.RenderableType:
+    line = Text(self._line())
+    elapsed = time.monotonic() - self._start
+    if self._has_ended:
+      return line
+    total = max(elapsed + self.seconds_left(), 1e-6)
+    bar = rich.progress.ProgressBar(total=total, completed=elapsed)
+    return rich.console.Group(line, bar)
+
+  def _line(self) -> str:
+    elapsed = time.monotonic() - self._start
+    if self._has_ended:
+      return f'{self._what}: {_duration(elapsed)}'
+    number = ''
+    if len(self._names) > 1:
+      number = f' ({self._index + 1} of {len(self._names)})'
+    return (
+      f'{self._what}: {self._names[self._index]}{number}, '
+      f'{_duration(elapsed)}, {_about(self.seconds_left())} to go'
+    )
 
 
-class _Waiting:
-  def __init__(self, what: str):
-    self._what, self._start = what, time.monotonic()
+def depth(config: 'model_config.ModelConfig') -> float:
+  """Returns how many times as many blocks as CoAtNet-0 a network has.
 
-  def __rich__(self) -> Text:
-    return Text(f'{self._what}, {_duration(time.monotonic() - self._start)}')
+  What is done block by block, as building it and writing its graph, takes as
+  many times as long.
+  """
+  # Here, since not all that shows progress takes TensorFlow.
+  from official_coatnet.modeling import sizes
+
+  return sum(config.blocks) / sum(sizes.SIZES['coatnet_0'].blocks)
+
+
+def _about(seconds: float) -> str:
+  """Returns a duration that is an estimate, to no more than it is known."""
+  if seconds < 10:
+    return 'some seconds'
+  if seconds < 55:
+    return f'about {round(seconds, -1):.0f} s'
+  if seconds < 55 * 60:
+    return f'about {max(round(seconds / 60), 1)} min'
+  return f'about {max(round(seconds / 3600), 1)} h'
 
 
 def _duration(seconds: float) -> str:

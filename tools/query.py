@@ -16,7 +16,7 @@ decode to the same pixels is sent as PNG (docs/formats.md). The exit code is 1
 if there was an error with any image or with the server. Beside
 serving_client/ and the library's data/image_files.py, which needs Pillow, it
 needs tensorflow-serving-api and what that installs, and over REST absl-py
-alone. docs/serving.md says how to start a server.
+and rich alone. docs/serving.md says how to start a server.
 """
 
 import tools.prologue
@@ -30,7 +30,7 @@ from typing import Any
 
 from absl import app, flags
 
-from tools import image_flags, path_flags, serving_client
+from tools import image_flags, path_flags, progress, serving_client
 
 _REST = flags.DEFINE_string(
   'rest', None, 'The server for REST, such as http://localhost:8501.'
@@ -334,10 +334,13 @@ def main(argv):
     top_k=_TOP_K.value,
     convert=make_convert(),
   )
-  for result in results:
-    failed |= 'error' in result
-    # At once: whoever reads need not wait for the last image.
-    print(_to_json(result) if _JSON.value else to_text(result), flush=True)
+  with progress.Progress() as show:
+    for done, result in enumerate(results, 1):
+      failed |= 'error' in result
+      # At once: whoever reads need not wait for the last image.
+      print(_to_json(result) if _JSON.value else to_text(result), flush=True)
+      if done < len(argv) - 1:
+        show(done, len(argv) - 1)
   if failed:
     sys.exit(1)
 

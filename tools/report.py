@@ -18,7 +18,7 @@ from absl import app, flags
 
 from official_coatnet import files
 from official_coatnet.analysis.runs import comparison, history, report
-from tools import path_flags
+from tools import path_flags, progress
 
 _HTML = path_flags.DEFINE_path(
   'html', None, 'Page to write, such as report.html; else text is printed.'
@@ -75,7 +75,15 @@ def main(argv):
   histories = history.read(path_flags.expand(argv[1:]))
   print(comparison.format_text(histories))
   if _HTML.value:
-    text = report.make_page(histories, heads=heads, layers=_LAYERS.value)
+    depths = [
+      progress.depth(h.experiment.model) for h in histories if h.experiment
+    ]
+    with progress.Steps(
+      f'Writing {_HTML.value}', report.STEPS, scale=sum(depths)
+    ) as show:
+      text = report.make_page(
+        histories, heads=heads, layers=_LAYERS.value, on_step=show
+      )
     files.write_text(_HTML.value, text)
     print(f'\nWritten: {_HTML.value} ({len(text.encode()) / 1e6:.1f} MB)')
 

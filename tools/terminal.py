@@ -109,10 +109,16 @@ def end_words(words: str) -> None:
 class Drawing(stopping.Screen):
   """Draws one thing at the bottom of the terminal, from `start` to `stop`."""
 
-  def __init__(self, renderable: Any):
-    """Takes what to draw, anew four times a second."""
+  def __init__(self, renderable: Any, *, is_still: bool = False):
+    """Takes what to draw, anew four times a second.
+
+    Args:
+      renderable: What is drawn.
+      is_still: Whether it is drawn anew by `refresh` alone.
+    """
     self._live = rich.live.Live(
       renderable,
+      auto_refresh=not is_still,
       console=rich.console.Console(file=sys.stderr, highlight=False),
       # Where results go to a file, they stay what they are.
       redirect_stdout=sys.stdout.isatty(),
@@ -137,7 +143,7 @@ class Drawing(stopping.Screen):
     # Not `stop`: who draws may wait for what is being ended.
     if self._live.is_started:
       with contextlib.suppress(OSError):
-        os.write(2, b'\r\n\x1b[?25h')
+        os.write(self._live.console.file.fileno(), b'\r\n\x1b[?25h')
 
 
 @contextlib.contextmanager

@@ -288,9 +288,12 @@ def _splits_of(path: str):
     size = sum(tf.io.gfile.stat(each).length for each in split.paths)
     progress, done = Progress('records'), [0]
 
-    def count(number: int, progress=progress, done=done) -> None:
+    # Only where there is one is it known how many there are.
+    total = split.manifest.num_examples if split.manifest else None
+
+    def count(number: int, progress=progress, done=done, total=total) -> None:
       done[0] += number
-      progress(done[0], None)
+      progress(done[0], total)
 
     yield (
       split,

@@ -27,6 +27,7 @@ from official_coatnet.export.verify import (
   samples,
   verification,
 )
+from official_coatnet.training import model_dir
 from tools import path_flags, progress
 
 _MODEL_DIR = path_flags.DEFINE_path(
@@ -51,6 +52,9 @@ _FUZZ = flags.DEFINE_integer(
   'over 2 s of CPU. 10000 take some minutes.',
   lower_bound=0,
 )
+# Before and after `verification.STEPS`, and measured as they were.
+_LOAD = {'loading the export': 1.2}
+_BOMBS = {'sending files made to cost much': 30.0}
 
 
 def _read_images(pattern: str) -> list[bytes]:
@@ -76,7 +80,10 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
   path = versions.find_export(*path_flags.expand(argv[1:]))
-  with progress.during(f'Verifying {path}'):
+  steps = {**_LOAD, **verification.STEPS, **(_BOMBS if _FUZZ.value else {})}
+  scale = progress.depth(model_dir.read_experiment(path).model)
+  with progress.Steps(f'Verifying {path}', steps, scale=scale) as show:
+    show(*_LOAD)
     checks = verification.verify(
       path,
       runners={
@@ -85,14 +92,20 @@ def main(argv):
       },
       model_dir=_MODEL_DIR.value,
       encoded=_IMAGES.value and _read_images(_IMAGES.value),
+      on_step=show,
     )
+    if _FUZZ.value:
+      show(*_BOMBS)
+      checks += fuzzing.send_bombs(path)
   if _BATCHING_CONFIG.value:
     config = batching.read(_BATCHING_CONFIG.value)
     checks.append(contents.check_batching(path, config))
   if _FUZZ.value:
-    show = progress.Progress('damaged images')
-    checks += fuzzing.send_bombs(path)
-    checks.append(fuzzing.send_damaged(path, count=_FUZZ.value, progress=show))
+    with progress.Progress('damaged images') as count:
+      count(0, _FUZZ.value)
+      checks.append(
+        fuzzing.send_damaged(path, count=_FUZZ.value, progress=count)
+      )
   for check in checks:
     print(format_check(check))
   failed = sum(bool(check.problems) for check in checks)

@@ -1,9 +1,10 @@
 """What the site has beside the pages of docs/, for MkDocs.
 
 Its first page is README.md, and the pages of the project stand in the root,
-too. A link that leads to a file of the repository leads to a page with that
-file: the site needs no other place. A link to nothing is an error, and so is
-whatever a page would fetch from elsewhere.
+too. Notebooks become pages, with what their cells print and draw. A link that
+leads to a file of the repository leads to a page with that file: the site needs
+no other place. A link to nothing is an error, and so is whatever a page would
+fetch from elsewhere.
 """
 
 import logging
@@ -15,6 +16,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from docs.site import notebooks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Pages that stand in the root, and where they are in the site.
@@ -59,6 +62,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
   for name, uri in PROJECT.items():
     text = (ROOT / name).read_text(encoding='utf-8')
     files.append(File.generated(config, uri, content=text))
+  for name in notebooks.NAMES:
+    try:
+      text = notebooks.to_markdown(name)
+    except ValueError as error:
+      raise PluginError(str(error)) from error
+    files.append(File.generated(config, f'notebooks/{name}.md', content=text))
   for source in sorted(sources):
     file = File.generated(config, f'source/{source}.md', content=_shown(source))
     files.append(file)
@@ -126,7 +135,8 @@ def _place(target: str) -> str | None:
   if not path.is_file():
     return None
   if target.startswith('docs/'):
-    return target.removeprefix('docs/')
+    found = target.removeprefix('docs/')
+    return re.sub(r'^(notebooks/\w+)\.ipynb$', r'\1.md', found)
   return f'source/{target}.md'
 
 

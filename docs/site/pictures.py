@@ -1,18 +1,22 @@
 """The pictures of the site.
 
-    .venv/bin/python -m docs.site.pictures [runs/demo]
+    .venv/bin/python -m docs.site.pictures [runs/demo] [report.html]
 
-draws docs/pictures/network.png from the table of sizes and, where it is told of
-a finished `make demo`, brings the pictures of that here.
+draws docs/pictures/network.png from the table of sizes. Where it is told of a
+finished `make demo`, it brings the pictures of that here, and of a page of
+tools/report.py it takes one, in Chromium.
 """
 
+import io
 import os
 import sys
+from typing import IO
 
 import matplotlib
 from PIL import Image
 
 from official_coatnet.modeling import sizes
+from tests.fixtures import browser
 
 matplotlib.use('Agg')
 
@@ -30,6 +34,8 @@ _KINDS = {
 }
 # Pictures that `make demo` makes, and the widest that they are shown.
 _OF_DEMO = {'model/training.png': 760, 'predictions.png': 760}
+# How much of a report is seen: its head and the first curves.
+_REPORT = (1280, 1110)
 
 
 def draw_networks(path: str) -> None:
@@ -97,19 +103,43 @@ def draw_networks(path: str) -> None:
   pyplot.close(figure)
 
 
+def photograph(page: str, path: str) -> None:
+  """Takes a picture of the head of a report.
+
+  Args:
+    page: A page of tools/report.py.
+    path: Of the picture.
+
+  Raises:
+    RuntimeError: If there is no Chromium.
+  """
+  width, height = _REPORT
+  seen = io.BytesIO()
+  view = browser.look(page, width=width, height=height)
+  Image.fromarray(view.pixels).save(seen, 'png')
+  # With fewer thin lines would lose theirs.
+  shrink(seen, path, width=1000, colours=256)
+
+
 def _save(figure: pyplot.Figure, path: str) -> None:
   figure.savefig(path)
-  _shrink(path, path, width=figure.canvas.get_width_height()[0])
+  shrink(path, path, width=figure.canvas.get_width_height()[0])
 
 
-def _shrink(source: str, path: str, *, width: int) -> None:
+def shrink(
+  source: str | IO[bytes],
+  path: str | os.PathLike[str],
+  *,
+  width: int,
+  colours: int = 64,
+) -> None:
   """Writes a picture of few colours, at most so many pixels wide."""
   with Image.open(source) as image:
     picture = image.convert('RGB')
   if picture.width > width:
     height = round(picture.height * width / picture.width)
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-  picture.quantize(64, method=Image.Quantize.MEDIANCUT).save(
+  picture.quantize(colours, method=Image.Quantize.MEDIANCUT).save(
     path, optimize=True
   )
 
@@ -118,10 +148,13 @@ def main(argv: list[str]) -> None:
   """Draws all that can be drawn."""
   os.makedirs(FOLDER, exist_ok=True)
   draw_networks(os.path.join(FOLDER, 'network.png'))
-  for demo in argv[1:]:
+  for made in argv[1:]:
+    if made.endswith('.html'):
+      photograph(made, os.path.join(FOLDER, 'report.png'))
+      continue
     for name, width in _OF_DEMO.items():
       path = os.path.join(FOLDER, os.path.basename(name))
-      _shrink(os.path.join(demo, name), path, width=width)
+      shrink(os.path.join(made, name), path, width=width)
 
 
 if __name__ == '__main__':

@@ -33,7 +33,13 @@ class Profile:
     end = step + num_steps
     if not self._is_done and self._since is None and end >= self._first:
       self._start(step)
-    yield
+    if self._since is None:
+      yield
+    else:
+      # What is called train... and marked so is a step to the profiler, of
+      # which it says what it waits for.
+      with tf.profiler.experimental.Trace('train', step_num=end, _r=1):
+        yield
     if self._since is not None and end >= self._last:
       self._stop(end)
 

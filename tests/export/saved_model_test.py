@@ -95,7 +95,10 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
     model_dir = self._run(
       train_data=prepared, eval_data={**prepared, 'center_crop': False}
     )
-    loaded = tf.saved_model.load(saved_model.export(model_dir, self.exports))
+    steps = []
+    path = saved_model.export(model_dir, self.exports, on_step=steps.append)
+    self.assertEqual(steps, list(saved_model.STEPS['saved_model']))
+    loaded = tf.saved_model.load(path)
     encoded = image_files.encoded_images()['rgb.png']
     picture = Image.open(io.BytesIO(encoded)).resize((32, 32), Image.BICUBIC)
     pixels = np.asarray(picture)[None]
@@ -486,7 +489,11 @@ class SavedModelTest(tf.test.TestCase, parameterized.TestCase):
 
   def test_for_another_runtime(self):
     model_dir = self._run(labels=['v', 'w', 'x', 'y', 'z'])
-    path = saved_model.export(model_dir, self.exports, file_format='onnx')
+    steps = []
+    path = saved_model.export(
+      model_dir, self.exports, file_format='onnx', on_step=steps.append
+    )
+    self.assertEqual(steps, list(saved_model.STEPS['onnx']))
     self.assertEqual(path, os.path.join(self.exports, '1'))
     self.assertEqual(
       set(os.listdir(path)),

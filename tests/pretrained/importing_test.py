@@ -69,7 +69,9 @@ class ImportingTest(absltest.TestCase):
 
   def test_what_is_published(self):
     path = self.write(num_classes=1000)
-    found = importing.import_weights(path, self.model_dir)
+    steps = []
+    found = importing.import_weights(path, self.model_dir, on_step=steps.append)
+    self.assertEqual(steps, list(importing.STEPS))
     self.assertEqual(found.origin.source, hub_files.NAME)
     self.assertEqual(found.origin.licence, 'apache-2.0')
     self.assertEqual(found.origin.top1, 81.704)

@@ -55,8 +55,12 @@ class PublishTest(parameterized.TestCase):
   def test_what_is_written_reads_back_bit_for_bit(self, model, weights):
     model_dir = self.write_run(model=model, optimizer={'ema_decay': 0.9})
 
-    paths = publishing.publish(model_dir, self.output, weights=weights)
+    steps = []
+    paths = publishing.publish(
+      model_dir, self.output, weights=weights, on_step=steps.append
+    )
 
+    self.assertEqual(steps, list(publishing.STEPS))
     self.assertEqual(
       paths, [os.path.join(self.output, name) for name in publishing.FILES]
     )

@@ -1,6 +1,7 @@
 """Which stack `make` and `bazel` take, with scripts in the place of Pythons."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -15,6 +16,13 @@ case "$2" in
 esac
 exit 1
 """
+# What knows of both stacks, beside the code.
+FILES = (
+  'Makefile',
+  'tools/bazel',
+  'tools/find_python.sh',
+  'tools/in_environment.sh',
+)
 # What the recipes call, of a machine that has no Python.
 COMMANDS = ('dirname', 'echo', 'ls', 'make', 'sed', 'sh')
 
@@ -25,7 +33,7 @@ class StacksTest(parameterized.TestCase):
     self.home = pathlib.Path(self.create_tempdir().full_path)
     self.root = self.home / 'clone'
     (self.root / 'tools').mkdir(parents=True)
-    for file in ('Makefile', 'tools/bazel', 'tools/find_python.sh'):
+    for file in FILES:
       shutil.copy(ROOT / file, self.root / file)
     self.bin = self.home / 'bin'
     self.bin.mkdir()
@@ -138,7 +146,11 @@ class StacksTest(parameterized.TestCase):
     self.assertFalse((self.root / '.venv' / '.complete').exists())
 
   def test_an_unknown_stack(self):
-    for command in (('make', 'stack'), ('sh', 'tools/bazel', 'test')):
+    for command in (
+      ('make', 'stack'),
+      ('sh', 'tools/bazel', 'test'),
+      ('sh', 'tools/in_environment.sh', 'ruff', 'check'),
+    ):
       code, _, errors = self._call(
         *command, STACK='tf2.17', BAZEL_REAL='/bin/true'
       )
@@ -178,6 +190,36 @@ class StacksTest(parameterized.TestCase):
         arguments or 'test --platform_suffix=tf2.20 //...',
       ],
     )
+
+  @parameterized.parameters(
+    ('', ('.venv', '.venv_tf2.20'), '.venv'),
+    ('', ('.venv_tf2.20',), '.venv_tf2.20'),
+    ('tf2.20', ('.venv', '.venv_tf2.20'), '.venv_tf2.20'),
+    ('tf2.20', ('.venv',), None),
+    ('', (), None),
+  )
+  def test_hooks_before_a_commit(self, stack, folders, chosen):
+    for folder in folders:
+      ruff = self.root / folder / 'bin' / 'ruff'
+      ruff.parent.mkdir(parents=True)
+      ruff.write_text('#!/bin/sh\necho "$0 $*"\n')
+      ruff.chmod(0o755)
+    code, output, errors = self._call(
+      'sh', 'tools/in_environment.sh', 'ruff', 'check', 'a file', STACK=stack
+    )
+    if chosen is None:
+      self.assertEqual((code, output), (1, ''))
+      self.assertIn('error: there is no ruff in .venv', errors)
+      self.assertIn('`make venv` sets up', errors)
+    else:
+      ruff = self.root / chosen / 'bin' / 'ruff'
+      self.assertEqual((code, output), (0, f'{ruff} check a file\n'), errors)
+    # Each hook begins with it.
+    config = (ROOT / '.pre-commit-config.yaml').read_text()
+    entries = re.findall(r'entry: (.*)', config)
+    self.assertLen(entries, 3)
+    for entry in entries:
+      self.assertStartsWith(entry, 'tools/in_environment.sh ')
 
 
 if __name__ == '__main__':

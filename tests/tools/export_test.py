@@ -93,8 +93,8 @@ class ExportTest(absltest.TestCase):
     self._export(self._run(), batching_config=config.full_path)
     self.assertRegex(
       self.said.getvalue(),
-      r'^A server with \d+ cores .* loads it in about \d+\.\d s and warms it '
-      r'up in \d+\.\d s, 20 requests\. '
+      r'(?m)^A server with \d+ cores .* loads it in about \d+\.\d s and warms '
+      r'it up in \d+\.\d s, 20 requests\. '
       r'.*{periodSeconds: 5, failureThreshold: \d+}$',
     )
     lost = c_api.LoadError('no library')

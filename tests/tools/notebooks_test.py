@@ -1,5 +1,6 @@
 """The notebooks of docs/ run, one after the other, as a reader runs them."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -20,6 +21,8 @@ _NOTEBOOKS = {
 }
 _SECONDS_PER_CELL = 900
 _LARGEST = 20_000
+_OUTPUTS = os.path.join(_FOLDER, 'outputs')
+_LARGEST_PICTURE = 60_000
 
 
 def _texts(notebook):
@@ -48,6 +51,31 @@ class NotebooksTest(parameterized.TestCase):
     for cell in stored['cells']:
       if cell['cell_type'] == 'code':
         self.assertEqual((cell['outputs'], cell['execution_count']), ([], None))
+
+  @parameterized.parameters(*_NOTEBOOKS)
+  def test_the_site_shows_what_this_code_prints(self, name):
+    with open(os.path.join(_FOLDER, f'{name}.ipynb'), encoding='utf-8') as f:
+      cells = [c for c in json.load(f)['cells'] if c['cell_type'] == 'code']
+    with open(os.path.join(_OUTPUTS, f'{name}.json'), encoding='utf-8') as f:
+      stored = json.load(f)
+    code = json.dumps([''.join(cell['source']) for cell in cells])
+    self.assertEqual(
+      stored['code'],
+      hashlib.sha256(code.encode()).hexdigest(),
+      'Run `python -m docs.site.notebooks`.',
+    )
+    self.assertContainsSubset(stored['cells'], {cell['id'] for cell in cells})
+    shown = [each for outputs in stored['cells'].values() for each in outputs]
+    texts = '\n'.join(each.get('text', '') for each in shown)
+    for word in _NOTEBOOKS[name]:
+      self.assertIn(word, texts)
+    # Neither folders of a machine nor what a library warns of there.
+    self.assertNotRegex(texts, r'(^|[\s\'":])/\w|WARNING')
+    pictures = [each['picture'] for each in shown if 'picture' in each]
+    self.assertNotEmpty(pictures)
+    for picture in pictures:
+      path = os.path.join(_OUTPUTS, picture)
+      self.assertLess(os.path.getsize(path), _LARGEST_PICTURE)
 
   def test_they_run(self):
     if stack.has_addons(importlib.metadata.version('tensorflow')):

@@ -49,8 +49,10 @@ class PaperToolTest(absltest.TestCase):
     code, text, err = run_tool(counts=True)
     self.assertEqual(code, 0)
     self.assertIn('46 of 46 rows fit.', text)
-    self.assertIn('Counting coatnet_0 at 224: network 1 of 18\n', err)
-    self.assertRegex(err, r'network 18 of 18, \d+ s left')
+    self.assertRegex(
+      err,
+      r'^Counting: coatnet_0 at 224 \(1 of 18\), 0:00:00, about \d min to go\n',
+    )
 
     code, text, _ = run_tool(counts=True, format='json')
     self.assertEqual(code, 0)

@@ -6,6 +6,7 @@ import json
 import logging as python_logging
 import os
 import re
+import threading
 from unittest import mock
 
 import rich.console
@@ -220,12 +221,126 @@ class ProgressTest(absltest.TestCase):
     self.assertEndsWith(stream.getvalue(), '\x1b[?25h')
     self.assertIn('5 records', stream.getvalue())
 
+  def test_while_something_is_timed_nothing_is_drawn(self):
+    stream = _Terminal()
+    with _stderr(stream), progress.Progress('turns', is_still=True) as show:
+      threads = threading.active_count()
+      show(1, 3)
+      # Nobody is there to draw but who calls.
+      self.assertEqual(threading.active_count(), threads)
+      drawn = len(stream.getvalue())
+      show(2, 3)
+      self.assertIn('2 of 3 turns', stream.getvalue()[drawn:])
+
   def test_json(self):
     stream = io.StringIO()
     with _stderr(stream), flagsaver.flagsaver(log='json'):
       progress.Progress('records')(7, 7)
     line = json.loads(stream.getvalue())
     self.assertEqual((line['what'], line['done']), ('records', 7))
+
+
+class StepsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.now = 100.0
+    clock = mock.patch.object(progress.time, 'monotonic', lambda: self.now)
+    self.enter_context(clock)
+
+  def _steps(self, **kwargs):
+    seconds = {'reading': 2.0, 'writing': 30.0, 'checking': 8.0}
+    return progress.Steps('Exporting D', seconds, **kwargs)
+
+  def test_what_is_left_is_learnt_from_what_is_done(self):
+    with _stderr(io.StringIO()), self._steps() as show:
+      self.assertAlmostEqual(show.seconds_left(), 40)
+      show('reading')
+      self.now += 1
+      self.assertAlmostEqual(show.seconds_left(), 39)
+      self.now += 9
+      # It takes five times as long as it should: if it ended now, so would all.
+      self.assertAlmostEqual(show.seconds_left(), 190)
+      show('writing')
+      # 2 s have taken 10, and 4 s of what was thought would have taken 4.
+      self.assertAlmostEqual(show.seconds_left(), 40 * 14 / 6 - 10)
+      self.now += 190
+      show('checking')
+      self.assertAlmostEqual(show.seconds_left(), 40 * 204 / 36 - 200)
+      self.now += 600
+      self.assertEqual(show.seconds_left(), 0)
+
+  def test_a_job_that_was_thought_to_be_longer(self):
+    with _stderr(io.StringIO()), self._steps(scale=10.0) as show:
+      self.assertAlmostEqual(show.seconds_left(), 400)
+      self.now += 2
+      show('writing')
+      self.assertAlmostEqual(show.seconds_left(), 40 * 42 / 6 - 2)
+      with self.assertRaisesRegex(ValueError, "'folding' is not in list"):
+        show('folding')
+
+  def test_lines_of_a_pipe(self):
+    stream = io.StringIO()
+    with _stderr(stream), self._steps() as show:
+      show('reading')
+      self.now += 2
+      show('writing')
+      self.now += 32
+      show('checking')
+    self.assertEqual(
+      stream.getvalue().splitlines(),
+      [
+        'Exporting D: reading (1 of 3), 0:00:00, about 40 s to go',
+        # Ten seconds lie between two lines, at least.
+        'Exporting D: checking (3 of 3), 0:00:34, some seconds to go',
+      ],
+    )
+
+  def test_a_short_job_is_not_told_of_in_lines(self):
+    stream = io.StringIO()
+    with _stderr(stream), self._steps(scale=0.7) as show:
+      show('reading')
+      self.now += 9
+      show('writing')
+    self.assertEmpty(stream.getvalue())
+
+  def test_json(self):
+    stream = io.StringIO()
+    with _stderr(stream), flagsaver.flagsaver(log='json'):
+      with self._steps() as show:
+        self.now += 2
+        show('writing')
+    line = json.loads(stream.getvalue())
+    del line['time']
+    self.assertEqual(
+      line,
+      {
+        'event': 'progress',
+        'what': 'Exporting D',
+        'step': 'writing',
+        'done': 1,
+        'total': 3,
+        'seconds': 2.0,
+        'seconds_left': 38.0,
+      },
+    )
+
+  def test_a_terminal(self):
+    stream = _Terminal()
+    with _stderr(stream, NO_COLOR='1', COLUMNS='40'):
+      with self._steps() as show:
+        show('writing')
+        self.now += 7200
+        console = rich.console.Console(width=40, file=io.StringIO())
+        console.print(show)
+        lines = [each.rstrip() for each in console.file.getvalue().splitlines()]
+    self.assertEqual(
+      lines[:2],
+      ['Exporting D: writing (2 of 3), 2:00:00,', 'about 30 min to go'],
+    )
+    self.assertNotRegex(stream.getvalue(), r'\x1b\[3\dm')  # No colour.
+    # What stays there says how long it took, and is no bar.
+    self.assertIn('Exporting D: 2:00:00', stream.getvalue())
+    self.assertEndsWith(stream.getvalue(), '\x1b[?25h')
 
 
 if __name__ == '__main__':

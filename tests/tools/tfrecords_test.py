@@ -204,6 +204,8 @@ class TfrecordsTest(tf.test.TestCase):
     )
     self.assertEqual(result.returncode, 0, result.stdout)
     self.assertIn("set DataConfig.compression = 'GZIP', or", result.stdout)
+    # The manifest says of how many.
+    self.assertIn('4 of 4 records', result.stderr)
 
   def test_errors_are_one_clear_line(self):
     for arguments, message in (

@@ -27,7 +27,12 @@ class ProfilingTest(tf.test.TestCase):
     profile = profiling.Profile(15, 30, folder=self.folder)
     with self.assertLogs(level='INFO') as logs:
       self._run(profile, start=0, loops=5)
-    self.assertLen(self._traces(), 1)
+    [path] = self._traces()
+    with open(path, 'rb') as f:
+      trace = f.read()
+    # Each loop is a step to the profiler, which goes by these two names.
+    self.assertIn(b'\x05train', trace)
+    self.assertIn(b'step_num', trace)
     self.assertLen(logs.output, 1)
     self.assertIn('Traced: steps 11 to 30', logs.output[0])
     self.assertIn('Asked for were 15 to 30', logs.output[0])

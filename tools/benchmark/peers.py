@@ -20,6 +20,7 @@ clock says more, on an idle machine. A process takes 2 to 3.5 GB at 8 images of
 
 import tools.prologue
 
+import itertools
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ import tempfile
 from absl import app, flags
 
 from official_coatnet import stack
-from tools import path_flags
+from tools import path_flags, progress
 from tools.benchmark import peers_variants, timing
 
 _PEERS_PYTHON = path_flags.DEFINE_path(
@@ -168,12 +169,15 @@ def compare(
   """
   by_cpu: dict[str, tuple[float, ...]] = {name: () for name in processes}
   by_wall: dict[str, tuple[float, ...]] = {name: () for name in processes}
-  for counts in (False, *[True] * rounds):
-    for name, process in processes.items():
-      cpu, wall = process.run(work, repeats=steps)
-      if counts:
-        by_cpu[name] += (cpu / steps,)
-        by_wall[name] += (wall / steps,)
+  turns = itertools.product((False, *[True] * rounds), processes.items())
+  total = (1 + rounds) * len(processes)
+  for counts, (name, process) in progress.counted(
+    turns, total=total, what=f'turns of {work}', is_still=True
+  ):
+    cpu, wall = process.run(work, repeats=steps)
+    if counts:
+      by_cpu[name] += (cpu / steps,)
+      by_wall[name] += (wall / steps,)
   return timing.Comparison(by_cpu), timing.Comparison(by_wall)
 
 

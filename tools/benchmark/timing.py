@@ -7,9 +7,12 @@ same round.
 """
 
 import dataclasses
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
+
+from tools import progress
 
 _IDLE_SECONDS = 0.02
 _IDLE_SHARE = 0.1
@@ -85,15 +88,18 @@ def compare(
   if rounds < 1:
     raise ValueError(f'compare: rounds is {rounds}, but must be 1 or more.')
   seconds: dict[str, list[float]] = {name: [] for name in variants}
-  for counts in (False, *[True] * rounds):
-    for name, run in variants.items():
-      start = clock()
-      items = run()
-      elapsed = clock() - start
-      if items < 1:
-        raise ValueError(
-          f'compare: {name!r} did {items} items, but must do at least one.'
-        )
-      if counts:
-        seconds[name].append(elapsed / items)
+  turns = itertools.product((False, *[True] * rounds), variants.items())
+  total = (1 + rounds) * len(variants)
+  for counts, (name, run) in progress.counted(
+    turns, total=total, what='turns', is_still=True
+  ):
+    start = clock()
+    items = run()
+    elapsed = clock() - start
+    if items < 1:
+      raise ValueError(
+        f'compare: {name!r} did {items} items, but must do at least one.'
+      )
+    if counts:
+      seconds[name].append(elapsed / items)
   return Comparison({name: tuple(each) for name, each in seconds.items()})

@@ -13,9 +13,11 @@ from official_coatnet.data import pipeline, schema
 from official_coatnet.records import writing
 from official_coatnet.training import (
   experiment as experiment_lib,
+  plan as plan_lib,
   train_mode,
   trainer,
 )
+from tools import progress
 from tools.benchmark import input_variants, timing
 
 _NUM_CLASSES = 1000
@@ -65,6 +67,18 @@ class Pairs:
     self._stopwatch = Stopwatch()
     self._open: tuple[int, tuple[float, float]] | None = None
     self._left_out = 0
+    self._total: int | None = None
+    self._progress = progress.Progress('loops', is_still=True)
+
+  def plan(self, plan: plan_lib.Plan):
+    """The run knows how long it is."""
+    self.period = plan.checkpoint_interval // plan.steps_per_loop
+    self._total = -(-plan.total_steps // plan.steps_per_loop)
+
+  def close(self):
+    """There are no more loops."""
+    self.end()
+    self._progress.close()
 
   def begin(self, steps: int, bare: tuple[float, float]):
     """The trainer starts a loop, after a bare one of as many steps."""
@@ -81,6 +95,7 @@ class Pairs:
     self._left_out += 1
     if self._left_out > _LOOPS_LEFT_OUT:
       self.loops.append(Loop(steps, whole, bare))
+    self._progress(self._left_out, self._total)
 
   def seconds(self, kind: str) -> tuple[float, float]:
     """Mean CPU seconds and seconds a step, of `kind` 'whole' or 'bare'."""
@@ -131,8 +146,7 @@ def paired_trainer(pairs: Pairs) -> Iterator[None]:
 
     def set_dataset(self, dataset):
       super().set_dataset(dataset)
-      plan = self._plan
-      pairs.period = plan.checkpoint_interval // plan.steps_per_loop
+      pairs.plan(self._plan)
       batch = next(iter(dataset))
       self._memory = iter(
         self._strategy.distribute_datasets_from_function(
@@ -153,8 +167,10 @@ def paired_trainer(pairs: Pairs) -> Iterator[None]:
       return super().train(num_steps)
 
   with mock.patch.object(train_mode.trainer_lib, 'Trainer', PairedTrainer):
-    yield
-    pairs.end()
+    try:
+      yield
+    finally:
+      pairs.close()
 
 
 def input_seconds(

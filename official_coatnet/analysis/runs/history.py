@@ -6,7 +6,7 @@ cut off, or has lost a file, and says what is missing.
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -69,7 +69,7 @@ class History:
     found = []
     before: int | None = None
     for line in self.lines:
-      if not any(key.startswith('train/') for key in line):
+      if not _is_training(line):
         continue
       if before is not None and SPEED not in line:
         found.append(before)
@@ -163,9 +163,15 @@ def _read(model_dir: str, name: str) -> History:
   if lines and not any('eval/loss' in line for line in lines):
     missing.append('The run has not been evaluated.')
   for line in lines:
-    if line.get(ALL_TIME) and line.get(_STEPS_TIME) is not None:
+    # Evaluations have the time, too, but are no points of this curve.
+    has_time = line.get(ALL_TIME) and line.get(_STEPS_TIME) is not None
+    if has_time and _is_training(line):
       line['train/goodput'] = line[_STEPS_TIME] / line[ALL_TIME]
   return History(name, model_dir, experiment, tuple(lines), tuple(missing))
+
+
+def _is_training(line: Mapping[str, Any]) -> bool:
+  return 'train/loss' in line
 
 
 def _is_cut(model_dir: str) -> bool:

@@ -4,7 +4,7 @@ from absl.testing import absltest
 
 from official_coatnet.analysis.runs import comparison, history
 from tests.fixtures import experiments
-from tests.fixtures.metrics_lines import LINES, write
+from tests.fixtures.metrics_lines import LINES, evaluation, train, write
 
 
 class HistoryTest(absltest.TestCase):
@@ -38,6 +38,25 @@ class HistoryTest(absltest.TestCase):
     self.assertEqual(rows['bad steps'], '2')
     self.assertNotIn('wall time', rows)
     self.assertNotIn('paper', rows)
+
+  def test_evaluations_tell_where_the_time_went_and_are_no_restart(self):
+    def spent(step, total):
+      return {'goodput/step': step, 'goodput/total': total}
+
+    path = self.write(
+      'run',
+      [
+        train(10, 3.0, speed=None, **spent(1.0, 4.0)),
+        evaluation(10, 0.5, **spent(1.0, 8.0)),
+        train(20, 2.0, **spent(3.0, 12.0)),
+        evaluation(20, 0.6, **spent(3.0, 16.0)),
+      ],
+    )
+    [run] = history.read([path])
+    self.assertEqual(run.restarts(), [])
+    self.assertEqual(
+      run.points('train/goodput'), [(10, 1.0, 0.25), (20, 2.0, 0.25)]
+    )
 
   def test_what_is_missing_is_said(self):
     experiment = experiments.make_experiment()

@@ -82,7 +82,9 @@ class ReportTest(absltest.TestCase):
       self.assertGreater(view.count('#00c040'), 10_000)
 
   def test_says_all(self):
-    text = self.make(self.path, heads=[1], layers=['s4'])
+    steps = []
+    text = self.make(self.path, heads=[1], layers=['s4'], on_step=steps.append)
+    self.assertEqual(steps, list(report.STEPS))
     self.assertIn('<title>seed &lt;0&gt;</title>', text)
     headings = re.findall('<h2>(.*?)</h2>', text)
     self.assertEqual(

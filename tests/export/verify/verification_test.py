@@ -111,9 +111,16 @@ class VerificationTest(absltest.TestCase):
         for r in requests
       ]
 
-    checks = {c.name: c for c in verification.verify(path, runners={'X': run})}
-    output = verify_export.format_check(checks['X: `serving_image_tensor`'])
-    self.assertStartsWith(output, 'FAILED  X: `serving_image_tensor`')
+    steps = []
+    found = verification.verify(
+      path, runners={'Python': run}, on_step=steps.append
+    )
+    self.assertEqual(steps, list(verification.STEPS)[:-1])
+    checks = {c.name: c for c in found}
+    output = verify_export.format_check(
+      checks['Python: `serving_image_tensor`']
+    )
+    self.assertStartsWith(output, 'FAILED  Python: `serving_image_tensor`')
     self.assertIn('batch size 17: a difference of', output)
 
   def test_what_a_server_would_trip_over(self):

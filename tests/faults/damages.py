@@ -122,8 +122,7 @@ def _warned(words: str, *, of_state: bool) -> bool:
   """Whether a warning names what is damaged."""
   name = _STATE if of_state else f'ckpt-{_LAST}'
   return any(
-    line.startswith('warning: ') and name in line
-    for line in words.splitlines()
+    line.startswith('warning: ') and name in line for line in words.splitlines()
   )
 
 

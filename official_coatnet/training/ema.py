@@ -121,6 +121,29 @@ class WeightAverage(tf.Module):
         )
 
 
+def share_statistics(variables: Collection[tf.Variable]):
+  """Gives all replicas the mean of what is each one's own. In replica context.
+
+  A checkpoint has these means. With them in all replicas, a run that is resumed
+  goes on where one that was not stopped goes on, to the last bit.
+
+  Args:
+    variables: Of BatchNorm; those that all replicas have alike are left alone.
+  """
+  own = [
+    v
+    for v in variables
+    if v.synchronization == tf.VariableSynchronization.ON_READ
+  ]
+  if not own:
+    return
+  context = tf.distribute.get_replica_context()
+  values = [tf.identity(tf.convert_to_tensor(v)) for v in own]
+  means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+  for variable, mean in zip(own, means):
+    variable.assign(mean)
+
+
 def _move(average, value, decay):
   # Not a number times zero is zero here: what stays, stays.
   average.assign_sub(

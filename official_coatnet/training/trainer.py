@@ -74,7 +74,12 @@ class Trainer(orbit.AbstractTrainer):
       shares=stages.learning_rates(model, config.layer_decay),
     )
     weights = named_weights(model)
-    self.watch = self._make_watch(weights)
+    self._statistics = {
+      name: variable
+      for name, variable in weights.items()
+      if not variable.trainable and not stages.is_frozen(name, config.trainable)
+    }
+    self.watch = self._make_watch()
     self.average = None
     if config.ema_decay is not None:
       self.average = ema.WeightAverage(
@@ -93,16 +98,11 @@ class Trainer(orbit.AbstractTrainer):
     self._num_images = 0
     self._num_skipped = 0.0
 
-  def _make_watch(self, weights) -> watch_lib.Watch:
+  def _make_watch(self) -> watch_lib.Watch:
     experiment, config = self._experiment, self._experiment.optimizer
     trained = self.model.trainable_variables
     return watch_lib.Watch(
-      statistics={
-        name: variable
-        for name, variable in weights.items()
-        if not variable.trainable
-        and not stages.is_frozen(name, config.trainable)
-      },
+      statistics=self._statistics,
       trained=trained,
       batch_size=self._plan.batch_size,
       highest_rate=watch_lib.highest_rate(
@@ -227,6 +227,10 @@ class Trainer(orbit.AbstractTrainer):
         ):
           waited += tf.timestamp() - start
         self._strategy.run(step, args=(batch,))
+    if self._strategy.num_replicas_in_sync > 1:
+      self._strategy.run(
+        lambda: ema.share_statistics(self._statistics.values())
+      )
     return waited
 
   def train_step(self, batch: dict[str, tf.Tensor]):

@@ -1,5 +1,6 @@
-"""Tests of training.trainer on one device; replicas_test has more of them."""
+"""Tests of training.trainer; replicas_test has more of several devices."""
 
+import os
 import unittest
 
 import numpy as np
@@ -9,11 +10,17 @@ from official_coatnet.data import device, pipeline
 from official_coatnet.modeling import network
 from official_coatnet.training import (
   checkpoints,
+  inputs,
   plan,
   reporting,
   trainer,
 )
-from tests.fixtures import experiments as fixture, graphs
+from tests.fixtures import (
+  devices,
+  experiments as fixture,
+  graphs,
+  trainers,
+)
 
 
 def setUpModule():
@@ -143,6 +150,38 @@ class TrainerTest(tf.test.TestCase):
     self.assertLen(set(keys.numpy()), 1000)
     self.assertNotAllEqual(keys, trainer.draw_keys(index, seed=2))
     self.assertAllEqual(keys[7:9], trainer.draw_keys(index[7:9], seed=1))
+
+
+class TwoReplicasTest(tf.test.TestCase):
+  def test_what_is_restored_goes_on_to_the_last_bit(self):
+    experiment = trainers.small_experiment()
+    made = trainers.make(experiment, devices.two_replicas())
+    made.train(tf.constant(3))
+    # Else the mean that a checkpoint has would be neither replica's.
+    values = trainers.values(made)
+    moving = [n for n in values if 'moving_' in n and not n.endswith('@1')]
+    self.assertNotEmpty(moving)
+    for name in moving:
+      self.assertAllEqual(values[name], values[f'{name}@1'], name)
+    checkpoint = checkpoints.make_checkpoint(
+      made.model,
+      averages=made.average.averages,
+      optimizer=made.optimizer,
+    )
+    path = checkpoint.write(os.path.join(self.create_tempdir(), 'ckpt-3'))
+    made.train(tf.constant(2))
+    expected = trainers.values(made)
+    self.assertNotAllEqual(values[moving[0]], expected[moving[0]])
+    with made._strategy.scope():
+      checkpoint.read(path)
+    made.set_dataset(
+      inputs.distribute(
+        experiment, made._strategy, is_training=True, start_step=3
+      )
+    )
+    made.train(tf.constant(2))
+    for name, value in trainers.values(made).items():
+      self.assertEqual(value.tobytes(), expected[name].tobytes(), name)
 
 
 if __name__ == '__main__':

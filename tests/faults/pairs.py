@@ -2,7 +2,9 @@
 
 import os
 import random
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -13,8 +15,12 @@ _ARGUMENTS = (
   f'--gin_bindings=TRAIN_STEPS = {small_run.TOTAL_STEPS}',
   '--gin_bindings=RunConfig.eval_interval_steps = 8',
 )
-# How the one that was not killed may end: it asks to be started again.
-_SURVIVOR = (workers.WORKER_LOST, 0)
+# How the one that was not killed may end: it asks to be started again, or waits
+# for the other to come, if that was killed before they had met.
+_SURVIVOR = (workers.WORKER_LOST, 0, None)
+# What it says while it waits, and seconds after which that is what it does.
+_WAITS = re.compile(r'waiting for all of them|Still waiting for')
+_PATIENCE = 30.0
 
 
 def cases(*, count: int, seed: int) -> Iterator[ledger.Case]:
@@ -43,7 +49,7 @@ def _check(index: int, number: signal.Signals, step: int, delay: float):
           workers.wait_for_checkpoint(run, step, both)
         time.sleep(delay)
         both[index].send_signal(number)
-        other = both[1 - index].wait(workers.TIMEOUT)
+        other = _end(both[1 - index], run, index=1 - index)
         killed = both[index].wait(workers.TIMEOUT)
       finally:
         workers.stop(both)
@@ -58,6 +64,20 @@ def _check(index: int, number: signal.Signals, step: int, delay: float):
       return problems + small_run.differences(run, expected)
 
   return check
+
+
+def _end(worker: subprocess.Popen, run: str, *, index: int) -> int | None:
+  """Returns how a worker ends; None if it waits for the other one."""
+  now = time.monotonic()
+  end, patience = now + workers.TIMEOUT, now + _PATIENCE
+  while worker.poll() is None and time.monotonic() < end:
+    last = workers.words(run, index).splitlines()[-1:]
+    if not (last and _WAITS.search(last[0])):
+      patience = time.monotonic() + _PATIENCE
+    elif time.monotonic() > patience:
+      return None
+    time.sleep(0.1)
+  return worker.wait(0)
 
 
 def _run_to_the_end(run: str) -> None:

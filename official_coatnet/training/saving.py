@@ -266,7 +266,7 @@ class CheckpointManager:
     except BaseException:
       try:
         self.sync()
-      except OSError as error:
+      except (OSError, tf.errors.OpError) as error:
         logging.error('%s', error)
       raise
     self.sync()

@@ -238,6 +238,16 @@ class ManagerTest(parameterized.TestCase, tf.test.TestCase):
       manager.save(4)
       raise ValueError('of the run')
     self.assertEqual(self.names(), self.files_of('ckpt-4'))
+    gone = tf.errors.UnavailableError(None, None, 'the bucket has gone')
+    with (
+      mock.patch.object(tf.io.gfile, 'copy', side_effect=gone),
+      self.assertLogs(level='ERROR') as logs,
+      self.assertRaisesRegex(ValueError, 'of the run'),
+      manager.finishing(),
+    ):
+      manager.save(6)
+      raise ValueError('of the run')
+    self.assertIn('the bucket has gone', logs.output[0])
 
   def test_too_little_memory_for_a_save_beside_the_run(self):
     manager = self.make(asynchronous=True)

@@ -143,14 +143,15 @@ def main(argv):
   for source, folder in _folders().items():
     importing.check_folder(folder)
     # While it fetches, the library of the hub draws how far it is.
-    row = hub.find(source).row
+    file = hub.find(source)
+    row = file.row
     with progress.Steps(
       f'Importing {source}',
       importing.STEPS,
       scale=progress.depth(model_config.ModelConfig(row.model)) if row else 1.0,
     ) as show:
       imported = importing.import_weights(
-        source, folder, image_size=image_size, on_step=show
+        file, folder, image_size=image_size, on_step=show
       )
     origin = imported.origin
     print(f'{origin.source} -> {folder} ({imported.known.model})')

@@ -22,7 +22,6 @@ OUTPUTS = FOLDER / 'outputs'
 # In the order in which they are read: each goes on with what the one before has
 # left.
 NAMES = ('build', 'finetune', 'read_run')
-_SECONDS_PER_CELL = 900
 _PICTURE_WIDTH = 760
 
 
@@ -87,18 +86,11 @@ def execute(name: str, folder: str) -> dict[str, Any]:
   Returns:
     What `to_markdown` reads.
   """
-  # The builder of the site needs neither.
-  import nbclient
-  import nbformat
+  # The builder of the site needs it not.
+  from tests.fixtures import notebooks
 
   path = FOLDER / f'{name}.ipynb'
-  notebook = nbformat.read(path, as_version=4)
-  nbclient.NotebookClient(
-    notebook,
-    timeout=_SECONDS_PER_CELL,
-    kernel_name='python3',
-    resources={'metadata': {'path': folder}},
-  ).execute()
+  notebook = notebooks.run(path, folder)
   cells = {}
   for cell in notebook.cells:
     outputs: list[dict[str, str]] = []

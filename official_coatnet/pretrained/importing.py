@@ -79,7 +79,7 @@ class Imported:
 
 
 def import_weights(
-  source: str,
+  source: str | hub.WeightsFile,
   model_dir: str,
   *,
   image_size: int | Sequence[int] | None = None,
@@ -88,7 +88,7 @@ def import_weights(
   """Writes weights of others as the model_dir of a run.
 
   Args:
-    source: As of `hub.find`.
+    source: As of `hub.find`, or what that has found.
     model_dir: The folder; created. The checkpoint comes last, so that a folder
       that has one is whole.
     image_size: Side, or (height, width), of the images; None for theirs.
@@ -100,7 +100,7 @@ def import_weights(
     ImportError: If a library that is needed for it is missing.
   """
   check_folder(model_dir)
-  file = hub.find(source)
+  file = source if isinstance(source, hub.WeightsFile) else hub.find(source)
   return _import(file, model_dir, image_size=image_size, on_step=on_step)
 
 

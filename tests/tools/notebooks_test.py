@@ -9,7 +9,7 @@ from unittest import mock
 from absl.testing import absltest, parameterized
 
 from official_coatnet import stack
-from tests.fixtures import repository
+from tests.fixtures import notebooks, repository
 
 _FOLDER = os.path.join(repository.ROOT, 'docs', 'notebooks')
 # Each goes on with what the one before has left. And what its output has to
@@ -19,7 +19,6 @@ _NOTEBOOKS = {
   'finetune': ("photos {'train': 145, ", '0 to 6: ', '7 to 9: '),
   'read_run': ('best evaluation', 'mean accuracy', "'classes.csv'"),
 }
-_SECONDS_PER_CELL = 900
 _LARGEST = 20_000
 _OUTPUTS = os.path.join(_FOLDER, 'outputs')
 _LARGEST_PICTURE = 60_000
@@ -80,9 +79,6 @@ class NotebooksTest(parameterized.TestCase):
   def test_they_run(self):
     if stack.has_addons(importlib.metadata.version('tensorflow')):
       self.skipTest('Notebooks run on the stack tf2.20 alone.')
-    import nbclient
-    import nbformat
-
     folder = self.create_tempdir().full_path
     settings = {
       # In a test's sandbox the home folder cannot be written to.
@@ -96,14 +92,7 @@ class NotebooksTest(parameterized.TestCase):
     with mock.patch.dict(os.environ, settings):
       for name, words in _NOTEBOOKS.items():
         path = os.path.join(_FOLDER, f'{name}.ipynb')
-        notebook = nbformat.read(path, as_version=4)
-        nbclient.NotebookClient(
-          notebook,
-          timeout=_SECONDS_PER_CELL,
-          kernel_name='python3',
-          resources={'metadata': {'path': folder}},
-        ).execute()
-        texts = _texts(notebook)
+        texts = _texts(notebooks.run(path, folder))
         for word in (*words, '<image/png>'):
           self.assertIn(word, texts, name)
 
